@@ -1,0 +1,3 @@
+//! Finds PHP and links it.
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
+
+mod body;
+
+pub use body::Body;
+
+use std::net::SocketAddr;
+
+/// What is known of the connection that a request came on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Peer {
+    /// The client's address; none on a unix socket.
+    pub remote: Option<SocketAddr>,
+    /// Our end; none on a unix socket.
+    pub local: Option<SocketAddr>,
+    /// True over TLS.
+    pub secure: bool,
+}

@@ -1,0 +1,5 @@
+//! # rr: the architecture page
+
+pub mod config;
+pub mod http;
+pub mod worker;

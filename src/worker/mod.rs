@@ -1,0 +1,16 @@
+//! The seam between those who want a script run and those who run it. It knows nothing of PHP.
+//!
+//! `http` and the plugins describe what they want as [`Work`] and hand it to a [`Pool`]; a carrier takes seats in that
+//! pool, runs the work and answers with a [`Reply`]. Nothing here names an engine, so the pool is tested with an echo.
+
+mod output;
+mod params;
+mod pool;
+mod reply;
+mod request;
+
+pub use output::{Limits as OutputLimits, OutputReader, OutputWriter};
+pub use params::{HttpHead, Variables};
+pub use pool::{Config, Pool, Refused, Seat, Snapshot, Submitted, Wake};
+pub use reply::{Failure, Head, Reply, ReplyBody, Responder};
+pub use request::{Body, BodyReader, IniValue, Request, Script, Source, Work};

@@ -1,0 +1,266 @@
+//! The way of a streamed body from a worker to the client: memory, then a temporary file, then the worker waits.
+//!
+//! A slow client therefore holds no worker until both bounds are reached, and then only up to a deadline.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use parking_lot::{Condvar, Mutex};
+
+/// Bounds of one response's buffer (`http.output`).
+///
+/// # Defaults
+/// 1 MiB of memory, 1 GiB of temporary file, a wait of 60 s, files in the system's temporary directory.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes kept in memory.
+    pub memory: usize,
+    /// Bytes kept in a temporary file after that.
+    pub file: u64,
+    /// How long a worker waits for a client that takes nothing, once both are full.
+    pub write_timeout: Duration,
+    /// Where temporary files are made.
+    pub directory: PathBuf,
+}
+
+/// The worker's end.
+#[derive(Debug)]
+pub struct OutputWriter(Arc<Shared>);
+
+/// The client's end: an HTTP body.
+#[derive(Debug)]
+pub struct OutputReader(Arc<Shared>);
+
+/// Bytes read from a temporary file at once.
+const FILE_READ: usize = 256 * 1024;
+
+#[derive(Debug)]
+struct Shared {
+    limits: Arc<Limits>,
+    state: Mutex<State>,
+    drained: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    in_memory: usize,
+    spool: Option<Spool>,
+    end: Option<io::Result<()>>,
+    reader_gone: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Spool {
+    file: File,
+    read: u64,
+    written: u64,
+}
+
+/// A connected pair.
+pub(crate) fn pair(limits: Arc<Limits>) -> (OutputWriter, OutputReader) {
+    let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
+    (OutputWriter(shared.clone()), OutputReader(shared))
+}
+
+// === impl OutputWriter ===
+
+impl OutputWriter {
+    /// A writer and the reader of what it writes.
+    pub fn new(limits: Arc<Limits>) -> (Self, OutputReader) {
+        pair(limits)
+    }
+
+    /// Passes `chunk` on; waits only if memory and file are full. An error means that the client is gone or takes nothing.
+    pub fn write(&self, chunk: Bytes) -> io::Result<()> {
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let limits = &self.0.limits;
+        let mut state = self.0.state.lock();
+        let deadline = Instant::now() + limits.write_timeout;
+        loop {
+            if state.reader_gone {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let spooled = state.spool.as_ref().is_some_and(|spool| spool.read < spool.written);
+            if !spooled && (state.in_memory == 0 || state.in_memory + chunk.len() <= limits.memory) {
+                state.spool = None;
+                state.in_memory += chunk.len();
+                state.chunks.push_back(chunk);
+                break;
+            }
+            let written = state.spool.as_ref().map_or(0, |spool| spool.written);
+            if written + chunk.len() as u64 <= limits.file {
+                if state.spool.is_none() {
+                    state.spool = Some(Spool { file: temporary_file(&limits.directory)?, read: 0, written: 0 });
+                }
+                let spool = state.spool.as_mut().expect("made above");
+                spool.file.write_all_at(&chunk, spool.written)?;
+                spool.written += chunk.len() as u64;
+                break;
+            }
+            if self.0.drained.wait_until(&mut state, deadline).timed_out() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        wake(state);
+        Ok(())
+    }
+
+    /// Ends the body; an error breaks it off, so that the client can tell.
+    pub fn finish(self, end: io::Result<()>) {
+        let mut state = self.0.state.lock();
+        state.end = Some(end);
+        wake(state);
+    }
+
+    /// True once the client is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.state.lock().reader_gone
+    }
+}
+
+impl Drop for OutputWriter {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        if state.end.is_none() {
+            state.end = Some(Err(io::Error::other("the worker ended in the middle of its output")));
+            wake(state);
+        }
+    }
+}
+
+fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// An unlinked file in `directory`.
+pub(crate) fn temporary_file(directory: &std::path::Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options().read(true).write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(directory)
+}
+
+// === impl OutputReader ===
+
+impl http_body::Body for OutputReader {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let mut state = self.0.state.lock();
+        if let Some(chunk) = state.chunks.pop_front() {
+            state.in_memory -= chunk.len();
+            self.0.drained.notify_one();
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if let Some(spool) = &mut state.spool
+            && spool.read < spool.written
+        {
+            let count = FILE_READ.min((spool.written - spool.read) as usize);
+            let mut buffer = vec![0; count];
+            if let Err(error) = spool.file.read_exact_at(&mut buffer, spool.read) {
+                return Poll::Ready(Some(Err(error)));
+            }
+            spool.read += count as u64;
+            if spool.read == spool.written {
+                // Emptied: give the space back, and let the next chunk go through memory again.
+                state.spool = None;
+            }
+            self.0.drained.notify_one();
+            return Poll::Ready(Some(Ok(Frame::data(buffer.into()))));
+        }
+        match &mut state.end {
+            Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
+            None => {
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.0.state.lock();
+        matches!(state.end, Some(Ok(()))) && state.chunks.is_empty() && state.spool.is_none()
+    }
+}
+
+impl Drop for OutputReader {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.reader_gone = true;
+        state.chunks.clear();
+        state.in_memory = 0;
+        state.spool = None;
+        drop(state);
+        self.0.drained.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn limits(memory: usize, file: u64) -> Arc<Limits> {
+        Arc::new(Limits { memory, file, write_timeout: Duration::from_millis(20), directory: std::env::temp_dir() })
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    #[test]
+    fn keeps_order_through_memory_and_file() {
+        let (writer, reader) = OutputWriter::new(limits(10, 1 << 20));
+        let expected: Vec<u8> = (0..200u32).flat_map(|n| format!("{n},").into_bytes()).collect();
+        for n in 0..200u32 {
+            writer.write(Bytes::from(format!("{n},"))).expect("room");
+        }
+        writer.finish(Ok(()));
+        let body = runtime().block_on(reader.collect()).expect("whole").to_bytes();
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn waits_only_past_both_bounds_and_then_gives_up() {
+        let (writer, _reader) = OutputWriter::new(limits(4, 4));
+        writer.write(Bytes::from_static(b"1234")).expect("memory");
+        writer.write(Bytes::from_static(b"5678")).expect("file");
+        let error = writer.write(Bytes::from_static(b"9")).expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn a_reader_that_leaves_is_an_error_to_the_writer() {
+        let (writer, reader) = OutputWriter::new(limits(4, 4));
+        drop(reader);
+        assert!(writer.is_abandoned());
+        assert_eq!(writer.write(Bytes::from_static(b"1")).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_writer_that_is_lost_breaks_the_body() {
+        let (writer, reader) = OutputWriter::new(limits(4, 4));
+        writer.write(Bytes::from_static(b"1")).expect("room");
+        drop(writer);
+        assert!(runtime().block_on(reader.collect()).is_err());
+    }
+}

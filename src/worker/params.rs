@@ -1,0 +1,299 @@
+//! The variables that a request gives to a script: RFC 3875, in the set and spelling of nginx's `fastcgi_params`.
+
+use std::{io::Write, net::SocketAddr};
+
+use http::{HeaderMap, HeaderName, Method, Version, header};
+
+use super::{Request, Source};
+
+/// The head of an HTTP request as our own front received it.
+#[derive(Debug)]
+pub struct HttpHead {
+    /// The method.
+    pub method: Method,
+    /// The request target as the client sent it, path and query, undecoded.
+    pub target: String,
+    /// The decoded path after rewriting (`DOCUMENT_URI`).
+    pub document_uri: String,
+    /// The query string after rewriting, without `?`.
+    pub query: String,
+    /// The protocol version.
+    pub version: Version,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The client's address; none on a unix socket.
+    pub remote: Option<SocketAddr>,
+    /// Our end of the connection; none on a unix socket.
+    pub local: Option<SocketAddr>,
+    /// True over TLS.
+    pub secure: bool,
+    /// The site's name, or the request's host without its port.
+    pub server_name: String,
+}
+
+/// Names and values of a request's variables, in one arena that is reused from request to request.
+#[derive(Debug, Default)]
+pub struct Variables {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    name: usize,
+    value: usize,
+    end: usize,
+}
+
+const SERVER_SOFTWARE: &[u8] = concat!("nginx/1.27 (rr/", env!("CARGO_PKG_VERSION"), ")").as_bytes();
+
+// === impl Variables ===
+
+impl Variables {
+    /// Forgets everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, name: impl AsRef<[u8]>, value: impl AsRef<[u8]>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name.as_ref());
+        self.push_value(start, |bytes| bytes.extend_from_slice(value.as_ref()));
+    }
+
+    /// All of them, in order, as name and value.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.spans.iter().map(|span| (&self.bytes[span.name..span.value], &self.bytes[span.value..span.end]))
+    }
+
+    /// The server variables of `request` (`$_SERVER` without what the language itself adds).
+    pub fn fill_server(&mut self, request: &Request) {
+        match &request.source {
+            Source::Http(head) => self.fill_http(request, head),
+            Source::FastCgi(params) => params.iter().for_each(|(name, value)| self.push(name, value)),
+        }
+    }
+
+    /// The request's header fields as the client sent them (`getallheaders()`).
+    pub fn fill_headers(&mut self, request: &Request) {
+        match &request.source {
+            Source::Http(head) => {
+                for name in head.headers.keys() {
+                    let start = self.bytes.len();
+                    title_case(name, &mut self.bytes);
+                    self.push_value(start, |bytes| join(&head.headers, name, bytes));
+                }
+            }
+            Source::FastCgi(params) => {
+                for (name, value) in params {
+                    let start = self.bytes.len();
+                    match name.as_ref() {
+                        b"CONTENT_TYPE" if !value.is_empty() => self.bytes.extend_from_slice(b"Content-Type"),
+                        b"CONTENT_LENGTH" if !value.is_empty() => self.bytes.extend_from_slice(b"Content-Length"),
+                        name => match name.strip_prefix(b"HTTP_") {
+                            Some(name) => from_meta_variable(name, &mut self.bytes),
+                            None => continue,
+                        },
+                    }
+                    self.push_value(start, |bytes| bytes.extend_from_slice(value));
+                }
+            }
+        }
+    }
+
+    fn fill_http(&mut self, request: &Request, head: &HttpHead) {
+        let script = &request.script;
+        self.push(b"QUERY_STRING", &head.query);
+        self.push(b"REQUEST_METHOD", head.method.as_str());
+        self.push(b"CONTENT_TYPE", value_of(head, header::CONTENT_TYPE));
+        self.push(b"CONTENT_LENGTH", value_of(head, header::CONTENT_LENGTH));
+        self.push(b"SCRIPT_FILENAME", &script.filename);
+        self.push(b"SCRIPT_NAME", &script.name);
+        if !script.path_info.is_empty() {
+            self.push(b"PATH_INFO", &script.path_info);
+            self.push_with(b"PATH_TRANSLATED", |bytes| {
+                bytes.extend_from_slice(script.document_root.as_bytes());
+                bytes.extend_from_slice(script.path_info.as_bytes());
+            });
+        }
+        self.push(b"REQUEST_URI", &head.target);
+        self.push(b"DOCUMENT_URI", &head.document_uri);
+        self.push(b"DOCUMENT_ROOT", script.document_root.as_bytes());
+        self.push(b"SERVER_PROTOCOL", protocol(head.version));
+        self.push(b"REQUEST_SCHEME", if head.secure { "https" } else { "http" });
+        if head.secure {
+            self.push(b"HTTPS", "on");
+        }
+        self.push(b"GATEWAY_INTERFACE", "CGI/1.1");
+        self.push(b"SERVER_SOFTWARE", SERVER_SOFTWARE);
+        self.push_address(b"REMOTE_ADDR", b"REMOTE_PORT", head.remote);
+        self.push_address(b"SERVER_ADDR", b"SERVER_PORT", head.local);
+        self.push(b"SERVER_NAME", &head.server_name);
+        self.push(b"REDIRECT_STATUS", "200");
+        for name in head.headers.keys() {
+            // `Proxy` would become HTTP_PROXY, which libraries take for a proxy setting (CVE-2016-5385), and a name with an
+            // underscore could pose as one with a hyphen.
+            if name == "proxy" || name.as_str().contains('_') {
+                continue;
+            }
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(b"HTTP_");
+            self.bytes.extend(name.as_str().bytes().map(|byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
+            self.push_value(start, |bytes| join(&head.headers, name, bytes));
+        }
+    }
+
+    fn push_address(&mut self, name: &[u8], port: &[u8], address: Option<SocketAddr>) {
+        match address {
+            Some(address) => {
+                self.push_with(name, |bytes| write_into(bytes, format_args!("{}", address.ip().to_canonical())));
+                self.push_with(port, |bytes| write_into(bytes, format_args!("{}", address.port())));
+            }
+            // What nginx gives for a client on a unix socket.
+            None => {
+                self.push(name, if name == b"REMOTE_ADDR" { "unix:" } else { "" });
+                self.push(port, "");
+            }
+        }
+    }
+
+    fn push_with(&mut self, name: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        self.push_value(start, write);
+    }
+
+    fn push_value(&mut self, name: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        let value = self.bytes.len();
+        write(&mut self.bytes);
+        self.spans.push(Span { name, value, end: self.bytes.len() });
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The method, upper case as sent.
+    pub fn method(&self) -> &[u8] {
+        match &self.source {
+            Source::Http(head) => head.method.as_str().as_bytes(),
+            Source::FastCgi(_) => self.param(b"REQUEST_METHOD").unwrap_or(b"GET"),
+        }
+    }
+
+    /// The request target, undecoded.
+    pub fn target(&self) -> &[u8] {
+        match &self.source {
+            Source::Http(head) => head.target.as_bytes(),
+            Source::FastCgi(_) => self.param(b"REQUEST_URI").unwrap_or_default(),
+        }
+    }
+
+    /// The query string without `?`.
+    pub fn query(&self) -> &[u8] {
+        match &self.source {
+            Source::Http(head) => head.query.as_bytes(),
+            Source::FastCgi(_) => self.param(b"QUERY_STRING").unwrap_or_default(),
+        }
+    }
+
+    /// One header field; of several lines with that name, the first.
+    pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
+        match &self.source {
+            Source::Http(head) => head.headers.get(name).map(http::HeaderValue::as_bytes),
+            Source::FastCgi(_) => {
+                let mut variable = Vec::with_capacity(name.as_str().len() + 5);
+                if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+                    variable.extend_from_slice(b"HTTP_");
+                }
+                variable.extend(name.as_str().bytes().map(|byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
+                self.param(&variable).filter(|value| !value.is_empty())
+            }
+        }
+    }
+
+    /// Appends the cookie string to `into`; several `Cookie` lines (HTTP/2 splits them) are joined by `"; "`.
+    pub fn cookies(&self, into: &mut Vec<u8>) {
+        match &self.source {
+            Source::Http(head) => join(&head.headers, &header::COOKIE, into),
+            Source::FastCgi(_) => into.extend_from_slice(self.param(b"HTTP_COOKIE").unwrap_or_default()),
+        }
+    }
+
+    /// The protocol's minor number as the language wants it: 1000 for HTTP/1.0, 1001 for 1.1, 2000 for 2.
+    pub fn protocol_number(&self) -> i32 {
+        match &self.source {
+            Source::Http(head) => match head.version {
+                Version::HTTP_09 | Version::HTTP_10 => 1000,
+                Version::HTTP_2 => 2000,
+                Version::HTTP_3 => 3000,
+                _ => 1001,
+            },
+            Source::FastCgi(_) => match self.param(b"SERVER_PROTOCOL") {
+                Some(b"HTTP/1.0") => 1000,
+                Some(b"HTTP/2.0") => 2000,
+                Some(b"HTTP/3.0") => 3000,
+                _ => 1001,
+            },
+        }
+    }
+
+    /// A FastCGI parameter.
+    pub fn param(&self, name: &[u8]) -> Option<&[u8]> {
+        match &self.source {
+            Source::Http(_) => None,
+            Source::FastCgi(params) => params.iter().rev().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value.as_ref()),
+        }
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 | Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        Version::HTTP_3 => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn value_of(head: &HttpHead, name: HeaderName) -> &[u8] {
+    head.headers.get(name).map(http::HeaderValue::as_bytes).unwrap_or_default()
+}
+
+fn join(headers: &HeaderMap, name: &HeaderName, into: &mut Vec<u8>) {
+    let separator: &[u8] = if name == header::COOKIE { b"; " } else { b", " };
+    for (index, value) in headers.get_all(name).iter().enumerate() {
+        if index > 0 {
+            into.extend_from_slice(separator);
+        }
+        into.extend_from_slice(value.as_bytes());
+    }
+}
+
+/// `content-type` → `Content-Type`.
+fn title_case(name: &HeaderName, into: &mut Vec<u8>) {
+    let mut start = true;
+    for byte in name.as_str().bytes() {
+        into.push(if start { byte.to_ascii_uppercase() } else { byte });
+        start = byte == b'-';
+    }
+}
+
+/// `USER_AGENT` → `User-Agent`.
+fn from_meta_variable(name: &[u8], into: &mut Vec<u8>) {
+    let mut start = true;
+    for &byte in name {
+        into.push(match byte {
+            b'_' => b'-',
+            _ if start => byte.to_ascii_uppercase(),
+            _ => byte.to_ascii_lowercase(),
+        });
+        start = byte == b'_';
+    }
+}
+
+fn write_into(bytes: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
+    bytes.write_fmt(arguments).expect("writing into a vector cannot fail");
+}

@@ -1,0 +1,363 @@
+//! One bounded hand-off: works queue in order, and go to the worker that fell idle last.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{Failure, Work};
+
+/// The size and the bounds of a pool (`http.pool`).
+///
+/// # Defaults
+/// `num_workers` from the cgroup's CPU quota, `max_queue_size` 1000 works, `allocate_timeout` 30 s.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Works that run at once.
+    pub num_workers: usize,
+    /// Works that wait; one more is refused at once.
+    pub max_queue_size: usize,
+    /// How long a work may wait.
+    pub allocate_timeout: Duration,
+}
+
+/// Works waiting, and the workers that take them. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool(Arc<Shared>);
+
+/// A worker's place in a [`Pool`]; lives on the worker's own thread.
+#[derive(Debug)]
+pub struct Seat {
+    pool: Arc<Shared>,
+    slot: Arc<Slot>,
+}
+
+/// When to wake a further worker while others run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Wake {
+    /// At once.
+    Now,
+    /// If every core already has something to run, only when the caller's thread next has nothing to do:
+    /// see [`Pool::wake_if_waiting`].
+    WhenParked,
+}
+
+/// What became of a submitted work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Submitted {
+    /// A worker has it.
+    Taken,
+    /// It waits.
+    Queued,
+}
+
+/// The pool took nothing: its queue is full, or it is closing.
+#[derive(Debug)]
+pub struct Refused(pub Box<Work>);
+
+/// A pool's figures at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Snapshot {
+    /// Workers with a seat.
+    pub workers: usize,
+    /// Workers waiting for work.
+    pub idle: usize,
+    /// Works waiting.
+    pub queued: usize,
+    /// The longest the queue has been.
+    pub queued_max: usize,
+    /// Works handed out since the start.
+    pub taken: u64,
+    /// Works refused since the start because the queue was full.
+    pub refused: u64,
+    /// Works whose wait ended by `allocate_timeout`.
+    pub expired: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    cores: usize,
+    state: Mutex<State>,
+    queued: AtomicUsize,
+    taken: AtomicU64,
+    refused: AtomicU64,
+    expired: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: VecDeque<Work>,
+    idle: Vec<Arc<Slot>>,
+    seats: usize,
+    queued_max: usize,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    thread: Thread,
+    work: Mutex<Option<Work>>,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    /// A pool without workers yet: each takes its [`seat`](Self::seat).
+    pub fn new(config: Config) -> Self {
+        Self(Arc::new(Shared {
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            state: Mutex::new(State::default()),
+            queued: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            config,
+        }))
+    }
+
+    /// Its size and bounds.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Gives `work` to the most recently idle worker, else queues it, else refuses it.
+    pub fn submit(&self, work: Work, wake: Wake) -> Result<Submitted, Refused> {
+        let mut state = self.0.state.lock();
+        if state.closed || (state.idle.is_empty() && state.queue.len() >= self.0.config.max_queue_size) {
+            drop(state);
+            self.0.refused.fetch_add(1, Relaxed);
+            return Err(Refused(Box::new(work)));
+        }
+        let running = state.seats - state.idle.len();
+        // A worker woken while every core is busy only takes turns with those that run; they are about to take this work themselves.
+        let defer = wake == Wake::WhenParked && running > 0 && running + 1 >= self.0.cores;
+        if !defer && let Some(slot) = state.idle.pop() {
+            drop(state);
+            self.0.taken.fetch_add(1, Relaxed);
+            slot.give(work);
+            return Ok(Submitted::Taken);
+        }
+        state.queue.push_back(work);
+        state.queued_max = state.queued_max.max(state.queue.len());
+        self.0.queued.store(state.queue.len(), Relaxed);
+        Ok(Submitted::Queued)
+    }
+
+    /// Wakes an idle worker if works wait: called by a thread that submits with [`Wake::WhenParked`] each time before it sleeps.
+    pub fn wake_if_waiting(&self) {
+        if self.0.queued.load(Relaxed) == 0 {
+            return;
+        }
+        let mut state = self.0.state.lock();
+        if state.queue.is_empty() {
+            return;
+        }
+        let Some(slot) = state.idle.pop() else { return };
+        let work = self.0.pop(&mut state).expect("the queue was just seen to hold a work");
+        drop(state);
+        slot.give(work);
+    }
+
+    /// Drops the works that have waited longer than `allocate_timeout`; their askers hear [`Failure::QueueTimeout`].
+    /// Returns when the next one is due.
+    pub fn expire(&self, now: Instant) -> Option<Instant> {
+        let limit = self.0.config.allocate_timeout;
+        let mut gone = Vec::new();
+        let mut state = self.0.state.lock();
+        while state.queue.front().is_some_and(|work| now.duration_since(work.submitted) >= limit) {
+            gone.extend(state.queue.pop_front());
+        }
+        self.0.queued.store(state.queue.len(), Relaxed);
+        let next = state.queue.front().map(|work| work.submitted + limit);
+        drop(state);
+        self.0.expired.fetch_add(gone.len() as u64, Relaxed);
+        for work in gone {
+            work.responder.send(Err(Failure::QueueTimeout));
+        }
+        next
+    }
+
+    /// Takes a seat for the calling thread.
+    pub fn seat(&self) -> Seat {
+        self.0.state.lock().seats += 1;
+        Seat { pool: self.0.clone(), slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }) }
+    }
+
+    /// Refuses new works; workers leave when the queue is empty.
+    pub fn close(&self) {
+        let mut state = self.0.state.lock();
+        state.closed = true;
+        for slot in state.idle.drain(..) {
+            slot.thread.unpark();
+        }
+    }
+
+    /// Its figures now.
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.0.state.lock();
+        Snapshot {
+            workers: state.seats,
+            idle: state.idle.len(),
+            queued: state.queue.len(),
+            queued_max: state.queued_max,
+            taken: self.0.taken.load(Relaxed),
+            refused: self.0.refused.load(Relaxed),
+            expired: self.0.expired.load(Relaxed),
+        }
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn pop(&self, state: &mut State) -> Option<Work> {
+        let work = state.queue.pop_front()?;
+        self.queued.store(state.queue.len(), Relaxed);
+        self.taken.fetch_add(1, Relaxed);
+        Some(work)
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn give(&self, work: Work) {
+        *self.work.lock() = Some(work);
+        self.thread.unpark();
+    }
+}
+
+// === impl Seat ===
+
+impl Seat {
+    /// The next work, waiting for it; none once the pool is closed and its queue empty.
+    pub fn next(&self) -> Option<Work> {
+        {
+            let mut state = self.pool.state.lock();
+            if let Some(work) = self.pool.pop(&mut state) {
+                return Some(work);
+            }
+            if state.closed {
+                return None;
+            }
+            state.idle.push(self.slot.clone());
+        }
+        loop {
+            thread::park();
+            if let Some(work) = self.slot.work.lock().take() {
+                return Some(work);
+            }
+            let mut state = self.pool.state.lock();
+            // Looked at again under the lock: a work given just before the pool closed must not be left behind.
+            if state.closed && let Some(work) = self.slot.work.lock().take().or_else(|| self.pool.pop(&mut state)) {
+                return Some(work);
+            }
+            if state.closed {
+                return None;
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.pool.state.lock().seats -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, thread, time::Duration};
+
+    use super::*;
+    use crate::worker::{Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
+
+    fn work(id: u64) -> (Work, tokio::sync::oneshot::Receiver<Result<Reply, Failure>>) {
+        let (responder, answer) = Responder::new();
+        let script =
+            Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: String::new(), document_root: Arc::from("/") };
+        let request = Request {
+            id,
+            received: std::time::SystemTime::now(),
+            script,
+            source: Source::FastCgi(Vec::new()),
+            body: Body::Empty,
+            ini: Vec::new(),
+        };
+        (Work { request, responder, submitted: Instant::now() }, answer)
+    }
+
+    fn pool(max_queue_size: usize) -> Pool {
+        Pool::new(Config { num_workers: 2, max_queue_size, allocate_timeout: Duration::from_millis(50) })
+    }
+
+    fn echo(work: Work) {
+        let body = bytes::Bytes::from(work.request.id.to_string());
+        let head = Head { status: http::StatusCode::OK, reason: None, headers: http::HeaderMap::new() };
+        work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(body) }));
+    }
+
+    #[test]
+    fn every_work_is_answered_once_by_many_workers() {
+        let pool = pool(10_000);
+        let workers: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    let seat = pool.seat();
+                    while let Some(work) = seat.next() {
+                        echo(work);
+                    }
+                })
+            })
+            .collect();
+        let answers: Vec<_> = (0..5_000)
+            .map(|id| {
+                let (work, answer) = work(id);
+                pool.submit(work, if id % 2 == 0 { Wake::Now } else { Wake::WhenParked }).expect("the queue is large enough");
+                pool.wake_if_waiting();
+                (id, answer)
+            })
+            .collect();
+        pool.close();
+        for (id, answer) in answers {
+            let reply = answer.blocking_recv().expect("answered").expect("no failure");
+            let ReplyBody::Whole(body) = reply.body else { panic!("a whole body was sent") };
+            assert_eq!(body, id.to_string());
+        }
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
+        assert_eq!(pool.snapshot().workers, 0);
+    }
+
+    #[test]
+    fn refuses_at_once_when_the_queue_is_full() {
+        let pool = pool(1);
+        let (first, _keep) = work(1);
+        let (second, _keep) = work(2);
+        assert_eq!(pool.submit(first, Wake::Now).expect("room for one"), Submitted::Queued);
+        let Refused(back) = pool.submit(second, Wake::Now).expect_err("no room");
+        assert_eq!(back.request.id, 2);
+        assert_eq!(pool.snapshot().refused, 1);
+    }
+
+    #[test]
+    fn a_wait_ends_at_its_limit() {
+        let pool = pool(10);
+        let (work, mut answer) = work(1);
+        let submitted = work.submitted;
+        pool.submit(work, Wake::Now).expect("room");
+        assert_eq!(pool.expire(submitted), Some(submitted + Duration::from_millis(50)));
+        assert_eq!(pool.expire(submitted + Duration::from_millis(50)), None);
+        assert_eq!(answer.try_recv().expect("answered").expect_err("timed out"), Failure::QueueTimeout);
+    }
+}

@@ -1,0 +1,133 @@
+//! What a script is asked: the request, its body, and the script that answers it.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use bytes::{Buf, Bytes};
+
+use super::{HttpHead, Responder};
+
+/// A request on its way to a worker, with the way back.
+#[derive(Debug)]
+pub struct Work {
+    /// What is asked.
+    pub request: Request,
+    /// Where the answer goes.
+    pub responder: Responder,
+    /// When it was handed to the pool, for the queue-wait metric.
+    pub submitted: Instant,
+}
+
+/// One request, independent of the protocol that brought it.
+#[derive(Debug)]
+pub struct Request {
+    /// Unique within the process; appears in the logs.
+    pub id: u64,
+    /// When its head was complete (`REQUEST_TIME`).
+    pub received: SystemTime,
+    /// The script that answers it.
+    pub script: Script,
+    /// The protocol's view of it.
+    pub source: Source,
+    /// The body, wholly read.
+    pub body: Body,
+    /// Ini values in force for this request alone.
+    pub ini: Vec<IniValue>,
+}
+
+/// The script chosen by routing, in the terms of RFC 3875.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Absolute path of the file (`SCRIPT_FILENAME`).
+    pub filename: String,
+    /// Its URL path, decoded (`SCRIPT_NAME`).
+    pub name: String,
+    /// What follows it in the URL path, decoded (`PATH_INFO`); empty when nothing does.
+    pub path_info: String,
+    /// The site's root without a trailing slash (`DOCUMENT_ROOT`).
+    pub document_root: Arc<str>,
+}
+
+/// Where a request came from, and so how its variables are made.
+#[derive(Debug)]
+pub enum Source {
+    /// Our own HTTP front; the variables are those that nginx's `fastcgi_params` would set.
+    Http(HttpHead),
+    /// A FastCGI client, whose parameters are passed on as they are, in their order.
+    FastCgi(Vec<(Bytes, Bytes)>),
+}
+
+/// An ini value sent with a request (`PHP_VALUE`, `PHP_ADMIN_VALUE`).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IniValue {
+    /// The directive's name.
+    pub name: String,
+    /// Its value, as php.ini would spell it.
+    pub value: String,
+    /// True if the script may not change it (`PHP_ADMIN_VALUE`).
+    pub locked: bool,
+}
+
+/// A request body, wholly received before a worker is taken.
+#[derive(Debug, Default)]
+pub enum Body {
+    /// No body.
+    #[default]
+    Empty,
+    /// A small one.
+    Memory(Bytes),
+    /// A large one, in an unlinked temporary file positioned at its start.
+    File {
+        /// The file.
+        file: File,
+        /// Bytes in it.
+        length: u64,
+    },
+}
+
+/// Reads a [`Body`] from the worker's thread.
+#[derive(Debug)]
+pub struct BodyReader(Body);
+
+// === impl Body ===
+
+impl Body {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::File { length, .. } => *length,
+        }
+    }
+
+    /// True if it has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A reader over it.
+    pub fn into_reader(self) -> BodyReader {
+        BodyReader(self)
+    }
+}
+
+// === impl BodyReader ===
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Body::Empty => Ok(0),
+            Body::Memory(bytes) => {
+                let count = bytes.len().min(buffer.len());
+                bytes.copy_to_slice(&mut buffer[..count]);
+                Ok(count)
+            }
+            Body::File { file, .. } => file.read(buffer),
+        }
+    }
+}
