@@ -1,0 +1,104 @@
+//! What would touch the whole process is refused, with a warning, and the server goes on.
+
+use serde_json::json;
+
+use crate::harness::{reference, server};
+
+#[test]
+fn pcntl_functions_that_would_break_the_server_are_refused() {
+    if reference().is_some() {
+        return;
+    }
+    let server = server().threads(1).ini("display_errors", "0").start();
+    for (name, call) in [
+        ("pcntl_fork", "pcntl_fork()"),
+        ("pcntl_exec", "pcntl_exec('/bin/true')"),
+        ("pcntl_wait", "pcntl_wait($status)"),
+        ("pcntl_waitpid", "pcntl_waitpid(-1, $status)"),
+        ("pcntl_alarm", "pcntl_alarm(1)"),
+        ("posix_setuid", "posix_setuid(12345)"),
+        ("posix_setgid", "posix_setgid(12345)"),
+        ("posix_setrlimit", "posix_setrlimit(POSIX_RLIMIT_NOFILE, 10, 10)"),
+    ] {
+        let path = server.root().join("call.php");
+        std::fs::write(&path, format!("<?php $status = 0; $pid = getmypid(); $r = {call}; if (getmypid() !== $pid) {{ posix_kill(getmypid(), 9); }} $e = error_get_last(); echo json_encode([$r === false || $r === -1 || $r === 0, str_contains($e['message'] ?? '', '{name}')]);")).unwrap();
+        let later = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        std::fs::rename(&path, server.root().join(format!("{name}.php"))).unwrap();
+        assert_eq!(server.get(&format!("/{name}.php")).send().json(), json!([true, true]), "{name}");
+        assert_eq!(server.text("/clean.php"), "clean ", "after {name}");
+    }
+}
+
+#[test]
+fn pcntl_signal_is_virtual_and_lasts_one_request() {
+    let server = server()
+        .threads(1)
+        .php("s.php", "pcntl_async_signals(true); $got = 0; pcntl_signal(SIGUSR2, function () use (&$got) { $got++; }); echo json_encode([is_callable(pcntl_signal_get_handler(SIGUSR2))]);")
+        .php("get.php", "echo json_encode([pcntl_signal_get_handler(SIGUSR2)]);")
+        .start();
+    assert_eq!(server.get("/s.php").send().json(), json!([true]));
+    if reference().is_none() {
+        assert_eq!(server.get("/get.php").send().json(), json!([0]), "SIG_DFL again");
+    }
+}
+
+#[test]
+fn a_script_s_signal_handlers_do_not_replace_the_server_s() {
+    if reference().is_some() {
+        return;
+    }
+    let server = server().php("t.php", "pcntl_signal(SIGTERM, SIG_IGN); pcntl_signal(SIGINT, fn () => 1); pcntl_signal(SIGCHLD, SIG_IGN); echo 'set';").start();
+    assert_eq!(server.text("/t.php"), "set");
+    server.stop();
+}
+
+#[test]
+fn posix_functions_that_only_look_work() {
+    let server = server()
+        .php("p.php", "echo json_encode([posix_getpid() === getmypid(), is_int(posix_getuid()), is_array(posix_uname()), is_array(posix_getpwuid(0)), is_array(posix_times()), posix_isatty(STDERR ?? 2)]);")
+        .php("q.php", "echo json_encode([posix_getpid() === getmypid(), is_int(posix_getuid()), is_array(posix_uname()), is_array(posix_getpwuid(0)), is_array(posix_times()), posix_kill(getmypid(), 0)]);")
+        .start();
+    assert_eq!(server.get("/q.php").send().json(), json!([true, true, true, true, true, true]));
+}
+
+#[test]
+fn php_fd_is_refused() {
+    if reference().is_some() {
+        return;
+    }
+    let server = server()
+        .ini("display_errors", "0")
+        .php("fd.php", "$r = []; for ($i = 0; $i < 30; $i++) { $r[] = @fopen(\"php://fd/$i\", 'r+') === false; @file_put_contents(\"php://fd/$i\", 'junk'); } echo json_encode(array_unique($r));")
+        .start();
+    assert_eq!(server.get("/fd.php").send().json(), json!([true]));
+    assert_eq!(server.text("/clean.php"), "clean ");
+}
+
+#[test]
+fn std_streams_are_not_the_server_s() {
+    let server = server()
+        .php("s.php", "echo json_encode([defined('STDIN'), defined('STDOUT'), defined('STDERR'), stream_get_contents(fopen('php://stdin', 'r'))]);")
+        .start();
+    let seen = server.get("/s.php").send().json();
+    assert_eq!(seen, json!([false, false, false, ""]), "as under php-fpm");
+}
+
+#[test]
+fn php_output_and_php_memory_work() {
+    let server = server().php("o.php", "fwrite(fopen('php://output', 'w'), 'out'); $m = fopen('php://temp/maxmemory:10', 'w+'); fwrite($m, str_repeat('x', 100)); rewind($m); echo strlen(stream_get_contents($m));").start();
+    assert_eq!(server.text("/o.php"), "out100");
+}
+
+#[test]
+fn dl_is_refused_or_harmless() {
+    let server = server().threads(1).ini("display_errors", "0").php("d.php", "var_dump(@dl('nothing.so'));").start();
+    assert_eq!(server.get("/d.php").send().text(), "bool(false)\n");
+    assert_eq!(server.text("/clean.php"), "clean ");
+}
+
+#[test]
+fn cli_only_functions_are_absent() {
+    let server = server().php("c.php", "echo json_encode([function_exists('cli_set_process_title'), function_exists('fastcgi_finish_request'), function_exists('fpm_get_status'), function_exists('getallheaders')]);").start();
+    assert_eq!(server.get("/c.php").send().json(), json!([false, true, true, true]));
+}
