@@ -5,4 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on panics, and says why")]
 
 mod harness;
+mod ends;
+mod files;
+mod golden;
+mod http;
+mod isolation;
+mod routing;
 mod sapi;

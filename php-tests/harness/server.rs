@@ -16,7 +16,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{Connection, Log, PATIENCE, Request, TempDir, copy_tree, fixtures, reference, wait_until};
+use super::{Connection, Log, PATIENCE, Request, TempDir, copy_tree, dir::age, fixtures, reference, wait_until};
 
 /// A server to be.
 #[derive(Debug)]
@@ -78,7 +78,8 @@ impl Setup {
     pub(crate) fn file(self, name: &str, content: impl AsRef<[u8]>) -> Self {
         let path = self.root.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        std::fs::write(&path, content).unwrap();
+        age(&path);
         self
     }
 

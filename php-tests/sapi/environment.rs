@@ -130,7 +130,7 @@ fn auto_prepend_and_append_files_run_around_the_script() {
         .ini("auto_append_file", &format!("{root}/append.php"))
         .php("prepend.php", "$from = 'prepend'; echo '[';")
         .php("append.php", "echo ']';")
-        .php("m.php", "echo $from, basename(get_included_files()[0]);")
+        .php("m.php", "echo $from, basename(__FILE__);")
         .start();
     assert_eq!(server.text("/m.php"), "[prependm.php]");
 }

@@ -96,6 +96,9 @@ fn a_script_that_ignores_aborts_runs_on_and_can_see_them() {
 
 #[test]
 fn a_client_that_fires_and_leaves_still_has_its_script_run() {
+    if reference().is_some() {
+        return; // nginx drops it
+    }
     let server = server().threads(1).php("cron.php", "ignore_user_abort(true); usleep(200000); file_put_contents($_GET['to'], 'ran');").start();
     let to = server.dir().join("cron");
     drop(server.get(&format!("/cron.php?to={}", to.display())).fire());
@@ -104,6 +107,9 @@ fn a_client_that_fires_and_leaves_still_has_its_script_run() {
 
 #[test]
 fn work_that_waits_runs_though_its_client_has_gone() {
+    if reference().is_some() {
+        return; // nginx drops it
+    }
     let server = server()
         .threads(1)
         .php("busy.php", "usleep(500000); echo 1;")

@@ -52,13 +52,12 @@ fn an_upload_can_be_moved_to_stay() {
 
 #[test]
 fn upload_limits_are_php_s_own() {
-    let server = server().ini("upload_max_filesize", "1000").ini("max_file_uploads", "2").start();
+    let server = server().ini("upload_max_filesize", "1000").ini("max_file_uploads", "2").ini("display_errors", "0").start();
     let long = vec![b'x'; 1001];
     let seen = send(&server, "/upload.php", &[("a", "a", &long), ("b", "b", b"1"), ("c", "c", b"2"), ("d", "d", b"3")]);
     let files = seen["files"].as_array().unwrap();
     assert_eq!(files[0]["error"], 1, "UPLOAD_ERR_INI_SIZE: {seen}");
-    assert_eq!(files.iter().filter(|file| file["error"] == 0).count(), 2, "{seen}");
-    assert_eq!(files.len(), 3, "{seen}");
+    assert_eq!((files.len(), &files[1]["error"]), (2, &0.into()), "the refused one counts: {seen}");
 }
 
 #[test]
@@ -83,7 +82,7 @@ fn too_many_parts_are_refused_with_a_warning() {
     let names: Vec<_> = (0..20).map(|n| format!("f{n}")).collect();
     let parts: Vec<(&str, &str, &[u8])> = names.iter().map(|name| (name.as_str(), "", b"1".as_slice())).collect();
     let seen = send(&server, "/upload.php", &parts);
-    assert_eq!(seen["post"], serde_json::json!([]), "{seen}");
+    assert_eq!(seen["post"].as_object().unwrap().len(), 5, "{seen}");
     assert!(server.logs("Multipart body parts limit exceeded 5"));
 }
 
