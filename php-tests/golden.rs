@@ -2,11 +2,15 @@
 //!
 //! `golden/server.json` is what they gave; `golden/generate.sh` asks them again.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+};
 
 use serde_json::{Map, Value};
 
-use crate::harness::{Server, server};
+use crate::harness::{Front, Request, Setup, reference, server};
 
 /// What may differ, with the reason.
 const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
@@ -47,9 +51,24 @@ fn server_variables_behind_a_front_controller_equal_php_fpm_s() {
     compare("front-controller");
 }
 
+#[test]
+fn server_variables_behind_nginx_equal_php_fpm_s() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site("files").with_fcgi().start();
+    if let Some(front) = Front::before(&server, "=404") {
+        check("files", &replay(front.address, server.root()));
+    }
+}
+
 fn compare(preset: &str) {
-    let seen = replay(preset);
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("php-tests/golden/server.{preset}.json"));
+    let server = site(preset).start();
+    check(preset, &replay(server.address, server.root()));
+}
+
+fn check(preset: &str, seen: &BTreeMap<String, Value>) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("php-tests/golden/server.{preset}.json"));
     if std::env::var_os("RR_GOLDEN_WRITE").is_some() {
         // One case a line, so that a difference is one too.
         let lines: Vec<_> = seen.iter().map(|(case, value)| format!("{}: {value}", Value::from(case.as_str()))).collect();
@@ -68,7 +87,7 @@ fn compare(preset: &str) {
 fn differ(path: &str, expected: &Value, seen: &Value, differences: &mut Vec<String>) {
     match (expected, seen) {
         (Value::Object(expected), Value::Object(seen)) => {
-            let keys: std::collections::BTreeSet<_> = expected.keys().chain(seen.keys()).collect();
+            let keys: BTreeSet<_> = expected.keys().chain(seen.keys()).collect();
             for key in keys {
                 let (expected, seen) = (expected.get(key).unwrap_or(&Value::Null), seen.get(key).unwrap_or(&Value::Null));
                 differ(&format!("{path}: {key}"), expected, seen, differences);
@@ -79,23 +98,15 @@ fn differ(path: &str, expected: &Value, seen: &Value, differences: &mut Vec<Stri
     }
 }
 
-fn replay(preset: &str) -> BTreeMap<String, Value> {
+fn site(preset: &str) -> Setup {
     let dump = std::fs::read_to_string(crate::harness::fixtures().join("server.php")).unwrap();
-    let dump = dump.as_str();
-    let server = server()
-        .bare()
-        .preset(preset)
-        .file("index.php", dump)
-        .file("app.php", dump)
-        .file("sub/index.php", dump)
-        .file("sub/app.php", dump)
-        .file("sp ace/a+b.php", dump)
-        .file("caf\u{e9}/app.php", dump)
-        .file("a.phpx/app.php", dump)
-        .file("style.css", "body{}")
-        .start();
-    let cases: Vec<_> = cases();
-    cases.iter().map(|case| (case.name(), case.run(&server))).collect()
+    let scripts = ["index", "app", "sub/index", "sub/app", "sp ace/a+b", "caf\u{e9}/app", "a.phpx/app"];
+    let site = server().bare().preset(preset).file("style.css", "body{}");
+    scripts.iter().fold(site, |site, script| site.file(&format!("{script}.php"), &dump))
+}
+
+fn replay(address: SocketAddr, root: &Path) -> BTreeMap<String, Value> {
+    cases().iter().map(|case| (case.name(), case.run(address, root))).collect()
 }
 
 // === impl Case ===
@@ -128,8 +139,8 @@ impl Case {
         format!("{} {} {}{body}", self.method, self.target, headers.join(" | ")).trim_end().to_owned()
     }
 
-    fn run(&self, server: &Server) -> Value {
-        let mut request = server.request(self.method, &self.target);
+    fn run(&self, address: SocketAddr, root: &Path) -> Value {
+        let mut request = Request::new(address, self.method, &self.target);
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
@@ -146,8 +157,7 @@ impl Case {
         for (key, _) in KNOWN_DIFFERENCES {
             vars.remove(*key);
         }
-        let root = server.root().to_str().unwrap();
-        normalise(&mut Value::Object(std::mem::take(&mut seen)), root, &server.address.port().to_string())
+        normalise(&mut Value::Object(seen), root.to_str().unwrap(), &address.port().to_string())
     }
 }
 

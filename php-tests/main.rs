@@ -5,10 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on panics, and says why")]
 
 mod harness;
+
+mod cli;
+mod config;
 mod ends;
+mod fcgi;
 mod files;
 mod golden;
 mod http;
 mod isolation;
+mod lifecycle;
 mod routing;
 mod sapi;

@@ -17,7 +17,7 @@ pub(crate) use client::{Connection, Request, multipart};
 pub(crate) use dir::{TempDir, copy_tree, fixtures};
 pub(crate) use fastcgi::{Fcgi, FcgiReply, params};
 pub(crate) use log::Log;
-pub(crate) use reference::reference;
+pub(crate) use reference::{Front, reference};
 pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Setup, finish, free_port, rr, server};
 

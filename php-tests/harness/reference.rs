@@ -9,8 +9,13 @@ use std::{
     sync::OnceLock,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
 use super::{
-    Log, PATIENCE, free_port,
+    Log, PATIENCE, Request, TempDir, free_port, not_run,
     server::{Server, Setup},
     wait_until,
 };
@@ -60,16 +65,54 @@ fn fpm(prefix: &Path, setup: &Setup, listen: SocketAddr, log: &Log) -> Child {
 }
 
 fn nginx(setup: &Setup, listen: SocketAddr, fcgi: SocketAddr, log: &Log) -> Child {
-    let dir = setup.scratch();
     let value = |key: &str| setup.options().iter().find_map(|option| option.strip_prefix(&format!("{key}=")));
     let fallback = match value("http.preset") {
         None | Some("files") => "=404",
         Some(_) => "/index.php?$args",
     };
-    let conf = format!(
-        "user root;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{ }}\nhttp {{\n\
-         include /etc/nginx/mime.types;\naccess_log off;\n{temp}\nserver {{\n\
-         listen {listen};\nserver_name _;\nroot {root};\nindex index.php index.html;\nclient_max_body_size {body}m;\n\
+    let body = value("http.max_request_size").unwrap_or("1000");
+    run_nginx(setup.scratch(), &server_block(setup.document_root(), listen, fcgi, fallback, body), log)
+}
+
+/// An nginx that passes PHP to a FastCGI server; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Front {
+    /// Puts nginx before the FastCGI listener of `server`; none where there is no nginx.
+    pub(crate) fn before(server: &Server, fallback: &str) -> Option<Self> {
+        if !Path::new(NGINX).exists() {
+            not_run("nginx", "not installed (nginx-light)");
+            return None;
+        }
+        let (address, dir, log) = (free_port(), TempDir::new(), Log::default());
+        let block = server_block(server.root(), address, server.fcgi.unwrap(), fallback, "1000");
+        let child = run_nginx(dir.path(), &block, &log);
+        let front = Self { address, child, _dir: dir };
+        assert!(wait_until(PATIENCE, || TcpStream::connect(address).is_ok()), "{address}: {}", log.text());
+        Some(front)
+    }
+
+    pub(crate) fn get(&self, target: &str) -> Request {
+        Request::new(self.address, "GET", target)
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        // TERM, since a killed master leaves its workers behind.
+        _ = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
+        _ = self.child.wait();
+    }
+}
+
+fn server_block(root: &Path, listen: SocketAddr, fcgi: SocketAddr, fallback: &str, body: &str) -> String {
+    format!(
+        "server {{\nlisten {listen};\nserver_name _;\nroot {root};\nindex index.php index.html;\nclient_max_body_size {body}m;\n\
          location / {{ try_files $uri $uri/ {fallback}; }}\n\
          location ~ /\\.(?!well-known) {{ deny all; }}\n\
          location ~ [^/]\\.php(/|$) {{\n\
@@ -79,19 +122,26 @@ fn nginx(setup: &Setup, listen: SocketAddr, fcgi: SocketAddr, log: &Log) -> Chil
          fastcgi_param HTTP_HOST $http_host;\n\
          fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\
          fastcgi_param PATH_INFO $path_info;\n\
-         fastcgi_pass {fcgi};\n}}\n}}\n}}\n",
-        dir = dir.display(),
-        root = setup.document_root().display(),
-        body = value("http.max_request_size").unwrap_or("1000"),
-        temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .map(|name| format!("{name}_temp_path {}/{name};", dir.display()))
-            .join("\n"),
+         fastcgi_pass {fcgi};\n}}\n}}\n",
+        root = root.display(),
+    )
+}
+
+fn run_nginx(dir: &Path, server: &str, log: &Log) -> Child {
+    let at = dir.display();
+    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {at}/{name};")).join("\n");
+    let user = if nix::unistd::geteuid().is_root() { "user root;\n" } else { "" };
+    let conf = format!(
+        "{user}worker_processes 1;\npid {at}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{ }}\nhttp {{\n\
+         include /etc/nginx/mime.types;\naccess_log off;\n{temp}\n{server}}}\n"
     );
     fs::write(dir.join("nginx.conf"), conf).unwrap();
-    let mut command = Command::new("/usr/sbin/nginx");
+    let mut command = Command::new(NGINX);
     command.arg("-p").arg(dir).arg("-c").arg(dir.join("nginx.conf")).args(["-e", "stderr"]);
     spawn(command, dir, log)
 }
+
+const NGINX: &str = "/usr/sbin/nginx";
 
 fn spawn(mut command: Command, dir: &Path, log: &Log) -> Child {
     command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
