@@ -28,6 +28,7 @@ pub(crate) struct Setup {
     environment: Vec<(String, String)>,
     config: Option<PathBuf>,
     fcgi: bool,
+    address: Option<SocketAddr>,
 }
 
 /// A running server.
@@ -55,7 +56,7 @@ pub(crate) fn empty() -> Setup {
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let options = vec!["http.pool.num_workers=2".to_owned()];
-    Setup { dir, root, options, environment: Vec::new(), config: None, fcgi: false }
+    Setup { dir, root, options, environment: Vec::new(), config: None, fcgi: false, address: None }
 }
 
 // === impl Setup ===
@@ -125,6 +126,12 @@ impl Setup {
         self
     }
 
+    /// Listens there rather than on a port of its own.
+    pub(crate) fn at(mut self, address: SocketAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
     pub(crate) fn document_root(&self) -> &Path {
         &self.root
     }
@@ -140,7 +147,7 @@ impl Setup {
         }
         // A port given by the system may be taken by a stranger's connection before it is bound.
         for _ in 0..3 {
-            let (address, fcgi) = (free_port(), self.fcgi.then(free_port));
+            let (address, fcgi) = (self.address.unwrap_or_else(free_port), self.fcgi.then(free_port));
             let log = Log::default();
             let mut command = self.command(address, fcgi);
             let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));

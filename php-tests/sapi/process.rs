@@ -31,15 +31,22 @@ fn pcntl_functions_that_would_break_the_server_are_refused() {
 }
 
 #[test]
-fn pcntl_signal_is_virtual_and_lasts_one_request() {
+fn signal_handlers_of_a_script_last_one_request_and_never_touch_the_process() {
     let server = server()
         .threads(1)
-        .php("s.php", "pcntl_async_signals(true); $got = 0; pcntl_signal(SIGUSR2, function () use (&$got) { $got++; }); echo json_encode([is_callable(pcntl_signal_get_handler(SIGUSR2))]);")
+        .ini("display_errors", "0")
+        .php("s.php", "pcntl_async_signals(true); pcntl_signal(SIGUSR2, fn () => 1); pcntl_sigprocmask(SIG_BLOCK, [SIGUSR2]); echo 'ok';")
         .php("get.php", "echo json_encode([pcntl_signal_get_handler(SIGUSR2)]);")
         .start();
-    assert_eq!(server.get("/s.php").send().json(), json!([true]));
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        status.lines().filter(|line| line.starts_with("SigCgt") || line.starts_with("SigIgn")).collect::<String>()
+    };
+    server.text("/get.php");
+    let before = caught();
+    assert_eq!(server.text("/s.php"), "ok");
     if reference().is_none() {
-        assert_eq!(server.get("/get.php").send().json(), json!([0]), "SIG_DFL again");
+        assert_eq!((caught(), server.get("/get.php").send().json()), (before, json!([0])), "SIG_DFL again");
     }
 }
 
