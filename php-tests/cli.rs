@@ -74,7 +74,7 @@ fn exit_codes_reach_the_shell() {
     assert_eq!(run(&["php", "-r", "exit('text');"], "").status.code(), Some(0));
     assert_eq!(run(&["php", "-r", "register_shutdown_function(fn () => exit(9));"], "").status.code(), Some(9));
     let missing = run(&["php", "/nowhere/at/all.php"], "");
-    assert_eq!((missing.status.code(), out(&missing).trim()), (Some(1), "Could not open input file: /nowhere/at/all.php"));
+    assert_eq!((missing.status.code(), (out(&missing) + &err(&missing)).trim()), (Some(1), "Could not open input file: /nowhere/at/all.php"));
 }
 
 #[test]

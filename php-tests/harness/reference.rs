@@ -117,7 +117,7 @@ fn server_block(root: &Path, listen: SocketAddr, fcgi: SocketAddr, fallback: &st
          location ~ /\\.(?!well-known) {{ deny all; }}\n\
          location ~ [^/]\\.php(/|$) {{\n\
          fastcgi_split_path_info ^(.+?\\.php)(/.*)$;\nset $path_info $fastcgi_path_info;\n\
-         try_files $fastcgi_script_name {fallback};\n\
+         try_files $fastcgi_script_name =404;\n\
          include /etc/nginx/fastcgi_params;\n\
          fastcgi_param HTTP_HOST $http_host;\n\
          fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;\n\

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::server;
+use crate::harness::{reference, server};
 
 #[test]
 fn superglobals_hold_query_form_and_cookies() {
@@ -88,6 +88,17 @@ fn getallheaders_and_its_alias_name_headers_as_http_does() {
     assert_eq!(seen[1]["X-Upper"], "2");
     assert_eq!(seen[1]["Accept"], "*/*");
     assert!(seen[1]["Host"].is_string());
+}
+
+#[test]
+fn a_header_that_comes_twice_is_one_list() {
+    if reference().is_some() {
+        return; // so does nginx from 1.23.0 on
+    }
+    let server = server().start();
+    let seen = server.get("/server.php").header("X-Twice", "one").header("X-Twice", "two").header("Cookie", "a=1").header("Cookie", "b=2").send().json();
+    assert_eq!((&seen["server"]["HTTP_X_TWICE"], &seen["headers"]["X-Twice"]), (&json!("one, two"), &json!("one, two")));
+    assert_eq!(seen["cookie"], json!({"a": "1", "b": "2"}));
 }
 
 #[test]
