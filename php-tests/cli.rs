@@ -5,21 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::harness::{TempDir, finish, reference, rr};
-
-/// `rr ARGUMENTS`; `rr php …` is the reference's own `php` when there is one.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = match reference() {
-        Some(prefix) if arguments[0] == "php" => {
-            let mut php = Command::new(Path::new(prefix).join("bin/php"));
-            php.args(&arguments[1..]);
-            return php;
-        }
-        _ => rr(),
-    };
-    command.args(arguments);
-    command
-}
+use crate::harness::{TempDir, command, finish, reference, rr};
 
 fn run(arguments: &[&str], stdin: &str) -> Output {
     let command = command(arguments);

@@ -99,6 +99,13 @@ fetch_mediawiki() {
 fetch_dokuwiki() {
   apt_for trixie
   unpack root dokuwiki libphp-simplepie php-geshi php-kissifrot-php-ixr libjs-jquery libjs-jquery-ui libjs-jquery-cookie php-phpseclib3 php-constant-time
+  # Upstream's layout again: configuration and data inside the site, libraries where we have put them.
+  settle "$PWD/root" root/usr/share/dokuwiki
+  mv root/usr/share/dokuwiki site
+  rm -f site/inc/preload.php site/.htaccess root/etc/dokuwiki/{acl,users}.auth.php
+  cp -r root/etc/dokuwiki site/conf
+  cp -r root/var/lib/dokuwiki/data site/data
+  grep -rlE '/usr/share/(php|php-geshi|javascript)/' site | xargs sed -i -E "s#/usr/share/(php|php-geshi|javascript)/#$apps/dokuwiki/root/usr/share/\\1/#g"
 }
 
 fetch_adminer() {

@@ -19,7 +19,7 @@ pub(crate) use fastcgi::{Fcgi, FcgiReply, params};
 pub(crate) use log::Log;
 pub(crate) use reference::{Front, reference};
 pub(crate) use reply::Reply;
-pub(crate) use server::{Server, Setup, finish, free_port, rr, server};
+pub(crate) use server::{Server, Setup, command, finish, free_port, rr, server};
 
 /// Longest wait for anything in a test: a bound for hangs, not an expectation.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);

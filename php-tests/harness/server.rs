@@ -136,6 +136,12 @@ impl Setup {
         &self.root
     }
 
+    /// Puts a copy of `tree` into the document root.
+    pub(crate) fn tree(self, tree: &Path) -> Self {
+        copy_tree(tree, &self.root);
+        self
+    }
+
     /// A directory outside the document root.
     pub(crate) fn scratch(&self) -> &Path {
         self.dir.path()
@@ -323,6 +329,20 @@ pub(crate) fn rr() -> Command {
     for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "PHPRC", "PHP_INI_SCAN_DIR"] {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
+    command
+}
+
+/// `rr ARGUMENTS…`; `rr php …` is the reference's own `php` when there is one.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = match reference() {
+        Some(prefix) if arguments[0] == "php" => {
+            let mut php = Command::new(Path::new(prefix).join("bin/php"));
+            php.args(&arguments[1..]);
+            return php;
+        }
+        _ => rr(),
+    };
+    command.args(arguments);
     command
 }
 
