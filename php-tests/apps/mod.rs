@@ -1,6 +1,9 @@
 //! Real applications, unmodified, doing what their users do. `fetch.sh` brings them.
 
+mod adminer;
 mod database;
+mod dokuwiki;
+mod mediawiki;
 mod wordpress;
 
 use std::path::PathBuf;
