@@ -12,7 +12,7 @@ fn dokuwiki_works() {
     let install = format!(
         "file_put_contents('conf/local.php', \"<?php\\n\\$conf['title'] = 'Tested'; \\$conf['useacl'] = 1; \\$conf['superuser'] = '@admin'; \\$conf['license'] = '0'; \\$conf['userewrite'] = 2; \\$conf['baseurl'] = ''; \"); \
          file_put_contents('conf/acl.auth.php', \"*\\t@ALL\\t1\\n*\\t@user\\t8\\n\"); \
-         file_put_contents('conf/users.auth.php', 'admin:' . {hash} . \":Admin:admin@example.test:admin,user\\n\"); echo 'installed';"
+         file_put_contents('conf/users.auth.php', \"# <?php exit()?>\\n\" . 'admin:' . {hash} . \":Admin:admin@example.test:admin,user\\n\"); echo 'installed';"
     );
     let server = setup.php("install-tests.php", &install).start();
     assert_eq!(server.text("/install-tests.php"), "installed");
@@ -35,11 +35,11 @@ fn dokuwiki_works() {
     assert!(page.contains("Heading</h1>") && page.contains("<strong>bold</strong> é"), "{page:.3000}");
 
     let token = between(&admin.send(server.get("/lib/exe/mediamanager.php")).text(), "name=\"sectok\" value=\"", "\"").to_owned();
-    let (kind, body) = multipart(&[("sectok", "", token.as_bytes()), ("ns", "", b""), ("upload", "note.txt", b"a note"), ("mediaid", "", b"note.txt")]);
+    let (kind, body) = multipart(&[("sectok", "", token.as_bytes()), ("ns", "", b""), ("upload", "dot.gif", GIF), ("mediaid", "", b"dot.gif")]);
     let upload = admin.send(server.post("/lib/exe/mediamanager.php?ns=", &kind, body));
     assert_eq!(upload.status, 200);
-    let media = server.get("/lib/exe/fetch.php?media=note.txt").send();
-    assert_eq!((media.status, media.text().as_str()), (200, "a note"), "{:.3000}", upload.text());
+    let media = server.get("/lib/exe/fetch.php?media=dot.gif").send();
+    assert!(media.status == 200 && media.body == GIF, "{:.3000}", upload.text());
     let css = server.get("/lib/exe/css.php?t=dokuwiki").send();
     assert!(css.status == 200 && css.header("content-type").unwrap().starts_with("text/css"), "{css:?}");
     let rpc = server.post("/lib/exe/xmlrpc.php", "text/xml", "<?xml version=\"1.0\"?><methodCall><methodName>wiki.getRPCVersionSupported</methodName></methodCall>").send();
@@ -50,3 +50,5 @@ fn dokuwiki_works() {
     }
     assert!(!server.log.text().contains("PHP Fatal"), "{}", server.log.text());
 }
+
+const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";

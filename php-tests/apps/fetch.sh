@@ -68,6 +68,12 @@ settle() {
   find "$dir" -type l -delete
 }
 
+# relocate DIR: makes the PHP files in DIR look for Debian's libraries where we have put them.
+relocate() {
+  grep -rlE '/usr/share/(php|php-geshi|javascript)/' "$1" --include='*.php' |
+    xargs -r sed -i -E "s#/usr/share/(php|php-geshi|javascript)/#$apps/$name/root/usr/share/\\1/#g"
+}
+
 fetch_wordpress() {
   apt_for trixie
   unpack root wordpress wordpress-theme-twentytwentyfive php-getid3 libjs-underscore libjs-lodash node-lodash libjs-cropper
@@ -105,22 +111,28 @@ fetch_dokuwiki() {
   rm -f site/inc/preload.php site/.htaccess root/etc/dokuwiki/{acl,users}.auth.php
   cp -r root/etc/dokuwiki site/conf
   cp -r root/var/lib/dokuwiki/data site/data
-  grep -rlE '/usr/share/(php|php-geshi|javascript)/' site | xargs sed -i -E "s#/usr/share/(php|php-geshi|javascript)/#$apps/dokuwiki/root/usr/share/\\1/#g"
+  sed -i "s#/var/lib/dokuwiki/data#./data#" site/conf/dokuwiki.php
+  relocate site
 }
 
 fetch_adminer() {
   apt_for trixie
   unpack root adminer
+  settle "$PWD/root" root/usr/share/adminer
 }
 
 fetch_symfony() {
   apt_for forky
   unpack_all root composer php-symfony-framework-bundle php-symfony-runtime php-symfony-yaml php-symfony-twig-bundle
+  relocate root/usr/share/php
 }
 
 fetch_laravel() {
   apt_for forky
   unpack_all root composer php-laravel-framework
+  relocate root/usr/share/php
+  # Where the framework looks for its own configuration, seen from Illuminate/Foundation.
+  ln -s php/Illuminate/config php/Illuminate/config-stubs root/usr/share/
 }
 
 fetch_mariadb() {

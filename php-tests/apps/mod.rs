@@ -3,7 +3,9 @@
 mod adminer;
 mod database;
 mod dokuwiki;
+mod laravel;
 mod mediawiki;
+mod symfony;
 mod wordpress;
 
 use std::path::PathBuf;

@@ -84,6 +84,14 @@ fn status_can_be_set_in_every_way() {
 }
 
 #[test]
+fn a_redirect_after_a_post_is_a_302_as_under_php_fpm() {
+    let server = server().php("r.php", "header('Location: /there');").start();
+    for method in ["POST", "PUT", "GET"] {
+        assert_eq!(server.request(method, "/r.php").form(&[("a", "b")]).send().status, 302, "{method}");
+    }
+}
+
+#[test]
 fn bodiless_statuses_have_no_body() {
     let server = server().threads(1).php("n.php", "http_response_code((int) $_GET['s']); echo 'body';").start();
     let mut connection = server.connect();
