@@ -1,5 +1,6 @@
 //! # rr: the architecture page
 
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod worker;
