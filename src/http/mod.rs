@@ -1,6 +1,7 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
 mod body;
+pub mod fcgi;
 
 pub use body::Body;
 

@@ -9,6 +9,7 @@ mod pool;
 mod reply;
 mod request;
 
+pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
 pub use pool::{Config, Pool, Refused, Seat, Snapshot, Submitted, Wake};
