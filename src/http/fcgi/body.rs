@@ -1,9 +1,10 @@
 //! A request body on its way in: memory, then a temporary file.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io,
-    os::unix::fs::FileExt,
+    os::unix::{ffi::OsStrExt, fs::FileExt},
     path::Path,
 };
 
@@ -64,6 +65,18 @@ impl<'c> Spool<'c> {
             None if self.length == 0 => Body::Empty,
             None if self.memory.is_empty() => Body::Memory(self.only),
             None => Body::Memory(self.memory.freeze()),
+        }
+    }
+}
+
+/// nginx's `client_body_in_file_only`: the body is in a file of the web server.
+pub(super) fn from_file(path: &[u8], length: u64) -> Body {
+    let path = Path::new(OsStr::from_bytes(path));
+    match File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
+        Ok((size, file)) => Body::File { file, length: length.min(size) },
+        Err(error) => {
+            tracing::warn!(%error, path = %path.display(), "REQUEST_BODY_FILE cannot be read");
+            Body::Empty
         }
     }
 }

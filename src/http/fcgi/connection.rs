@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     Place, Shared,
-    body::Spool,
+    body::{self, Spool},
     params::{self, Params},
     record::{self, Protocol, Record},
     reply,
@@ -51,6 +51,11 @@ enum Event {
     Stdin(Bytes),
 }
 
+/// The request is answered with this, and then the connection closed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("answered with {0}")]
+struct Refusal(StatusCode);
+
 /// Bytes of a request's parameters.
 const MAX_PARAMS: usize = 1 << 20;
 
@@ -82,8 +87,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut kept = false;
         while let Some(begin) = self.begin(kept).await? {
             self.shared.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            self.request(begin).await?;
-            if !begin.keep || *self.stop.borrow() {
+            let refused = match self.request(begin.id).await {
+                Ok(()) => None,
+                Err(error) => Some(Refusal::of(error)?),
+            };
+            if let Some(Refusal(status)) = refused {
+                self.answer(begin.id, reply::error(status), None).await?;
+            }
+            // After a refusal the rest of the request is still on its way.
+            if !begin.keep || refused.is_some() || *self.stop.borrow() {
                 break;
             }
             kept = true;
@@ -99,7 +111,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 biased;
                 record = receive(&mut self.stream, &mut self.input) => record?,
                 // A connection just accepted is served, even now.
-                _ = self.stop.wait_for(|stop| *stop), if kept && self.input.is_empty() => return Ok(None),
+                _ = self.stop.wait_for(|stop| *stop), if kept && self.input.is_empty() => {
+                    if self.input.is_empty() {
+                        return Ok(None);
+                    }
+                    continue;
+                }
                 () = tokio::time::sleep(patience) => return Ok(None),
             };
             let Some(record) = record else { return Ok(None) };
@@ -111,8 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn request(&mut self, begin: Begin) -> io::Result<()> {
-        let id = begin.id;
+    async fn request(&mut self, id: u16) -> io::Result<()> {
         let params = match self.params(id).await? {
             Some(params) => params,
             None => return self.end(id).await,
@@ -121,14 +137,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Decision::Answer(Answer { reply, log }) => return self.answer(id, reply, log.as_deref()).await,
             Decision::Run(run) => run,
         };
-        let body = match self.body(id, &run).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return self.end(id).await,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.answer(id, reply::error(StatusCode::REQUEST_TIMEOUT), None).await?;
-                return Err(error);
-            }
-            Err(error) => return Err(error),
+        let body = match self.body(id, &run).await? {
+            Some(body) => body,
+            None => return self.end(id).await,
         };
         let Some(mut answer) = self.submit(run, body) else {
             return self.answer(id, reply::error(StatusCode::SERVICE_UNAVAILABLE), None).await;
@@ -181,8 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     }
                     joined.extend_from_slice(&part);
                     if joined.len() > MAX_PARAMS {
-                        self.answer(id, reply::error(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE), None).await?;
-                        return Err(invalid("too many parameters"));
+                        return Err(Refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE).into());
                     }
                 }
                 Event::Stdin(_) => return Err(invalid("a body before the parameters end")),
@@ -200,7 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// As under php-fpm it is what the stream holds, up to `CONTENT_LENGTH`, and the end of the stream is not waited for.
     async fn body(&mut self, id: u16, run: &Run) -> io::Result<Option<Body>> {
         if let Some(path) = run.params.get("REQUEST_BODY_FILE").filter(|path| !path.is_empty() && run.length > 0) {
-            return Ok(Some(body_file(path, run.length)));
+            return Ok(Some(body::from_file(path, run.length)));
         }
         let shared = self.shared.clone();
         let mut spool = Spool::new(shared.settings.body_memory, &shared.settings.temp_dir);
@@ -211,7 +221,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Event::Stdin(mut part) => {
                     let wanted = run.length - spool.len();
                     part.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
-                    spool.push(part)?;
+                    if let Err(error) = spool.push(part) {
+                        tracing::error!(%error, directory = %shared.settings.temp_dir.display(), "no room for a body");
+                        return Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR).into());
+                    }
                 }
                 Event::Params(_) => return Err(invalid("parameters after their end")),
                 Event::Begin(_) | Event::Close | Event::Nothing => {}
@@ -221,8 +234,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn event(&mut self, id: u16) -> io::Result<Event> {
-        let record = timeout(self.shared.settings.body_timeout, receive(&mut self.stream, &mut self.input)).await?;
-        let Some(record) = record? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
+        let record = timeout(self.shared.settings.body_timeout, receive(&mut self.stream, &mut self.input)).await;
+        let Some(record) = record.map_err(|_| Refusal(StatusCode::REQUEST_TIMEOUT))?? else {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        };
         self.heed(record, Some(id)).await
     }
 
@@ -372,6 +387,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+// === impl Refusal ===
+
+impl Refusal {
+    fn of(error: io::Error) -> io::Result<Self> {
+        error.downcast()
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::other(refusal)
+    }
+}
+
 /// The next record; none if the client hung up between two. Nothing is lost if it is dropped before it ends.
 async fn receive(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<Option<Record>> {
     loop {
@@ -404,19 +433,6 @@ fn put_values(answer: &mut BytesMut, asked: Bytes, max_connections: usize) -> io
     }
     record::put(answer, record::GET_VALUES_RESULT, 0, &values);
     Ok(())
-}
-
-/// nginx's `client_body_in_file_only`: the body is in a file of the web server.
-fn body_file(path: &[u8], length: u64) -> Body {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::path::Path::new(std::ffi::OsStr::from_bytes(path));
-    match std::fs::File::open(path).and_then(|file| Ok((file.metadata()?.len(), file))) {
-        Ok((size, file)) => Body::File { file, length: length.min(size) },
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "REQUEST_BODY_FILE cannot be read");
-            Body::Empty
-        }
-    }
 }
 
 fn invalid(what: &'static str) -> io::Error {

@@ -73,7 +73,9 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let invalid = || InvalidAddress(text.to_owned());
-        if let Some(path) = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")).or(text.starts_with('/').then_some(text)) {
+        if let Some(path) =
+            text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")).or(text.starts_with('/').then_some(text))
+        {
             return if path.starts_with('/') { Ok(Self::Unix(path.into())) } else { Err(invalid()) };
         }
         let address = text.strip_prefix("tcp://").unwrap_or(text);

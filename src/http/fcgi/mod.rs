@@ -7,6 +7,7 @@ mod body;
 mod connection;
 mod ini;
 mod listen;
+mod page;
 mod params;
 mod path;
 mod record;
@@ -15,7 +16,8 @@ mod request;
 mod status;
 
 pub use listen::{Address, InvalidAddress, Listener, Permissions};
-pub use status::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, Syntax, render};
+pub use page::render;
+pub use status::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, Syntax};
 
 use std::{
     fmt, io,

@@ -102,7 +102,10 @@ mod tests {
 
     #[test]
     fn every_line_of_a_field_is_sent() {
-        assert_eq!(head(200, None, &[("set-cookie", "a=1"), ("set-cookie", "b=2")]), "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n");
+        assert_eq!(
+            head(200, None, &[("set-cookie", "a=1"), ("set-cookie", "b=2")]),
+            "Set-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\n"
+        );
     }
 
     #[test]

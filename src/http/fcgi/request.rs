@@ -6,11 +6,11 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use super::{
-    Shared, ini,
+    Shared, ini, page,
     params::Params,
     path::{self, Entry},
     reply,
-    status::{self, Format},
+    status::Format,
 };
 use crate::worker::{IniValue, Reply, ReplyBody, Script};
 
@@ -102,7 +102,7 @@ fn monitoring_page(shared: &Shared, params: &Params, name: &[u8]) -> Option<Repl
         reply::page(StatusCode::OK, "text/plain;charset=UTF-8", settings.ping_response.clone())
     } else if is(&settings.status_path) {
         let format = Format::from_query(params.get("QUERY_STRING").map_or(&b""[..], |query| query));
-        let (content_type, body) = status::render(&shared.status.snapshot(format.full), format, SystemTime::now());
+        let (content_type, body) = page::render(&shared.status.snapshot(format.full), format, SystemTime::now());
         reply::page(StatusCode::OK, content_type, body)
     } else {
         return None;

@@ -57,7 +57,12 @@ fn nginx_sends_what_is_meant() {
         },
         // Without it.
         Case {
-            sent: &[("SCRIPT_FILENAME", "/r/x.php/pi"), ("SCRIPT_NAME", "/x.php/pi"), ("PATH_INFO", "/x.php/pi"), ("DOCUMENT_ROOT", "/r/")],
+            sent: &[
+                ("SCRIPT_FILENAME", "/r/x.php/pi"),
+                ("SCRIPT_NAME", "/x.php/pi"),
+                ("PATH_INFO", "/x.php/pi"),
+                ("DOCUMENT_ROOT", "/r/"),
+            ],
             fix_pathinfo: true,
             script: FILE,
             name: Some("/x.php"),
@@ -160,7 +165,12 @@ fn apache_prefixes_are_taken_off() {
             fix_pathinfo: true,
             script: FILE,
             name: Some("/x.php"),
-            after: &[("SCRIPT_NAME", "/x.php"), ("ORIG_SCRIPT_NAME", "/x.php/pi"), ("PATH_INFO", "/pi"), ("PATH_TRANSLATED", "/r/pi")],
+            after: &[
+                ("SCRIPT_NAME", "/x.php"),
+                ("ORIG_SCRIPT_NAME", "/x.php/pi"),
+                ("PATH_INFO", "/pi"),
+                ("PATH_TRANSLATED", "/r/pi"),
+            ],
         },
         Case {
             sent: &[("SCRIPT_FILENAME", "proxy:fcgi://h/r/x.php/1%20+2"), ("SCRIPT_NAME", "/x.php/1 +2")],
