@@ -198,7 +198,8 @@ impl Registered {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // Fails only on a connection that is gone already, which its reader will find out.
+                drop(stream.set_nodelay(true));
                 Ok(Accepted::Tcp(stream, peer.ip().to_canonical()))
             }
             Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),

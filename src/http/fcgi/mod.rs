@@ -234,6 +234,7 @@ async fn accept(listener: Registered, shared: Arc<Shared>) {
         while connections.try_join_next().is_some() {}
         let accepted = match accepted {
             Ok(accepted) => accepted,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 // Out of descriptors, as a rule: they come back when connections end.
                 tracing::warn!(%error, "cannot accept");

@@ -1,5 +1,7 @@
 //! Name-value pairs: a request's parameters, and the values that management records carry.
 
+use std::collections::{HashMap, hash_map::Entry};
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// A request's parameters, in order, each name once.
@@ -16,7 +18,8 @@ pub(super) struct Malformed;
 impl Params {
     /// The pairs in `bytes`, which they share. Of several with one name the last one's value stands, in the place of the first.
     pub(super) fn decode(mut bytes: Bytes) -> Result<Self, Malformed> {
-        let mut params = Self(Vec::with_capacity(48));
+        let mut pairs: Vec<(Bytes, Bytes)> = Vec::with_capacity(TYPICAL);
+        let mut places: HashMap<Bytes, usize> = HashMap::with_capacity(TYPICAL);
         while !bytes.is_empty() {
             let name_length = length(&mut bytes)?;
             let value_length = length(&mut bytes)?;
@@ -24,9 +27,16 @@ impl Params {
                 return Err(Malformed);
             }
             let name = bytes.split_to(name_length);
-            params.put(name, bytes.split_to(value_length));
+            let value = bytes.split_to(value_length);
+            match places.entry(name) {
+                Entry::Occupied(place) => pairs[*place.get()].1 = value,
+                Entry::Vacant(place) => {
+                    pairs.push((place.key().clone(), value));
+                    place.insert(pairs.len() - 1);
+                }
+            }
         }
-        Ok(params)
+        Ok(Self(pairs))
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Bytes> {
@@ -34,7 +44,10 @@ impl Params {
     }
 
     pub(super) fn set(&mut self, name: &'static str, value: Bytes) {
-        self.put(Bytes::from_static(name.as_bytes()), value);
+        match self.0.iter_mut().find(|(key, _)| key == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((Bytes::from_static(name.as_bytes()), value)),
+        }
     }
 
     pub(super) fn remove(&mut self, name: &str) {
@@ -47,13 +60,6 @@ impl Params {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &(Bytes, Bytes)> {
         self.0.iter()
-    }
-
-    fn put(&mut self, name: Bytes, value: Bytes) {
-        match self.0.iter_mut().find(|(key, _)| *key == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
-        }
     }
 }
 
@@ -82,6 +88,9 @@ fn length(bytes: &mut Bytes) -> Result<usize, Malformed> {
         Some(_) => bytes.try_get_u32().map(|long| (long & !LONG_FORM) as usize).map_err(|_| Malformed),
     }
 }
+
+/// More than nginx's fastcgi_params and a browser's header fields.
+const TYPICAL: usize = 64;
 
 const LONG: u8 = 0x80;
 const LONG_FORM: u32 = 0x8000_0000;

@@ -35,21 +35,23 @@ struct Client(TcpStream, BytesMut);
 
 struct Nothing;
 
+const WORKERS: worker::Config = worker::Config { num_workers: 2, max_queue_size: 100, allocate_timeout: Duration::from_secs(5) };
+
 // === impl Harness ===
 
 impl Harness {
     fn start() -> Self {
-        Self::with(|_| {}, 2)
+        Self::with(|_| {}, WORKERS)
     }
 
-    fn with(change: impl FnOnce(&mut Config), workers: usize) -> Self {
+    fn with(change: impl FnOnce(&mut Config), pool: worker::Config) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let root = std::env::temp_dir().join(format!("rr-fcgi-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed)));
         std::fs::create_dir_all(&root).expect("a directory");
         std::fs::write(root.join("x.php"), "<?php").expect("a script");
         std::fs::write(root.join("x.txt"), "text").expect("no script");
-        let allocate_timeout = Duration::from_secs(5);
-        let pool = Pool::new(worker::Config { num_workers: workers, max_queue_size: 0, allocate_timeout });
+        let workers = pool.num_workers;
+        let pool = Pool::new(pool);
         let abandoned = Arc::new(AtomicBool::new(false));
         let mut threads: Vec<_> = (0..workers)
             .map(|_| {
@@ -68,7 +70,7 @@ impl Harness {
         let mut config = Config { addresses: vec!["tcp://127.0.0.1:0".parse().expect("valid")], ..Config::default() };
         change(&mut config);
         let server = Arc::new(config.build(pool.clone(), Arc::new(Nothing)).expect("a free port"));
-        let Listener::Tcp(listener) = &server.listeners()[0] else { panic!("tcp") };
+        let Listener::Tcp(listener) = &server.listeners()[0] else { panic!("the first is a TCP port") };
         let address = listener.local_addr().expect("bound");
         for _ in 0..2 {
             let (server, pool) = (server.clone(), pool.clone());
@@ -328,7 +330,7 @@ fn the_body_is_the_stream_up_to_content_length() {
 
 #[test]
 fn a_body_too_large_is_refused_and_the_connection_kept() {
-    let harness = Harness::with(|config| config.max_request_size = Some(10), 1);
+    let harness = Harness::with(|config| config.max_request_size = Some(10), WORKERS);
     let mut client = harness.connect();
     client.send(&harness.request(1, "q", &[b'x'; 100_000]));
     assert!(client.response().text().starts_with("Status: 413 "));
@@ -378,6 +380,52 @@ fn a_client_that_leaves_is_noticed() {
     wait_for(|| harness.pool.snapshot().taken == 1);
     drop(client);
     wait_for(|| harness.abandoned.load(Relaxed));
+    wait_for(|| harness.server.snapshot().connections == 0);
+}
+
+#[test]
+fn a_slow_client_hears_of_it() {
+    let short = |config: &mut Config| {
+        config.body_timeout = Duration::from_millis(30);
+        config.idle_timeout = Duration::from_millis(30);
+    };
+    let harness = Harness::with(short, WORKERS);
+    let mut client = harness.connect();
+    client.send(&harness.head(1, "q", &[("CONTENT_LENGTH", "3")]));
+    assert!(client.response().text().starts_with("Status: 408 "));
+    assert!(client.record().is_none(), "closed");
+    let mut idle = harness.connect();
+    idle.send(&harness.request(1, "q", b""));
+    assert!(idle.response().text().ends_with("|0|0|false"));
+    assert!(idle.record().is_none(), "closed");
+}
+
+#[test]
+fn a_unix_socket_serves_too_and_a_body_may_be_in_a_file() {
+    let path = std::env::temp_dir().join(format!("rr-fcgi-serve-{}.sock", std::process::id()));
+    let harness = Harness::with(|config| config.addresses.push(Address::Unix(path.clone())), WORKERS);
+    let body = harness.root.join("x.txt").display().to_string();
+    let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("listening");
+    let records = harness.head(0, "q", &[("CONTENT_LENGTH", "4"), ("REQUEST_BODY_FILE", &body)]);
+    stream.write_all(&records).expect("taken");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).expect("an answer");
+    assert!(String::from_utf8_lossy(&answer).contains("|4|453|true"));
+    std::fs::remove_file(path).expect("there");
+}
+
+#[test]
+fn damaged_input_harms_nobody_else() {
+    let harness = Harness::start();
+    let request = harness.request(0, "q", b"abc");
+    for position in 0..request.len() {
+        let mut damaged = request.to_vec();
+        damaged[position] ^= 0xa5;
+        let mut client = harness.connect();
+        client.send(&damaged);
+        client.0.shutdown(std::net::Shutdown::Write).expect("open");
+    }
+    assert!(harness.ask(0, "q", b"abc").text().ends_with("|3|294|false"));
     wait_for(|| harness.server.snapshot().connections == 0);
 }
 
@@ -459,8 +507,9 @@ fn what_cannot_run_is_answered_as_php_fpm_does() {
 
 #[test]
 fn failures_have_a_status() {
-    let harness = Harness::with(|_| {}, 1);
+    let harness = Harness::with(|_| {}, worker::Config { num_workers: 1, max_queue_size: 0, ..WORKERS });
     assert!(harness.ask(0, "lost", b"").text().starts_with("Status: 500 "));
+    wait_for(|| harness.pool.snapshot().idle == 1);
     let mut busy = harness.connect();
     busy.send(&harness.request(0, "wait", b""));
     wait_for(|| harness.pool.snapshot().taken == 2);
@@ -474,7 +523,7 @@ fn monitoring_pages_need_no_worker() {
         config.status_path = Some("/status".to_owned());
         config.ping_path = Some("/ping".to_owned());
     };
-    let harness = Harness::with(paths, 0);
+    let harness = Harness::with(paths, worker::Config { num_workers: 0, ..WORKERS });
     let ask = |path: &str, method: &str| {
         let mut client = harness.connect();
         client.send(&harness.head(0, "json", &[("SCRIPT_FILENAME", path), ("SCRIPT_NAME", path), ("REQUEST_METHOD", method)]));
@@ -488,7 +537,7 @@ fn monitoring_pages_need_no_worker() {
 
 #[test]
 fn clients_that_are_not_allowed_are_dropped() {
-    let harness = Harness::with(|config| config.allowed_clients = vec!["192.0.2.1".parse().expect("an address")], 1);
+    let harness = Harness::with(|config| config.allowed_clients = vec!["192.0.2.1".parse().expect("an address")], WORKERS);
     assert!(matches!(harness.connect().0.read(&mut [0; 8]), Ok(0) | Err(_)));
     assert_eq!(harness.server.snapshot().disallowed, 1);
 }
