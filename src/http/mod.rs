@@ -1,7 +1,9 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
 mod body;
+pub mod fcgi;
 pub mod request;
+mod spool;
 
 pub use body::Body;
 

@@ -1,17 +1,12 @@
 //! Receives a request's body before a worker is taken: into memory, then into an unlinked temporary file.
 
-use std::{
-    fs::File,
-    io::{self, Seek, Write},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{io, path::PathBuf, time::Duration};
 
-use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
+use super::spool::Spool;
 use crate::worker;
 
 /// Bounds of a request body.
@@ -78,7 +73,7 @@ impl Limits {
         if body.size_hint().lower() > self.max_size {
             return Err(Error::TooLarge(self.max_size));
         }
-        let mut spool = Spool::default();
+        let mut spool = Spool::new(self.memory, &self.directory);
         loop {
             let frame = match tokio::time::timeout(self.idle_timeout, body.frame()).await {
                 Ok(Some(frame)) => frame?,
@@ -87,82 +82,11 @@ impl Limits {
             };
             // Trailers are dropped: a script has no place for them, and as headers they would be a way to smuggle some in.
             let Ok(data) = frame.into_data() else { continue };
-            if spool.length() + data.len() as u64 > self.max_size {
+            if spool.len() + data.len() as u64 > self.max_size {
                 return Err(Error::TooLarge(self.max_size));
             }
-            spool.push(data, self).map_err(|error| Error::Spool { directory: self.directory.clone(), error })?;
+            spool.push(data).map_err(|error| Error::Spool { directory: self.directory.clone(), error })?;
         }
-        spool.finish().map_err(|error| Error::Spool { directory: self.directory.clone(), error })
-    }
-}
-
-/// A body that is being received.
-#[derive(Default)]
-enum Spool {
-    #[default]
-    Empty,
-    /// The common small body: one frame, no copy.
-    One(Bytes),
-    Many(BytesMut),
-    File(File, u64),
-}
-
-// === impl Spool ===
-
-impl Spool {
-    fn length(&self) -> u64 {
-        match self {
-            Self::Empty => 0,
-            Self::One(bytes) => bytes.len() as u64,
-            Self::Many(bytes) => bytes.len() as u64,
-            Self::File(_, length) => *length,
-        }
-    }
-
-    fn push(&mut self, data: Bytes, limits: &Limits) -> io::Result<()> {
-        if let Self::File(file, length) = self {
-            file.write_all(&data)?;
-            *length += data.len() as u64;
-            return Ok(());
-        }
-        let length = self.length();
-        if length as usize + data.len() <= limits.memory {
-            *self = match std::mem::take(self) {
-                Self::Empty => Self::One(data),
-                Self::One(first) => {
-                    let mut bytes = BytesMut::with_capacity((first.len() + data.len()).next_power_of_two());
-                    bytes.extend_from_slice(&first);
-                    bytes.extend_from_slice(&data);
-                    Self::Many(bytes)
-                }
-                Self::Many(mut bytes) => {
-                    bytes.extend_from_slice(&data);
-                    Self::Many(bytes)
-                }
-                file @ Self::File(..) => file,
-            };
-            return Ok(());
-        }
-        let mut file = worker::temporary_file(&limits.directory)?;
-        match std::mem::take(self) {
-            Self::One(bytes) => file.write_all(&bytes)?,
-            Self::Many(bytes) => file.write_all(&bytes)?,
-            Self::Empty | Self::File(..) => {}
-        }
-        file.write_all(&data)?;
-        *self = Self::File(file, length + data.len() as u64);
-        Ok(())
-    }
-
-    fn finish(self) -> io::Result<worker::Body> {
-        Ok(match self {
-            Self::Empty => worker::Body::Empty,
-            Self::One(bytes) => worker::Body::Memory(bytes),
-            Self::Many(bytes) => worker::Body::Memory(bytes.freeze()),
-            Self::File(mut file, length) => {
-                file.rewind()?;
-                worker::Body::File { file, length }
-            }
-        })
+        Ok(spool.finish())
     }
 }
