@@ -13,12 +13,13 @@ use tokio::{
 
 use super::{
     Place, Shared,
-    body::{self, Spool},
+    body,
     params::{self, Params},
     record::{self, Protocol, Record},
     reply,
     request::{Answer, Decision, Run, decide},
 };
+use crate::http::spool::Spool;
 use crate::worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work};
 
 /// A connection.
