@@ -190,7 +190,7 @@ mod tests {
         }
         let args = parse("rr -o a=1 --config=x serve -o b=2 public").unwrap();
         assert_eq!(args.overrides, ["a=1", "b=2"]);
-        assert!(matches!(args.command, Command::Serve { dir: Some(dir) } if dir == PathBuf::from("public")));
+        assert!(matches!(args.command, Command::Serve { dir: Some(dir) } if dir == std::path::Path::new("public")));
     }
 
     #[test]

@@ -84,7 +84,8 @@ fn the_dist_means_the_defaults() {
 #[test]
 fn the_documented_defaults_are_the_defaults() {
     let source = [include_str!("types.rs"), include_str!("http.rs")].concat();
-    let documented: Vec<_> = source.lines().filter_map(|line| line.strip_prefix("/// - `")?.split_once("`: ")).collect();
+    let documented: Vec<_> =
+        source.lines().filter_map(|line| line.strip_prefix("/// - `")?.strip_suffix('`')?.split_once("`: `")).collect();
     for key in KEYS {
         let Some(default) = dist::default_of(key) else { continue };
         let shown = match &default {
