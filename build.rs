@@ -24,7 +24,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
-    println!("cargo::rustc-env=RR_BUILD={}", build_line());
+    println!("cargo::rustc-env=RR_RUSTC={}", build_line());
 
     let mut shim = cc::Build::new();
     // PHP's own headers do not stand up to -Wextra.

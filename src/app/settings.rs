@@ -122,11 +122,8 @@ pub(super) fn fastcgi(
     let address = |address: &config::Address| match address {
         config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
         config::Address::Tcp(text) => {
-            // A name or a port alone means the loopback interface: an open FastCGI port runs any code for whoever reaches it.
-            let full = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.clone() };
-            let resolved = full.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
-            let first = resolved.into_iter().next();
-            first.map(fcgi::Address::Tcp).ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
+            let mut resolved = text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
+            resolved.next().map(fcgi::Address::Tcp).ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
         }
     };
     let limits = &config.http.limits;
