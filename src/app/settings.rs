@@ -10,10 +10,11 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{status, Error};
+use super::status;
 use crate::{
     config::{self, Config},
-    http::{conn, fcgi, files, listen, request, route},
+    error::Error,
+    http::{conn, fcgi, files, listen, preset::Preset, request, route},
     php,
     sys::limits,
     worker::{self, Pool},
@@ -95,7 +96,7 @@ pub(super) fn files(files: &config::StaticFiles) -> files::Config {
     }
 }
 
-pub(super) fn router(http: &config::Http, root: &Path, preset: crate::http::preset::Preset) -> route::Config {
+pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {
     let rewrite = http.rewrite.iter().map(|rule| route::Rewrite {
         from: rule.from.clone(),
         to: rule.to.clone(),
@@ -109,6 +110,21 @@ pub(super) fn router(http: &config::Http, root: &Path, preset: crate::http::pres
         rewrite: rewrite.collect(),
         follow_symlinks: http.follow_symlinks,
         error_pages: http.error_pages.clone(),
+    }
+}
+
+/// The preset that was named; none if it is to be detected.
+pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
+    match preset {
+        config::Preset::Auto => None,
+        config::Preset::Wordpress => Some(Preset::Wordpress),
+        config::Preset::WordpressMultisiteSubdirectory => Some(Preset::WordpressSubdirectory),
+        config::Preset::WordpressMultisiteSubdomain => Some(Preset::WordpressSubdomain),
+        config::Preset::Drupal => Some(Preset::Drupal),
+        config::Preset::Laravel => Some(Preset::Laravel),
+        config::Preset::Symfony => Some(Preset::Symfony),
+        config::Preset::FrontController => Some(Preset::FrontController),
+        config::Preset::Files => Some(Preset::Files),
     }
 }
 
