@@ -2,6 +2,8 @@
 
 mod body;
 pub mod fcgi;
+pub mod request;
+mod spool;
 
 pub use body::Body;
 

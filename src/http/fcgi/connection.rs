@@ -172,6 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             source: Source::FastCgi(run.params.into_inner()),
             body,
             ini: run.ini,
+            interim: None,
         };
         match self.shared.pool.submit(Work { request, responder, submitted: Instant::now() }, Wake::WhenParked) {
             Ok(_) => Some(answer),
