@@ -17,13 +17,16 @@ use tokio::{
 
 use super::{
     Place, Shared,
-    body::{self, Spool},
+    body,
     params::Params,
     record::{self, Protocol, Record},
     reply,
     request::{Answer, Decision, Run, decide},
 };
-use crate::worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work};
+use crate::{
+    http::spool::Spool,
+    worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work},
+};
 
 /// A connection.
 pub(super) struct Connection<S> {
