@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     process,
     sync::{Arc, atomic::AtomicU64},
@@ -20,18 +20,19 @@ use crate::{
     config::{self, Config},
     error::Error,
     http::{
-        Drain, conn, fcgi, files, listen,
+        Drain, conn, fcgi, listen,
         preset::{self, Preset},
-        request, route,
+        route,
         service::{Needs, Service},
     },
     php,
     sys::limits,
     telemetry::logs,
-    worker::{self, Pool},
+    worker::Pool,
 };
 
 mod banner;
+mod settings;
 mod status;
 
 /// What the command line adds to the configuration.
@@ -49,33 +50,33 @@ pub struct Options {
 pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let site = Site::find(&config.http, options.dir.as_deref())?;
-    let pool = Pool::new(pool_config(&config.http.pool));
-    let listeners = listen::Config { addresses: addresses(&config.http.address)?, ..listen::Config::default() };
+    let pool = Pool::new(settings::pool(&config.http.pool));
+    let listeners = listen::Config { addresses: settings::addresses(&config.http.address)?, ..listen::Config::default() };
     let listeners = listeners.build().map_err(|error| Error::Listen(error.to_string()))?;
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let engine = php::Engine::start(engine_config(&config), &pool).map_err(|error| Error::Engine(error.to_string()))?;
-    let status = Arc::new(status::Source::new(&pool, engine.threads()));
-    status::provide(&status, engine.threads());
+    let engine = php::Engine::start(settings::engine(&config), &pool).map_err(|error| Error::Engine(error.to_string()))?;
+    let status = Arc::new(status::Source::new(&pool, engine.threads(), engine.version()));
+    status.provide();
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = match &config.http.fcgi {
-        Some(section) => Some(fastcgi(section, &config, &pool, &status, &request_ids)?),
+        Some(section) => Some(settings::fastcgi(section, &config, &pool, &status, &request_ids)?),
         None => None,
     };
     let service = Service::new(Needs {
         router: site.router(&config.http)?,
-        files: files_config(&config.http.static_files).build(),
+        files: settings::files(&config.http.static_files).build(),
         pool: pool.clone(),
-        body: body_limits(&config.http),
+        body: settings::body(&config.http),
         request_timeout: config.http.request_timeout,
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         request_ids,
     });
-    let front = Front { listeners, config: Arc::new(conn_config(&config.http)), service, fcgi, drain: Drain::new(), pool: pool.clone() };
+    let front = Front { listeners, config: Arc::new(settings::connections(&config.http)), service, fcgi, drain: Drain::new(), pool: pool.clone() };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     let pid_file = PidFile::write(options.pid_file)?;
     if !options.silent {
-        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, config: &config });
+        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads: io_threads.len() });
     }
     run(&front, &config.engine, &pool)?;
     front.finish(io_threads);
@@ -94,7 +95,7 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
 
 /// Looks at everything that can be looked at without serving.
 pub fn check(config: &Config) -> Result<(), Error> {
-    addresses(&config.http.address)?;
+    settings::addresses(&config.http.address)?;
     if config.http.root.is_some() {
         Site::find(&config.http, None)?.router(&config.http)?;
     }
@@ -188,7 +189,9 @@ impl Front {
         let http = conn::serve(&self.listeners, self.config.clone(), self.service.clone(), self.drain.clone());
         let fcgi = async {
             if let Some(server) = &self.fcgi {
-                server.serve().await;
+                if let Err(error) = server.serve().await {
+                    tracing::error!(%error, "the FastCGI listener ended");
+                }
             }
         };
         tokio::join!(http, fcgi);
@@ -262,15 +265,7 @@ impl Site {
     }
 
     fn router(&self, http: &config::Http) -> Result<route::Router, Error> {
-        let config = route::Config {
-            root: self.root.clone(),
-            preset: self.preset,
-            index: http.index.clone(),
-            front_controller: http.front_controller.clone(),
-            rewrite: http.rewrite.iter().map(rewrite).collect(),
-            follow_symlinks: http.follow_symlinks,
-            error_pages: http.error_pages.clone(),
-        };
+        let config = settings::router(http, &self.root, self.preset);
         config.build().map_err(Error::system(format!("http.root {}", self.root.display())))
     }
 }

@@ -1,7 +1,11 @@
 //! # rr: the architecture page
 
+pub mod app;
 pub mod cli;
 pub mod config;
+pub mod error;
 pub mod http;
-pub mod worker;
 pub mod php;
+pub mod sys;
+pub mod telemetry;
+pub mod worker;

@@ -97,10 +97,17 @@ impl Args {
     /// Reads the arguments, the program's name first. An error knows its exit code and where it is printed.
     pub fn parse_from(arguments: impl IntoIterator<Item = impl Into<OsString>>) -> Result<Self, clap::Error> {
         let mut ours: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
-        // Taken off before clap sees them: -d, --version and -- are PHP's there.
-        let theirs = php_arguments(&ours).map(|at| ours.split_off(at));
+        let mut theirs = Vec::new();
+        if let Some(at) = command_at(&ours) {
+            if ours[at] == "php" {
+                // Taken off before clap sees them: -d, --version and -- are PHP's there.
+                theirs = ours.split_off(at + 1);
+            }
+            // The flags go behind the sub-command: of -o on both sides of it, clap would forget those in front.
+            ours[1..=at].rotate_right(1);
+        }
         let mut args = Self::try_parse_from(ours)?;
-        if let (Command::Php(php), Some(theirs)) = (&mut args.command, theirs) {
+        if let Command::Php(php) = &mut args.command {
             php.args = theirs;
         }
         Ok(args)
@@ -119,22 +126,17 @@ impl Args {
     }
 }
 
-/// Where the arguments after `php` begin, if that is the sub-command.
-fn php_arguments(arguments: &[OsString]) -> Option<usize> {
+/// Where the sub-command stands.
+fn command_at(arguments: &[OsString]) -> Option<usize> {
     let command = Args::command();
     let mut at = 1;
-    while let Some(argument) = arguments.get(at) {
-        at += 1;
-        let text = argument.to_string_lossy();
-        if text == "php" {
+    loop {
+        let argument = arguments.get(at)?.to_string_lossy();
+        if !argument.starts_with('-') {
             return Some(at);
         }
-        if !text.starts_with('-') {
-            return None;
-        }
-        at += usize::from(takes_next(&command, &text));
+        at += 1 + usize::from(takes_next(&command, &argument));
     }
-    None
 }
 
 /// Whether a flag's value is the next argument.
@@ -164,3 +166,84 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
         std::env::consts::OS,
     )
 });
+
+#[cfg(test)]
+mod tests {
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn flags_stand_before_or_after_the_sub_command() {
+        for line in [
+            "rr -c .rr.yaml -o version=3 -o http.address=:1 -s serve",
+            "rr serve -c .rr.yaml -so version=3 --override http.address=:1",
+        ] {
+            let args = parse(line).unwrap();
+            assert_eq!(args.config, Some(".rr.yaml".into()), "{line}");
+            assert_eq!(args.overrides, ["version=3", "http.address=:1"], "{line}");
+            assert!(args.silent && matches!(args.command, Command::Serve { dir: None }), "{line}");
+        }
+        let args = parse("rr -o a=1 --config=x serve -o b=2 public").unwrap();
+        assert_eq!(args.overrides, ["a=1", "b=2"]);
+        assert!(matches!(args.command, Command::Serve { dir: Some(dir) } if dir == std::path::Path::new("public")));
+    }
+
+    #[test]
+    fn the_working_directory_has_roadrunners_spelling_too() {
+        for line in ["rr -w app check", "rr --WorkDir app check", "rr check --workdir=app"] {
+            assert_eq!(parse(line).unwrap().workdir, Some("app".into()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_follows_php_is_phps() {
+        for (line, expected) in [
+            ("rr php -v --version -d a=b -r echo(1); -- -c x", "-v --version -d a=b -r echo(1); -- -c x"),
+            ("rr -sc php php serve php", "serve php"),
+            ("rr -o a=b php --help", "--help"),
+        ] {
+            let Command::Php(php) = parse(line).unwrap().command else { panic!("{line}: not php") };
+            assert_eq!(php.args, expected.split(' ').collect::<Vec<_>>(), "{line}");
+        }
+        assert!(matches!(parse("rr php").unwrap().command, Command::Php(php) if php.args.is_empty()));
+    }
+
+    #[test]
+    fn the_version_line_is_one_that_roadrunners_tools_read() {
+        let line = version_line();
+        assert!(line.starts_with(concat!("rr version ", env!("CARGO_PKG_VERSION"), " (build time: ")), "{line}");
+        assert!(line.contains("), OS: linux, arch: "), "{line}");
+        for given in ["rr -v", "rr --version", "rr serve --version"] {
+            let shown = parse(given).unwrap_err();
+            assert_eq!((shown.kind(), shown.exit_code()), (ErrorKind::DisplayVersion, 0), "{given}");
+            assert_eq!(shown.to_string(), format!("{line}\n"), "{given}");
+        }
+    }
+
+    #[test]
+    fn a_usage_error_exits_with_2() {
+        for line in ["rr", "rr nonsense", "rr serve --nonsense", "rr -c"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_variable_names_the_dotenv_file_before_the_flag_does() {
+        let args = parse("rr --dotenv a serve").unwrap();
+        assert_eq!(args.dotenv_path(None), Some("a".into()));
+        assert_eq!(args.dotenv_path(Some("b".into())), Some("b".into()));
+    }
+
+    #[test]
+    fn every_shell_gets_a_completion_script() {
+        for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
+            assert!(String::from_utf8(Args::completion(shell)).unwrap().contains("completion"), "{shell}");
+        }
+        Args::command().debug_assert();
+    }
+}

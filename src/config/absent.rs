@@ -8,8 +8,8 @@ pub(super) struct Absent {
     pub(super) path: &'static str,
     /// The message about it.
     pub(super) why: &'static str,
-    /// What asks for nothing, beside an empty or false value, zero and the like.
-    harmless: &'static [&'static str],
+    /// Texts that ask for nothing, as an empty or false value, zero and the like do; none for a section, which asks by being there.
+    harmless: Option<&'static [&'static str]>,
 }
 
 /// A key under another name: RoadRunner's, and ours.
@@ -23,68 +23,68 @@ pub(super) fn find(path: &str) -> Option<&'static Absent> {
 
 /// What a RoadRunner file may hold and this program does not have.
 pub(super) static ABSENT: &[Absent] = &[
-    absent("amqp"),
-    absent("app"),
-    absent("beanstalk"),
-    absent("boltdb"),
-    absent("centrifuge"),
-    absent("envfile"),
-    only("endure.log_level", LATER, &["error"]),
-    absent("endure.print_graph"),
-    absent("endure.watchdog_sec"),
-    absent("fileserver"),
-    absent("google_pub_sub"),
-    absent("grpc"),
-    absent("http.cache"),
-    absent("http.cors"),
-    absent("http.gzip"),
-    only("http.headers", LATER, &[]),
-    absent("http.http3"),
-    only("http.middleware", "middleware is not supported by this version of rr", &[]),
-    only("http.otel", LATER, &[]),
-    only("http.pool.command", WORKER_MODE, &[]),
-    only("http.pool.debug", LATER, &[]),
-    only("http.pool.destroy_timeout", "not supported by this version of rr; engine.grace_period bounds a stop", &["60s", "1m"]),
-    absent("http.pool.dynamic_allocator"),
-    only("http.pool.reset_timeout", LATER, &["60s", "1m"]),
-    only("http.pool.stream_timeout", LATER, &["60s", "1m"]),
-    only("http.pool.supervisor.exec_ttl", "not supported by this version of rr; see http.request_timeout", &[]),
-    only("http.pool.supervisor.idle_ttl", LATER, &[]),
-    only("http.pool.supervisor.max_worker_memory", LATER, &[]),
-    only("http.pool.supervisor.ttl", LATER, &[]),
-    only("http.pool.supervisor.watch_tick", LATER, ANY),
-    absent("http.raw_body"),
-    only("http.ssl", "TLS is not supported by this version of rr", &[]),
-    only("http.static", "not supported by this version of rr; files below http.root are served as they are", &[]),
-    absent("http.trusted_subnets"),
-    absent("http.uploads.allow"),
-    absent("http.uploads.forbid"),
-    absent("http.worker"),
-    absent("jobs"),
-    absent("kafka"),
-    absent("kv"),
-    absent("lock"),
-    absent("logs.channels"),
-    absent("logs.file_logger_options"),
-    only("logs.line_ending", LATER, &["\n"]),
-    absent("metrics"),
-    absent("nats"),
-    absent("otel"),
-    absent("reload"),
-    absent("rpc"),
-    only("server.command", WORKER_MODE, &[]),
-    only("server.env", "not supported by this version of rr; see php.env", &[]),
-    absent("server.group"),
-    absent("server.on_init"),
-    only("server.relay", LATER, &["pipes"]),
-    only("server.relay_timeout", LATER, ANY),
-    absent("server.user"),
-    absent("service"),
-    absent("sites"),
-    absent("sqs"),
-    absent("status"),
-    absent("tcp"),
-    absent("temporal"),
+    section("amqp", LATER),
+    section("app", LATER),
+    section("beanstalk", LATER),
+    section("boltdb", LATER),
+    section("centrifuge", LATER),
+    key("envfile", LATER, &[]),
+    key("endure.log_level", LATER, &["error"]),
+    key("endure.print_graph", LATER, &[]),
+    key("endure.watchdog_sec", LATER, &[]),
+    section("fileserver", LATER),
+    section("google_pub_sub", LATER),
+    section("grpc", LATER),
+    section("http.cache", LATER),
+    section("http.cors", LATER),
+    section("http.gzip", LATER),
+    key("http.headers", LATER, &[]),
+    section("http.http3", LATER),
+    key("http.middleware", "middleware is not supported by this version of rr", &[]),
+    section("http.otel", LATER),
+    key("http.pool.command", WORKER_MODE, &[]),
+    key("http.pool.debug", LATER, &[]),
+    key("http.pool.destroy_timeout", "not supported by this version of rr; engine.grace_period bounds a stop", &["60s", "1m"]),
+    section("http.pool.dynamic_allocator", LATER),
+    key("http.pool.reset_timeout", LATER, &["60s", "1m"]),
+    key("http.pool.stream_timeout", LATER, &["60s", "1m"]),
+    key("http.pool.supervisor.exec_ttl", "not supported by this version of rr; see http.request_timeout", &[]),
+    key("http.pool.supervisor.idle_ttl", LATER, &[]),
+    key("http.pool.supervisor.max_worker_memory", LATER, &[]),
+    key("http.pool.supervisor.ttl", LATER, &[]),
+    key("http.pool.supervisor.watch_tick", LATER, ANY),
+    key("http.raw_body", LATER, &[]),
+    section("http.ssl", "TLS is not supported by this version of rr"),
+    section("http.static", "not supported by this version of rr; files below http.root are served as they are"),
+    key("http.trusted_subnets", LATER, &[]),
+    key("http.uploads.allow", LATER, &[]),
+    key("http.uploads.forbid", LATER, &[]),
+    key("http.worker", LATER, &[]),
+    section("jobs", LATER),
+    section("kafka", LATER),
+    section("kv", LATER),
+    section("lock", LATER),
+    key("logs.channels", LATER, &[]),
+    section("logs.file_logger_options", LATER),
+    key("logs.line_ending", LATER, &["\n"]),
+    section("metrics", LATER),
+    section("nats", LATER),
+    section("otel", LATER),
+    section("reload", LATER),
+    section("rpc", LATER),
+    key("server.command", WORKER_MODE, &[]),
+    key("server.env", "not supported by this version of rr; see php.env", &[]),
+    key("server.group", LATER, &[]),
+    key("server.on_init", LATER, &[]),
+    key("server.relay", LATER, &["pipes"]),
+    key("server.relay_timeout", LATER, ANY),
+    key("server.user", LATER, &[]),
+    section("service", LATER),
+    section("sites", LATER),
+    section("sqs", LATER),
+    section("status", LATER),
+    section("tcp", LATER),
+    section("temporal", LATER),
 ];
 
 // === impl Absent ===
@@ -92,25 +92,25 @@ pub(super) static ABSENT: &[Absent] = &[
 impl Absent {
     /// Whether `raw` asks for nothing.
     pub(super) fn is_harmless(&self, raw: &Value) -> bool {
+        let Some(harmless) = self.harmless else { return matches!(raw, Value::Null | Value::Bool(false)) };
         let empty = match raw {
             Value::Null => true,
             Value::Bool(flag) => !flag,
             Value::Number(number) => number.as_f64() == Some(0.0),
             Value::String(text) => matches!(text.as_str(), "" | "0" | "0s" | "false"),
             Value::Array(list) => list.is_empty(),
-            // An empty section is how RoadRunner's plugins are turned on with their defaults.
-            Value::Object(_) => false,
+            Value::Object(map) => map.is_empty(),
         };
-        empty || self.harmless == ANY || raw.as_str().is_some_and(|text| self.harmless.contains(&text))
+        empty || harmless == ANY || raw.as_str().is_some_and(|text| harmless.contains(&text))
     }
 }
 
-const fn absent(path: &'static str) -> Absent {
-    only(path, LATER, &[])
+const fn section(path: &'static str, why: &'static str) -> Absent {
+    Absent { path, why, harmless: None }
 }
 
-const fn only(path: &'static str, why: &'static str, harmless: &'static [&'static str]) -> Absent {
-    Absent { path, why, harmless }
+const fn key(path: &'static str, why: &'static str, harmless: &'static [&'static str]) -> Absent {
+    Absent { path, why, harmless: Some(harmless) }
 }
 
 const ANY: &[&str] = &["*"];

@@ -1,4 +1,4 @@
-//! `config.php.dist`, rendered from [`schema`](super::schema).
+//! `config.php.dist`, rendered from the table of keys.
 
 use serde_json::Value;
 

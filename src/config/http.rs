@@ -5,20 +5,20 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 /// The web server (`http`).
 ///
 /// # Defaults
-/// - `http.address`: null
-/// - `http.root`: null
-/// - `http.preset`: auto
-/// - `http.index`: [index.php, index.html]
-/// - `http.front_controller`: null
-/// - `http.rewrite`: []
-/// - `http.error_pages`: {}
-/// - `http.follow_symlinks`: true
-/// - `http.request_timeout`: 0s
-/// - `http.temp_dir`: null
-/// - `http.access_logs`: false
-/// - `http.internal_error_code`: 500
-/// - `http.http2.h2c`: true
-/// - `http.http2.max_concurrent_streams`: 100
+/// - `http.address`: `null`
+/// - `http.root`: `null`
+/// - `http.preset`: `auto`
+/// - `http.index`: `[index.php, index.html]`
+/// - `http.front_controller`: `null`
+/// - `http.rewrite`: `[]`
+/// - `http.error_pages`: `{}`
+/// - `http.follow_symlinks`: `true`
+/// - `http.request_timeout`: `0s`
+/// - `http.temp_dir`: `null`
+/// - `http.access_logs`: `false`
+/// - `http.internal_error_code`: `500`
+/// - `http.http2.h2c`: `true`
+/// - `http.http2.max_concurrent_streams`: `100`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// Where to listen: `127.0.0.1:8080`, unless only FastCGI is asked for.
@@ -109,10 +109,10 @@ pub struct Rewrite {
 /// The PHP threads (`http.pool`).
 ///
 /// # Defaults
-/// - `http.pool.num_workers`: auto
-/// - `http.pool.max_queue_size`: 1000
-/// - `http.pool.allocate_timeout`: 30s
-/// - `http.pool.max_jobs`: 0
+/// - `http.pool.num_workers`: `auto`
+/// - `http.pool.max_queue_size`: `1000`
+/// - `http.pool.allocate_timeout`: `30s`
+/// - `http.pool.max_jobs`: `0`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
     /// Requests that run at once; none means sized from the CPUs.
@@ -128,17 +128,17 @@ pub struct Pool {
 /// What clients may ask for (`http.limits`).
 ///
 /// # Defaults
-/// - `http.max_request_size`: 1000
-/// - `http.limits.max_header_bytes`: 32K
-/// - `http.limits.max_headers`: 100
-/// - `http.limits.max_uri`: 16K
-/// - `http.limits.header_timeout`: 30s
-/// - `http.limits.body_timeout`: 1m
-/// - `http.limits.keepalive_timeout`: 1m15s
-/// - `http.limits.write_timeout`: 1m
-/// - `http.limits.keepalive_requests`: 0
-/// - `http.limits.max_connections`: 10000
-/// - `http.limits.body_memory`: 64K
+/// - `http.max_request_size`: `1000`
+/// - `http.limits.max_header_bytes`: `32K`
+/// - `http.limits.max_headers`: `100`
+/// - `http.limits.max_uri`: `16K`
+/// - `http.limits.header_timeout`: `30s`
+/// - `http.limits.body_timeout`: `1m`
+/// - `http.limits.keepalive_timeout`: `1m15s`
+/// - `http.limits.write_timeout`: `1m`
+/// - `http.limits.keepalive_requests`: `0`
+/// - `http.limits.max_connections`: `10000`
+/// - `http.limits.body_memory`: `64K`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The largest body, in bytes (`http.max_request_size`, in megabytes).
@@ -168,10 +168,10 @@ pub struct Limits {
 /// The answer on its way to the client (`http.output`).
 ///
 /// # Defaults
-/// - `http.output.memory`: 1M
-/// - `http.output.file`: 1G
-/// - `http.output.write_timeout`: 1m
-/// - `http.output.first_chunk`: 128K
+/// - `http.output.memory`: `1M`
+/// - `http.output.file`: `1G`
+/// - `http.output.write_timeout`: `1m`
+/// - `http.output.first_chunk`: `128K`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
     /// Bytes kept in memory per answer.
@@ -187,11 +187,11 @@ pub struct Output {
 /// Files served without PHP (`http.files`).
 ///
 /// # Defaults
-/// - `http.files.cache_control`: null
-/// - `http.files.cache_memory`: 64M
-/// - `http.files.cache_max_file`: 256K
-/// - `http.files.revalidate`: 1s
-/// - `http.files.precompressed`: true
+/// - `http.files.cache_control`: `null`
+/// - `http.files.cache_memory`: `64M`
+/// - `http.files.cache_max_file`: `256K`
+/// - `http.files.revalidate`: `1s`
+/// - `http.files.precompressed`: `true`
 #[derive(Clone, Debug, PartialEq)]
 pub struct StaticFiles {
     /// The `Cache-Control` of every file.
@@ -209,16 +209,16 @@ pub struct StaticFiles {
 /// FastCGI (`http.fcgi`).
 ///
 /// # Defaults
-/// - `http.fcgi.address`: []
-/// - `http.fcgi.allowed_clients`: []
-/// - `http.fcgi.owner`: null
-/// - `http.fcgi.group`: null
-/// - `http.fcgi.mode`: 0660
-/// - `http.fcgi.limit_extensions`: [.php, .phar]
-/// - `http.fcgi.status_path`: null
-/// - `http.fcgi.ping_path`: null
-/// - `http.fcgi.ping_response`: pong
-/// - `http.fcgi.max_connections`: 10000
+/// - `http.fcgi.address`: `[]`
+/// - `http.fcgi.allowed_clients`: `[]`
+/// - `http.fcgi.owner`: `null`
+/// - `http.fcgi.group`: `null`
+/// - `http.fcgi.mode`: `0660`
+/// - `http.fcgi.limit_extensions`: `[.php, .phar]`
+/// - `http.fcgi.status_path`: `null`
+/// - `http.fcgi.ping_path`: `null`
+/// - `http.fcgi.ping_response`: `pong`
+/// - `http.fcgi.max_connections`: `10000`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fcgi {
     /// Where to listen; a TCP address given without a host is one on 127.0.0.1.

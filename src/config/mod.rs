@@ -1,10 +1,11 @@
 //! What the operator asked for.
 //!
-//! Parsed twice, trusted once: [`source`] finds and merges the files into one raw array, [`resolve`] turns that into the
+//! Parsed twice, trusted once: `source` finds and merges the files into one raw array, `resolve` turns that into the
 //! types here. Nothing downstream checks a value again. The keys, their documentation and how each is read stand in one
-//! table, [`schema`]; `config.php.dist` is rendered from it.
+//! table, `schema`; `config.php.dist` is rendered from it.
 
 mod absent;
+mod compound;
 pub mod dist;
 mod env;
 mod error;
@@ -17,6 +18,9 @@ mod schema;
 mod source;
 mod suggest;
 mod types;
+
+#[cfg(test)]
+mod tests;
 
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;

@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 
 use super::{
     absent::{self, ABSENT, ALIASES},
+    compound::entries,
     error::Error,
-    form::{Found, entries, whole},
+    form::{Found, whole},
     http::Fcgi,
     schema::{self, KEYS, Key},
     suggest::closest,
@@ -40,7 +41,8 @@ impl Config {
         for key in KEYS {
             let off = self.http.fcgi.is_none() && (key.path == "http.fcgi" || key.path.starts_with("http.fcgi."));
             if let (false, Some(setting)) = (off, key.setting) {
-                put(&mut shown, key.path, setting.show(&mut config));
+                let (sections, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+                put(&mut shown, sections.split('.'), name, setting.show(&mut config));
             }
         }
         shown
@@ -137,16 +139,21 @@ impl Walk {
     }
 }
 
-/// Puts `value` at the dotted `path`, making the levels above it.
-pub(super) fn put(into: &mut Value, path: &str, value: Value) {
+/// Puts `value` under `name` below the sections named, which are made where there are none.
+pub(super) fn put<'a>(into: &mut Value, sections: impl Iterator<Item = &'a str>, name: &str, value: Value) {
     let mut at = into;
-    for name in path.split('.') {
-        if !at.is_object() {
-            *at = Value::Object(Map::new());
-        }
-        at = at.as_object_mut().expect("just made an object").entry(name).or_insert(Value::Null);
+    for section in sections {
+        at = object(at).entry(section).or_insert(Value::Null);
     }
-    *at = value;
+    object(at).insert(name.to_owned(), value);
+}
+
+/// The map that `value` is, or now becomes.
+pub(super) fn object(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("just made an object")
 }
 
 fn known() -> impl Iterator<Item = &'static str> {

@@ -5,9 +5,9 @@
 use serde_json::Value;
 
 use super::{
+    compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
     form::{
-        Auto, Choice, Client, Count, ErrorPages, FilePath, Flag, Form, List, Listen, Maybe, Megabytes, Mode, Named, Pairs,
-        QueueLength, ROOTED, Rule, Size, Text, Time, Wrong,
+        Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
     },
     http::{Fcgi, Preset},
     types::{Config, Encoding, Level, LogMode},
@@ -55,16 +55,16 @@ pub(super) static KEYS: &[Key] = &[
         "What PHP_SAPI says: auto, or a name such as fpm-fcgi or cli.",
         &Field(|c| &mut c.engine.sapi, Auto(SAPI)),
     ),
-    key("engine.grace_period", "How long a graceful stop may take.", &Field(|c| &mut c.engine.grace_period, Time(false))),
+    key("engine.grace_period", "How long a graceful stop may take.", &Field(|c| &mut c.engine.grace_period, TIME)),
     key(
         "engine.shutdown_delay",
         "How long to go on accepting after the signal to stop.",
-        &Field(|c| &mut c.engine.shutdown_delay, Time(false)),
+        &Field(|c| &mut c.engine.shutdown_delay, TIME),
     ),
     section("php", "The interpreter."),
-    key("php.ini", "Ini values, such as memory_limit => 256M.", &Field(|c| &mut c.php.ini, Pairs(true))),
+    key("php.ini", "Ini values, such as memory_limit => 256M.", &Field(|c| &mut c.php.ini, Pairs { nested: true })),
     key("php.clear_env", "Hide the server's environment from scripts.", &Field(|c| &mut c.php.clear_env, Flag)),
-    key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs(false))),
+    key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs { nested: false })),
     section("http", "The web server."),
     derived(
         "http.address",
@@ -93,7 +93,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "http.request_timeout",
         "How long a request may take by the wall clock; 0s means as long as it likes.",
-        &Field(|c| &mut c.http.request_timeout, Time(false)),
+        &Field(|c| &mut c.http.request_timeout, TIME),
     ),
     zero_is_default(
         "http.max_request_size",
@@ -125,7 +125,7 @@ pub(super) static KEYS: &[Key] = &[
     zero_is_default(
         "http.pool.allocate_timeout",
         "How long a request may wait.",
-        &Field(|c| &mut c.http.pool.allocate_timeout, Time(true)),
+        &Field(|c| &mut c.http.pool.allocate_timeout, BOUND),
     ),
     key(
         "http.pool.max_jobs",
@@ -139,22 +139,22 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "http.limits.header_timeout",
         "How long a request head may take to arrive.",
-        &Field(|c| &mut c.http.limits.header_timeout, Time(true)),
+        &Field(|c| &mut c.http.limits.header_timeout, BOUND),
     ),
     key(
         "http.limits.body_timeout",
         "How long a request body may stand still.",
-        &Field(|c| &mut c.http.limits.body_timeout, Time(true)),
+        &Field(|c| &mut c.http.limits.body_timeout, BOUND),
     ),
     key(
         "http.limits.keepalive_timeout",
         "How long a connection may idle between requests.",
-        &Field(|c| &mut c.http.limits.keepalive_timeout, Time(true)),
+        &Field(|c| &mut c.http.limits.keepalive_timeout, BOUND),
     ),
     key(
         "http.limits.write_timeout",
         "How long a client may take nothing of its answer.",
-        &Field(|c| &mut c.http.limits.write_timeout, Time(true)),
+        &Field(|c| &mut c.http.limits.write_timeout, BOUND),
     ),
     key(
         "http.limits.keepalive_requests",
@@ -181,7 +181,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "http.output.write_timeout",
         "How long a script waits for its client when both are full.",
-        &Field(|c| &mut c.http.output.write_timeout, Time(true)),
+        &Field(|c| &mut c.http.output.write_timeout, BOUND),
     ),
     key(
         "http.output.first_chunk",
@@ -207,7 +207,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "http.files.revalidate",
         "How long a kept file is served before it is looked at again.",
-        &Field(|c| &mut c.http.static_files.revalidate, Time(false)),
+        &Field(|c| &mut c.http.static_files.revalidate, TIME),
     ),
     key(
         "http.files.precompressed",
@@ -351,3 +351,6 @@ const OUTPUT: Text = Text("stderr, stdout or a file's path", |text| !text.is_emp
 const SAPI: Text = Text("auto or a name such as fpm-fcgi or cli", |text| {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 });
+const TIME: Time = Time { zero: true };
+/// A wait that must end.
+const BOUND: Time = Time { zero: false };

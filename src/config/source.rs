@@ -35,12 +35,13 @@ pub struct LoadOptions {
     pub php: Vec<OsString>,
 }
 
-/// The file that [`load`] would read. Without `-w`, RoadRunner makes its directory the process's.
+/// The file that [`load`] would read, as an absolute path. Without `-w`, RoadRunner makes its directory the process's.
 pub fn find(options: &LoadOptions) -> Result<Option<PathBuf>, Error> {
     let directory = match &options.directory {
-        Some(directory) => directory.clone(),
-        None => std::env::current_dir().map_err(|source| Error::Read { path: ".".into(), source })?,
-    };
+        Some(directory) => std::path::absolute(directory),
+        None => std::env::current_dir(),
+    }
+    .map_err(|source| Error::Read { path: options.directory.clone().unwrap_or_else(|| ".".into()), source })?;
     if let Some(path) = &options.path {
         return Ok(Some(directory.join(path)));
     }
@@ -108,13 +109,9 @@ impl Source<'_> {
         };
         let value = unquoted(value.trim());
         let value = env::expand(value, &|name| env::lookup(name, &self.options.dotenv));
-        let (levels, name) = split_key(key.trim());
-        let mut at = raw;
-        for level in levels {
-            at = object(at).entry(level).or_insert(Value::Null);
-        }
+        let (sections, name) = split_key(key.trim());
         // A text whatever it looks like: settings are weakly typed, and version must be a text.
-        object(at).insert(name, Value::String(value));
+        resolve::put(raw, sections.iter().map(String::as_str), &name, Value::String(value));
         Ok(())
     }
 
@@ -138,7 +135,7 @@ impl Source<'_> {
                 problems.push(format!("include: {name} has not the version of the file that includes it"));
             }
             if let Value::Object(included) = included {
-                object(raw).extend(included.into_iter().filter(|(key, _)| key != "version" && key != "include"));
+                resolve::object(raw).extend(included.into_iter().filter(|(key, _)| key != "version" && key != "include"));
             }
         }
         Ok(())
@@ -199,13 +196,6 @@ fn split_key(key: &str) -> (Vec<String>, String) {
         }
     }
     (levels, rest.to_lowercase())
-}
-
-fn object(value: &mut Value) -> &mut Map<String, Value> {
-    if !value.is_object() {
-        *value = Value::Object(Map::new());
-    }
-    value.as_object_mut().expect("just made an object")
 }
 
 fn unquoted(text: &str) -> &str {

@@ -20,10 +20,10 @@ pub struct Config {
 /// The process (`engine`).
 ///
 /// # Defaults
-/// - `engine.io_threads`: auto
-/// - `engine.sapi`: auto
-/// - `engine.grace_period`: 25s
-/// - `engine.shutdown_delay`: 0s
+/// - `engine.io_threads`: `auto`
+/// - `engine.sapi`: `auto`
+/// - `engine.grace_period`: `25s`
+/// - `engine.shutdown_delay`: `0s`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// Threads that speak to clients; none means sized from the CPUs.
@@ -39,9 +39,9 @@ pub struct Engine {
 /// The interpreter (`php`).
 ///
 /// # Defaults
-/// - `php.ini`: {}
-/// - `php.clear_env`: false
-/// - `php.env`: {}
+/// - `php.ini`: `{}`
+/// - `php.clear_env`: `false`
+/// - `php.env`: `{}`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Php {
     /// Ini values, in the order given.
@@ -55,11 +55,11 @@ pub struct Php {
 /// The server's own log (`logs`).
 ///
 /// # Defaults
-/// - `logs.mode`: development
-/// - `logs.level`: null
-/// - `logs.encoding`: null
-/// - `logs.output`: [stderr]
-/// - `logs.err_output`: [stderr]
+/// - `logs.mode`: `development`
+/// - `logs.level`: `null`
+/// - `logs.encoding`: `null`
+/// - `logs.output`: `[stderr]`
+/// - `logs.err_output`: `[stderr]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logs {
     /// The style of a record.

@@ -70,6 +70,7 @@ pub(crate) struct Request {
     pub(crate) method: *const c_char,
     pub(crate) query: *mut c_char,
     pub(crate) uri: *mut c_char,
+    pub(crate) path_info: *const c_char,
     pub(crate) script: *mut c_char,
     pub(crate) document_root: *const c_char,
     pub(crate) server_name: *const c_char,

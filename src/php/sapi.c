@@ -106,8 +106,6 @@ static void rr_register_server_variables(zval *into)
 	php_import_environment_variables(into);
 	const rr_pair *pairs;
 	size_t count = rr_on_variables(SG(server_context), false, &pairs);
-	const char *path_info = "";
-	size_t path_info_length = 0;
 	for (size_t i = 0; i < count; i++) {
 		char name[256];
 		if (pairs[i].name.len >= sizeof(name)) {
@@ -115,17 +113,11 @@ static void rr_register_server_variables(zval *into)
 		}
 		memcpy(name, pairs[i].name.ptr, pairs[i].name.len);
 		name[pairs[i].name.len] = 0;
-		if (strcmp(name, "PATH_INFO") == 0) {
-			path_info = pairs[i].value.ptr;
-			path_info_length = pairs[i].value.len;
-		}
 		register_variable(name, pairs[i].name.len, pairs[i].value.ptr, pairs[i].value.len, into);
 	}
-	size_t uri_length = strlen(SG(request_info).request_uri);
-	char *self = emalloc(uri_length + path_info_length + 1);
-	memcpy(self, SG(request_info).request_uri, uri_length);
-	memcpy(self + uri_length, path_info, path_info_length);
-	register_variable(ZEND_STRL("PHP_SELF"), self, uri_length + path_info_length, into);
+	char *self;
+	size_t length = spprintf(&self, 0, "%s%s", current->uri, current->path_info);
+	register_variable(ZEND_STRL("PHP_SELF"), self, length, into);
 	efree(self);
 }
 

@@ -61,6 +61,7 @@ typedef struct {
 	const char *method;
 	char *query;
 	char *uri;                /* SCRIPT_NAME, as php-fpm has it */
+	const char *path_info;    /* what PHP_SELF adds to the script's name */
 	char *script;             /* absolute path */
 	const char *document_root;
 	const char *server_name;
