@@ -16,8 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Place, Shared,
-    body,
+    Place, Shared, body,
     params::Params,
     record::{self, Protocol, Record},
     reply,
