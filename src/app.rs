@@ -72,7 +72,14 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         request_ids,
     });
-    let front = Front { listeners, config: Arc::new(settings::connections(&config.http)), service, fcgi, drain: Drain::new(), pool: pool.clone() };
+    let front = Front {
+        listeners,
+        config: Arc::new(settings::connections(&config.http)),
+        service,
+        fcgi,
+        drain: Drain::new(),
+        pool: pool.clone(),
+    };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     let pid_file = PidFile::write(options.pid_file)?;
     if !options.silent {
@@ -268,7 +275,12 @@ impl Site {
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
             .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
-        Ok(Self { root: directory.clone(), preset: Preset::Files, why: "no directory was given".into(), welcome: Some(directory) })
+        Ok(Self {
+            root: directory.clone(),
+            preset: Preset::Files,
+            why: "no directory was given".into(),
+            welcome: Some(directory),
+        })
     }
 
     fn router(&self, http: &config::Http) -> Result<route::Router, Error> {

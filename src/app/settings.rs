@@ -33,9 +33,7 @@ pub(super) fn pool(pool: &config::Pool) -> worker::Config {
 
 pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Address>, Error> {
     let parse = |address: &config::Address| match address {
-        config::Address::Tcp(text) => {
-            text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}")))
-        }
+        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}"))),
         config::Address::Unix(path) => Ok(listen::Address::Unix { path: path.clone(), mode: SOCKET_MODE }),
     };
     addresses.iter().map(parse).collect()
@@ -97,11 +95,8 @@ pub(super) fn files(files: &config::StaticFiles) -> files::Config {
 }
 
 pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {
-    let rewrite = http.rewrite.iter().map(|rule| route::Rewrite {
-        from: rule.from.clone(),
-        to: rule.to.clone(),
-        status: rule.status,
-    });
+    let rewrite =
+        http.rewrite.iter().map(|rule| route::Rewrite { from: rule.from.clone(), to: rule.to.clone(), status: rule.status });
     route::Config {
         root: root.to_owned(),
         preset,
@@ -138,8 +133,12 @@ pub(super) fn fastcgi(
     let address = |address: &config::Address| match address {
         config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
         config::Address::Tcp(text) => {
-            let mut resolved = text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
-            resolved.next().map(fcgi::Address::Tcp).ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
+            let mut resolved =
+                text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
+            resolved
+                .next()
+                .map(fcgi::Address::Tcp)
+                .ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
         }
     };
     let limits = &config.http.limits;
