@@ -1,6 +1,9 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
 mod body;
+pub mod files;
+pub mod preset;
+pub mod route;
 
 pub use body::Body;
 
