@@ -112,7 +112,7 @@ struct Query {
     keep: bool,
 }
 
-/// As nginx's `open_file_cache_valid` is commonly set: a changed tree is seen a second later, a hot path costs no system call.
+/// A hot path costs no system call, and a script that was removed is missed a second later.
 const VALID: Duration = Duration::from_secs(1);
 
 /// Paths remembered; with `CACHED_PATH` at most some 10 MB.
