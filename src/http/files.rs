@@ -155,6 +155,11 @@ impl Files {
         .unwrap_or_else(|error| bare(status_of(&error)))
     }
 
+    /// Bytes of memory that cached files take.
+    pub fn memory(&self) -> u64 {
+        self.0.cache.weight()
+    }
+
     async fn attempt(&self, target: &Target, method: &Method, headers: &HeaderMap) -> io::Result<Response<Body>> {
         let cached = self.entry(target).await?;
         self.send(target, cached.entry.choose(headers), method, headers)

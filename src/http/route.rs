@@ -112,7 +112,7 @@ struct Query {
     keep: bool,
 }
 
-/// As nginx's `open_file_cache_valid` is commonly set: a changed tree is seen a second later, a hot path costs no system call.
+/// A hot path costs no system call, and a script that was removed is missed a second later.
 const VALID: Duration = Duration::from_secs(1);
 
 /// Paths remembered; with `CACHED_PATH` at most some 10 MB.
@@ -137,6 +137,10 @@ impl Config {
         }
     }
 
+    fn front_controller(&self) -> Option<&str> {
+        self.front_controller.as_deref().or(self.preset.front_controller())
+    }
+
     /// Checks everything and resolves the root.
     pub fn build(self) -> io::Result<Router> {
         let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidInput, what);
@@ -147,7 +151,7 @@ impl Config {
             Some(resolved) if !names::is_hidden(&resolved) => Ok(resolved.into_owned()),
             _ => Err(wrong(format!("{path:?} is not a path below the document root, or is hidden"))),
         };
-        let front_controller = self.front_controller.as_deref().or(self.preset.front_controller()).map(url_path).transpose()?;
+        let front_controller = self.front_controller().map(url_path).transpose()?;
         if let Some(script) = front_controller.as_deref().filter(|script| !script.ends_with(".php")) {
             return Err(wrong(format!("front controller {script:?} is not a .php file")));
         }
@@ -157,10 +161,9 @@ impl Config {
         }
         let error_pages =
             self.error_pages.iter().map(|(status, page)| Ok((*status, url_path(page)?))).collect::<io::Result<_>>()?;
+        let site =
+            Site::new(root, &self).ok_or_else(|| wrong(format!("document root {} is not valid UTF-8", self.root.display())))?;
         let rules = Rules::new(self.rewrite)?;
-        let has_front_controller = front_controller.is_some();
-        let site = Site::new(root, self.preset, self.index, self.follow_symlinks, has_front_controller)
-            .ok_or_else(|| wrong(format!("document root {} is not valid UTF-8", self.root.display())))?;
         Ok(Router { site, rules, front_controller, error_pages, cache: Cache::new(CACHED_PATHS) })
     }
 }

@@ -45,37 +45,39 @@ impl Coding {
         name.into()
     }
 
-    /// The client's weight for it in thousandths; none if it is not named (RFC 9110, 12.5.3).
-    fn weight(self, headers: &HeaderMap) -> Option<u16> {
-        let mut any = None;
-        for item in headers
-            .get_all(header::ACCEPT_ENCODING)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-        {
-            let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
-            let name = name.trim();
-            let weight = parameters.trim().strip_prefix(['q', 'Q']).and_then(|rest| rest.trim_start().strip_prefix('='));
-            let weight =
-                weight.map_or(1000, |weight| (weight.trim().parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0) as u16);
-            if name.eq_ignore_ascii_case(self.name()) || (self == Self::Gzip && name.eq_ignore_ascii_case("x-gzip")) {
-                return Some(weight);
-            }
-            if name == "*" {
-                any = Some(weight);
-            }
-        }
-        any
+    fn from_name(name: &str) -> Option<Self> {
+        let known = [
+            ("br", Self::Brotli),
+            ("gzip", Self::Gzip),
+            ("identity", Self::Identity),
+            ("x-gzip", Self::Gzip),
+            ("zstd", Self::Zstd),
+        ];
+        known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, coding)| coding)
     }
 }
 
-/// The index of the coding in `available` that the client likes best; none for the plain file.
+/// The index of the coding in `available` that the client likes best (RFC 9110, 12.5.3); none for the plain file.
 pub(super) fn choose(available: impl Iterator<Item = Coding>, headers: &HeaderMap) -> Option<usize> {
-    let weighed = available.enumerate().filter_map(|(index, coding)| Some((index, coding.weight(headers)?)));
-    // Among equals the first, not max_by_key's last: they are ordered by size.
-    let (index, weight) = weighed.reduce(|best, other| if other.1 > best.1 { other } else { best })?;
-    (weight > 0 && weight >= Coding::Identity.weight(headers).unwrap_or(0)).then_some(index)
+    // In thousandths, by coding; what is not named counts as `*` does.
+    let mut weights = [None; 4];
+    let mut any = None;
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    for item in values.flat_map(|value| value.split(',')) {
+        let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+        let weight = parameters.trim().strip_prefix(['q', 'Q']).and_then(|rest| rest.trim_start().strip_prefix('='));
+        let weight = weight.map_or(1000, |weight| (weight.trim().parse::<f32>().unwrap_or(0.0).clamp(0.0, 1.0) * 1000.0) as u16);
+        match Coding::from_name(name.trim()) {
+            Some(coding) => weights[coding as usize] = Some(weight),
+            None if name.trim() == "*" => any = Some(weight),
+            None => {}
+        }
+    }
+    let weight_of = |coding: Coding| weights[coding as usize].or(any).unwrap_or(0);
+    // Among equals the first: they are ordered by size.
+    let (index, weight) =
+        available.map(weight_of).enumerate().reduce(|best, other| if other.1 > best.1 { other } else { best })?;
+    (weight > 0 && weight >= weight_of(Coding::Identity)).then_some(index)
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub(super) struct Entry {
     compressed: Vec<(Coding, Variant)>,
     /// What was seen for each coding when it was loaded.
     seen: Vec<(Coding, Option<Stamp>)>,
+    /// False if one was changed just before: the next change may fall into the same tick of the file system's clock.
+    is_settled: bool,
 }
 
 /// One of the forms of a file.
@@ -80,6 +82,8 @@ impl Entry {
         let siblings: Vec<_> = siblings.map(|coding| (coding, open_regular(&coding.beside(path)).ok())).collect();
         let mut seen = vec![(Coding::Identity, Some(plain))];
         seen.extend(siblings.iter().map(|(coding, opened)| (*coding, opened.as_ref().map(|(_, stamp)| *stamp))));
+        let settled_before = SystemTime::now() - SETTLING;
+        let is_settled = seen.iter().filter_map(|(_, stamp)| *stamp).all(|stamp| stamp.changed() < settled_before);
         let compressed: Vec<_> = siblings
             .into_iter()
             .filter_map(|(coding, opened)| Some((coding, opened?)))
@@ -95,7 +99,7 @@ impl Entry {
             .into_iter()
             .map(|(coding, (file, stamp))| Ok((coding, variant(coding, file, stamp)?)))
             .collect::<io::Result<_>>()?;
-        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen })
+        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen, is_settled })
     }
 
     /// The form that the client likes best.
@@ -111,10 +115,11 @@ impl Entry {
 
     /// True if nothing changed on disk.
     pub(super) fn is_current(&self, path: &Path) -> bool {
-        self.seen.iter().all(|(coding, seen)| {
-            let now = fs::symlink_metadata(coding.beside(path)).ok().filter(Metadata::is_file);
-            now.as_ref().map(Stamp::of) == *seen
-        })
+        self.is_settled
+            && self.seen.iter().all(|(coding, seen)| {
+                let now = fs::symlink_metadata(coding.beside(path)).ok().filter(Metadata::is_file);
+                now.as_ref().map(Stamp::of) == *seen
+            })
     }
 
     /// Bytes held.
@@ -188,11 +193,20 @@ impl Stamp {
         }
     }
 
+    /// When the kernel last noted a change, whatever the owner says of the content's age.
+    fn changed(&self) -> SystemTime {
+        let (seconds, nanoseconds) = self.changed;
+        SystemTime::UNIX_EPOCH + Duration::new(seconds.max(0) as u64, nanoseconds.clamp(0, 999_999_999) as u32)
+    }
+
     /// To the second, as `Last-Modified` tells it; what lies before 1970 is told as 1970.
     fn modified(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(self.seconds.max(0) as u64)
     }
 }
+
+/// The coarsest clock of a common file system is FAT's, 2 s; ext4's and XFS's tick every 4 ms.
+const SETTLING: Duration = Duration::from_secs(2);
 
 /// Opens the regular file at `path`, which routing found free of symbolic links: one that has come since leads nowhere.
 fn open_regular(path: &Path) -> io::Result<(File, Stamp)> {

@@ -5,8 +5,11 @@ use std::path::Path;
 /// The value of `Content-Type`.
 pub(super) fn content_type(name: &Path) -> &'static str {
     let extension = name.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if extension.eq_ignore_ascii_case("map") {
-        return "application/json";
+    // Where the table's first choice is not what the web means by the name.
+    match extension.to_ascii_lowercase().as_str() {
+        "map" => return "application/json",
+        "ts" => return "video/mp2t",
+        _ => {}
     }
     let guess = mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream");
     // Said for text whose charset a browser would otherwise guess from the system's language; XML and SVG name their own.
@@ -52,6 +55,8 @@ mod tests {
             ("a.js", "text/javascript; charset=utf-8"),
             ("a.mjs", "text/javascript; charset=utf-8"),
             ("a.json", "application/json"),
+            ("a.js.map", "application/json"),
+            ("a.ts", "video/mp2t"),
             ("a.svg", "image/svg+xml"),
             ("a.woff2", "font/woff2"),
             ("a.webp", "image/webp"),

@@ -205,3 +205,33 @@ fn a_dropped_body_stops_the_reader() {
         thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[test]
+fn memory_is_bounded() {
+    let client = Client::new(&[("small.txt", "a"), ("large.txt", &large())], |config| config.cache_memory = 64 * 1024);
+    for _ in 0..3 {
+        assert_eq!(client.get("small.txt", &[]).status, 200);
+        assert_eq!(client.get("large.txt", &[]).status, 200);
+    }
+    assert!((1..=64 * 1024).contains(&client.files.memory()), "{}", client.files.memory());
+}
+
+/// `cargo test --lib -- --ignored --nocapture what_a_file_costs`
+#[test]
+#[ignore = "a measurement"]
+fn what_a_file_costs() {
+    let client = Client::new(&[("a.css", "body{}"), ("a.css.br", "br")], |config| config.revalidate = Duration::from_secs(1));
+    let target = Target::new(client.tree.path().join("a.css"), OsStr::new("a.css"));
+    let headers = HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, deflate, br, zstd"))]);
+    client.runtime.block_on(async {
+        let (started, count) = (Instant::now(), 200_000);
+        for _ in 0..count {
+            std::hint::black_box(client.files.respond(&target, &Method::GET, &headers).await);
+        }
+        println!("a cached file: {:?}", started.elapsed() / count);
+    });
+    let client = Client::new(&[("large.txt", &large().repeat(100))], |_| {});
+    let (started, count) = (Instant::now(), 10);
+    let bytes: usize = (0..count).map(|_| client.get("large.txt", &[]).body.len()).sum();
+    println!("a large file: {:.0} MB/s", bytes as f64 / started.elapsed().as_secs_f64() / 1e6);
+}

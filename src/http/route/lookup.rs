@@ -9,7 +9,7 @@ use std::{
 
 use http::StatusCode;
 
-use super::names;
+use super::{Config, names};
 use crate::{
     http::{files::Target, preset::Preset},
     worker::Script,
@@ -51,16 +51,17 @@ enum Node {
 // === impl Site ===
 
 impl Site {
-    /// None if the root is not UTF-8, which scripts could not be told.
-    pub(super) fn new(
-        root: PathBuf,
-        preset: Preset,
-        index: Vec<String>,
-        follow_symlinks: bool,
-        has_front_controller: bool,
-    ) -> Option<Self> {
-        let document_root = Arc::from(root.to_str()?);
-        Some(Self { linked: preset.linked(&root), document_root, root, preset, index, follow_symlinks, has_front_controller })
+    /// The site at `root`, which is resolved; none if it is not UTF-8, for then scripts could not be told.
+    pub(super) fn new(root: PathBuf, config: &Config) -> Option<Self> {
+        Some(Self {
+            document_root: Arc::from(root.to_str()?),
+            preset: config.preset,
+            index: config.index.clone(),
+            follow_symlinks: config.follow_symlinks,
+            linked: config.preset.linked(&root),
+            has_front_controller: config.front_controller().is_some(),
+            root,
+        })
     }
 
     pub(super) fn root(&self) -> &Path {
