@@ -1,8 +1,12 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
 mod body;
+pub mod conn;
+mod drain;
+pub mod listen;
 
 pub use body::Body;
+pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
 
 use std::net::SocketAddr;
 
