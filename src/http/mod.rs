@@ -1,9 +1,9 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
 mod body;
-pub mod files;
-pub mod preset;
-pub mod route;
+pub mod conn;
+mod drain;
+pub mod listen;
 
 pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
