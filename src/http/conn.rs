@@ -24,8 +24,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-pub(crate) use accept::{Acceptor, Stream, accept};
 pub use accept::serve;
+pub(crate) use accept::{Acceptor, Stream, accept};
 pub use hints::EarlyHints;
 pub(crate) use sniff::Protocol;
 

@@ -200,6 +200,9 @@ rr_end rr_php_run(rr_request *request, void *context)
 			CG(skip_shebang) = 1;
 			rr_enter_folder(request);
 			php_execute_script(&file);
+			if (CG(unclean_shutdown)) {
+				end = RR_FATAL_ERROR;
+			}
 			zend_destroy_file_handle(&file);
 		}
 	} zend_catch {

@@ -38,6 +38,7 @@ typedef enum {
 typedef enum {
 	RR_DONE = 0,
 	RR_STARTUP_FAILED = 1,
+	RR_FATAL_ERROR = 3, /* the script was cut off by a fatal error */
 	RR_BAILED_OUT = 2, /* a bailout reached the outermost guard: the thread's context is suspect */
 } rr_end;
 
