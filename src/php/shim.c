@@ -42,6 +42,7 @@ static ZEND_INI_MH(rr_time_limit)
 int rr_php_startup(const rr_engine *engine)
 {
 	environment = engine->environment;
+	rr_libc_install(environment, rr_environment_for_child);
 	signal(SIGPIPE, SIG_IGN);
 	/* One more than the PHP threads: this one. */
 	if (!php_tsrm_startup_ex(engine->threads + 1)) {
