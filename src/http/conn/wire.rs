@@ -280,11 +280,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
         result
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let start = slices.first().map_or(&[][..], |slice| slice);
         let length = if slices.len() == 1 { start.len() } else { usize::MAX };
