@@ -88,6 +88,8 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
         }
     }
     // What the kernel has already greeted must be served: a closing listener would reset it.
+    // Readiness is known only after a turn of the driver, which this waits for.
+    tokio::task::yield_now().await;
     for _ in 0..MAX_LAST {
         match poll_fn(|context| Poll::Ready(acceptor.poll_accept(context))).await {
             Poll::Ready(Ok((stream, peer))) => serve(stream, peer, drain.open()),

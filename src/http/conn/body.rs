@@ -113,7 +113,7 @@ impl Chunk {
 }
 
 #[cold]
-fn malformed() -> io::Error {
+pub(super) fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body")
 }
 
