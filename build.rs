@@ -24,7 +24,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
-    println!("cargo::rustc-env=RR_BUILD={}", build_line());
+    println!("cargo::rustc-env=RR_RUSTC={}", build_line());
 
     let mut shim = cc::Build::new();
     // PHP's own headers do not stand up to -Wextra.
@@ -58,6 +58,7 @@ fn link_programs(php: &Php, libphp: &Libphp) {
             arguments.push("-Wl,--whole-archive".into());
             arguments.push(archive.display().to_string());
             arguments.push("-Wl,--no-whole-archive".into());
+            arguments.push("-Wl,--wrap=zend_set_timeout".into());
             arguments.push(format!("-Wl,--dynamic-list={}", exported_symbols(archive).display()));
             arguments.extend(php.query("--ldflags").split_whitespace().map(str::to_owned));
             arguments.extend(php.query("--libs").split_whitespace().map(str::to_owned));
@@ -126,8 +127,9 @@ impl Php {
 
     fn libphp(&self) -> Libphp {
         let headers = PathBuf::from(self.query("--include-dir")).join("main/php_config.h");
-        let headers = fs::read_to_string(&headers)
-            .unwrap_or_else(|error| fail(format_args!("{} of this PHP: {error}; install its development files", headers.display())));
+        let headers = fs::read_to_string(&headers).unwrap_or_else(|error| {
+            fail(format_args!("{} of this PHP: {error}; install its development files", headers.display()))
+        });
         if !headers.lines().any(|line| line.trim() == "#define ZTS 1") {
             return Libphp::Missing("belongs to a PHP without thread safety (NTS)");
         }

@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     http::{
         Drain, conn, fcgi, listen,
-        preset::{self, Preset},
+        preset::Preset,
         route,
         service::{Needs, Service},
     },
@@ -65,18 +65,27 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     };
     let service = Service::new(Needs {
         router: site.router(&config.http)?,
-        files: settings::files(&config.http.static_files).build(),
+        files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
         pool: pool.clone(),
         body: settings::body(&config.http),
         request_timeout: config.http.request_timeout,
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         request_ids,
     });
-    let front = Front { listeners, config: Arc::new(settings::connections(&config.http)), service, fcgi, drain: Drain::new(), pool: pool.clone() };
+    let front = Front {
+        listeners,
+        config: Arc::new(settings::connections(&config.http)),
+        service,
+        fcgi,
+        drain: Drain::new(),
+        pool: pool.clone(),
+    };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     let pid_file = PidFile::write(options.pid_file)?;
     if !options.silent {
-        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads: io_threads.len() });
+        let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
+        let io_threads = io_threads.len();
+        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
     run(&front, &config.engine, &pool)?;
     front.finish(io_threads);
@@ -186,7 +195,12 @@ impl Front {
     }
 
     async fn serve(self) {
-        let http = conn::serve(&self.listeners, self.config.clone(), self.service.clone(), self.drain.clone());
+        let http = async {
+            let served = conn::serve(&self.listeners, self.config.clone(), self.service.clone(), self.drain.clone()).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the HTTP listener ended");
+            }
+        };
         let fcgi = async {
             if let Some(server) = &self.fcgi {
                 if let Err(error) = server.serve().await {
@@ -247,7 +261,7 @@ impl Site {
             return Err(Error::Config(format!("http.root: {} is not a directory", dir.display())));
         }
         let (detected, root, why) = Preset::detect(&dir);
-        Ok(match preset::named(http.preset) {
+        Ok(match settings::preset(http.preset) {
             Some(preset) if preset == detected => Self { root, preset, why, welcome: None },
             Some(preset) => Self { root: dir, preset, why: "configured".into(), welcome: None },
             None => Self { root, preset: detected, why, welcome: None },
@@ -261,7 +275,12 @@ impl Site {
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
             .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
-        Ok(Self { root: directory.clone(), preset: Preset::Files, why: "no directory was given".into(), welcome: Some(directory) })
+        Ok(Self {
+            root: directory.clone(),
+            preset: Preset::Files,
+            why: "no directory was given".into(),
+            welcome: Some(directory),
+        })
     }
 
     fn router(&self, http: &config::Http) -> Result<route::Router, Error> {

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use super::{Front, Site};
-use crate::{php::Engine, worker::Pool};
+use crate::{config::Address, php::Engine, worker::Pool};
 
 /// What the banner speaks of.
 pub(super) struct Facts<'a> {
@@ -12,6 +12,7 @@ pub(super) struct Facts<'a> {
     pub(super) engine: &'a Engine,
     pub(super) pool: &'a Pool,
     pub(super) io_threads: usize,
+    pub(super) fcgi: &'a [Address],
 }
 
 /// Prints the banner on standard error.
@@ -20,11 +21,9 @@ pub(super) fn print(facts: &Facts<'_>) {
     let mut rows = Vec::new();
     let tcp = facts.front.listeners.addresses();
     rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
-    if let Some(fcgi) = &facts.front.fcgi {
-        rows.extend(fcgi.listeners().iter().map(|listener| ("fastcgi", listener.to_string())));
-    }
+    rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
     rows.push(("root", facts.site.root.display().to_string()));
-    rows.push(("preset", format!("{} ({})", facts.site.preset, facts.site.why)));
+    rows.push(("preset", format!("{} ({})", facts.site.preset.name(), facts.site.why)));
     let opcache = if facts.engine.has_opcache() { "OPcache on" } else { "OPcache off: scripts are compiled for every request" };
     let ini = facts.engine.ini_path().map_or_else(|| "no php.ini".into(), |path| format!("php.ini {path}"));
     rows.push(("php", format!("{} ZTS, {opcache}, {ini}", facts.engine.version())));

@@ -10,10 +10,11 @@ use std::{
 
 use http::HeaderValue;
 
-use super::{status, Error};
+use super::status;
 use crate::{
     config::{self, Config},
-    http::{conn, fcgi, files, listen, request, route},
+    error::Error,
+    http::{conn, fcgi, files, listen, preset::Preset, request, route},
     php,
     sys::limits,
     worker::{self, Pool},
@@ -32,9 +33,7 @@ pub(super) fn pool(pool: &config::Pool) -> worker::Config {
 
 pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Address>, Error> {
     let parse = |address: &config::Address| match address {
-        config::Address::Tcp(text) => {
-            text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}")))
-        }
+        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}"))),
         config::Address::Unix(path) => Ok(listen::Address::Unix { path: path.clone(), mode: SOCKET_MODE }),
     };
     addresses.iter().map(parse).collect()
@@ -95,12 +94,9 @@ pub(super) fn files(files: &config::StaticFiles) -> files::Config {
     }
 }
 
-pub(super) fn router(http: &config::Http, root: &Path, preset: crate::http::preset::Preset) -> route::Config {
-    let rewrite = http.rewrite.iter().map(|rule| route::Rewrite {
-        from: rule.from.clone(),
-        to: rule.to.clone(),
-        status: rule.status,
-    });
+pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {
+    let rewrite =
+        http.rewrite.iter().map(|rule| route::Rewrite { from: rule.from.clone(), to: rule.to.clone(), status: rule.status });
     route::Config {
         root: root.to_owned(),
         preset,
@@ -109,6 +105,21 @@ pub(super) fn router(http: &config::Http, root: &Path, preset: crate::http::pres
         rewrite: rewrite.collect(),
         follow_symlinks: http.follow_symlinks,
         error_pages: http.error_pages.clone(),
+    }
+}
+
+/// The preset that was named; none if it is to be detected.
+pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
+    match preset {
+        config::Preset::Auto => None,
+        config::Preset::Wordpress => Some(Preset::Wordpress),
+        config::Preset::WordpressMultisiteSubdirectory => Some(Preset::WordpressSubdirectory),
+        config::Preset::WordpressMultisiteSubdomain => Some(Preset::WordpressSubdomain),
+        config::Preset::Drupal => Some(Preset::Drupal),
+        config::Preset::Laravel => Some(Preset::Laravel),
+        config::Preset::Symfony => Some(Preset::Symfony),
+        config::Preset::FrontController => Some(Preset::FrontController),
+        config::Preset::Files => Some(Preset::Files),
     }
 }
 
@@ -122,11 +133,12 @@ pub(super) fn fastcgi(
     let address = |address: &config::Address| match address {
         config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
         config::Address::Tcp(text) => {
-            // A name or a port alone means the loopback interface: an open FastCGI port runs any code for whoever reaches it.
-            let full = if text.starts_with(':') { format!("127.0.0.1{text}") } else { text.clone() };
-            let resolved = full.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
-            let first = resolved.into_iter().next();
-            first.map(fcgi::Address::Tcp).ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
+            let mut resolved =
+                text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
+            resolved
+                .next()
+                .map(fcgi::Address::Tcp)
+                .ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
         }
     };
     let limits = &config.http.limits;

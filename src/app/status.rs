@@ -1,7 +1,10 @@
 //! The pool's figures in php-fpm's words: for its status page, and for `fpm_get_status()`.
 
 use std::{
-    sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -70,7 +73,11 @@ impl StatusSource for Source {
             max_children_reached: u64::from(pool.queued_max > 0),
             slow_requests: 0,
             memory_peak: slots.iter().map(|slot| slot.memory_peak()).max().unwrap_or(0),
-            processes: if full { slots.iter().enumerate().map(|(number, slot)| process(number, slot)).collect() } else { Vec::new() },
+            processes: if full {
+                slots.iter().enumerate().map(|(number, slot)| process(number, slot)).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 }

@@ -1,11 +1,6 @@
 //! A request body on its way in: memory, then a temporary file.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use bytes::{Bytes, BytesMut};
 

@@ -127,11 +127,8 @@ impl Active {
         }
         let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
         let chunk = self.output.split().freeze();
-        let result = if chunk.is_empty() && writer.is_abandoned() {
-            Err(io::ErrorKind::BrokenPipe.into())
-        } else {
-            writer.write(chunk)
-        };
+        let result =
+            if chunk.is_empty() && writer.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { writer.write(chunk) };
         match result {
             Ok(()) => ffi::Verdict::GoOn,
             Err(error) => {
@@ -193,7 +190,8 @@ impl Active {
             self.variables.fill_server(&self.request);
         }
         self.pairs.clear();
-        let pairs = self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
+        let pairs =
+            self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
         self.pairs.extend(pairs);
         &self.pairs
     }
@@ -315,4 +313,3 @@ fn c_string(bytes: &[u8]) -> CString {
     let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).expect("cut before the first NUL")
 }
-

@@ -38,7 +38,8 @@ pub(crate) enum Verdict {
     Fatal = 2,
 }
 
-/// How a request ended.
+/// How a request ended. C makes the values.
+#[allow(dead_code, reason = "constructed by C")]
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum End {

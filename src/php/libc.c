@@ -2,7 +2,7 @@
  * C library calls that libphp makes and that would act on the whole process. Defined here, they come before the C library's
  * own for everything linked into this program; on a thread that is not PHP's they do what the C library does.
  *
- * popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
+ * getpid: remembered. popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,12 +16,38 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "shim.h"
 
 static __thread bool in_php;
+
+/* --- the process's number ---------------------------------------------------------------------------------------------- */
+
+static pid_t process;
+
+static void in_child(void)
+{
+	process = 0;
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+/* The engine asks four times in every request, and the C library asks the kernel each time. */
+pid_t getpid(void)
+{
+	if (process == 0) {
+		static pthread_once_t once = PTHREAD_ONCE_INIT;
+		pthread_once(&once, watch_forks);
+		process = (pid_t) syscall(SYS_getpid);
+	}
+	return process;
+}
 
 /* --- children --------------------------------------------------------------------------------------------------------- */
 

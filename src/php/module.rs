@@ -8,7 +8,7 @@ unsafe extern "C" {
 
 /// What a stock `php` looks up in `rr.so`: the module entry.
 #[unsafe(no_mangle)]
-pub extern "C" fn get_module() -> *mut c_void {
+pub(crate) extern "C" fn get_module() -> *mut c_void {
     // SAFETY: the function takes nothing and returns the address of a static.
     unsafe { rr_php_module() }
 }

@@ -76,6 +76,44 @@ void rr_php_shutdown(void)
 	tsrm_shutdown();
 }
 
+/* The folder of the last script and its real path, for a second: most requests to a thread are for the same one. */
+static __thread struct {
+	char *folder;
+	char *real;
+	time_t until;
+} last_folder;
+
+static void forget_folder(void)
+{
+	free(last_folder.folder);
+	free(last_folder.real);
+	last_folder.folder = last_folder.real = NULL;
+}
+
+/* A script starts in its own folder. The engine would look at that folder on the disk twice for every request. */
+static void rr_enter_folder(const rr_request *request)
+{
+	const char *slash = strrchr(request->script, '/');
+	size_t length = slash && slash != request->script ? (size_t) (slash - request->script) : 1;
+	if (!last_folder.folder || (time_t) request->received > last_folder.until
+		|| strncmp(last_folder.folder, request->script, length) != 0 || last_folder.folder[length]) {
+		forget_folder();
+		last_folder.folder = strndup(request->script, length);
+		last_folder.real = last_folder.folder ? realpath(last_folder.folder, NULL) : NULL;
+		last_folder.until = (time_t) request->received + 1;
+	}
+	if (!last_folder.real) {
+		forget_folder();
+		return;
+	}
+	if (CWDG(cwd).cwd) {
+		efree(CWDG(cwd).cwd);
+	}
+	CWDG(cwd).cwd_length = strlen(last_folder.real);
+	CWDG(cwd).cwd = estrndup(last_folder.real, CWDG(cwd).cwd_length);
+	SG(options) |= SAPI_OPTION_NO_CHDIR;
+}
+
 void rr_php_thread_start(rr_thread *out)
 {
 	(void) ts_resource(0);
@@ -94,9 +132,20 @@ void rr_php_thread_start(rr_thread *out)
 void rr_php_thread_end(void)
 {
 	rr_user_ini_free();
+	forget_folder();
 	rr_libc_thread_end();
 	ts_free_thread();
 }
+
+#ifndef RR_LIBPHP_SHARED
+/* With a static libphp the linker sends the engine's calls here (--wrap). The stock function also installs the handler of a
+ * timer that we keep from existing: two system calls for every request. */
+void __wrap_zend_set_timeout(zend_long seconds, bool reset_signals)
+{
+	EG(timeout_seconds) = seconds;
+	zend_atomic_bool_store_ex(&EG(timed_out), false);
+}
+#endif
 
 static void rr_apply_ini(const rr_request *request)
 {
@@ -149,6 +198,7 @@ rr_end rr_php_run(rr_request *request, void *context)
 			zend_stream_init_filename(&file, request->script);
 			file.primary_script = 1;
 			CG(skip_shebang) = 1;
+			rr_enter_folder(request);
 			php_execute_script(&file);
 			zend_destroy_file_handle(&file);
 		}

@@ -75,7 +75,10 @@ fn watch(threads: &Arc<Threads>, request_timeout: Duration) {
                 }
             };
             entry.check_cpu_limit(&slot, target);
-            if !request_timeout.is_zero() && began.elapsed() >= request_timeout && entry.past_wall_limit(&slot, target, request_timeout) {
+            if !request_timeout.is_zero()
+                && began.elapsed() >= request_timeout
+                && entry.past_wall_limit(&slot, target, request_timeout)
+            {
                 threads.replace(&slot);
                 seen.remove(slot.name());
             }
@@ -177,13 +180,23 @@ impl Seen {
             self.interrupted = Some(Instant::now());
             target.interrupt();
             let current = slot.current();
-            tracing::warn!(request = self.request, method = current.method, uri = current.target, script = current.script, ?limit,
-                "request timeout reached; the script is interrupted");
+            tracing::warn!(
+                request = self.request,
+                method = current.method,
+                uri = current.target,
+                script = current.script,
+                ?limit,
+                "request timeout reached; the script is interrupted"
+            );
             return false;
         };
         if interrupted.elapsed() >= WRITE_OFF_AFTER {
-            tracing::error!(thread = slot.name(), request = self.request, script = slot.current().script,
-                "a script cannot be interrupted; its thread is replaced and its capacity lost until it returns");
+            tracing::error!(
+                thread = slot.name(),
+                request = self.request,
+                script = slot.current().script,
+                "a script cannot be interrupted; its thread is replaced and its capacity lost until it returns"
+            );
             return true;
         }
         if self.signalled.unwrap_or(interrupted).elapsed() >= SIGNAL_AFTER {

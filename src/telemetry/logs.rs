@@ -127,7 +127,12 @@ where
             Self::Raw => writeln!(writer, "{}", record.message),
             Self::Json => {
                 let time = now.as_nanos();
-                write!(writer, r#"{{"level":"{}","ts":{time},"logger":"{logger}","msg":{}"#, level_name(meta.level()), quote(&record.message))?;
+                write!(
+                    writer,
+                    r#"{{"level":"{}","ts":{time},"logger":"{logger}","msg":{}"#,
+                    level_name(meta.level()),
+                    quote(&record.message)
+                )?;
                 for (name, value) in &record.fields {
                     write!(writer, ",{}:{value}", quote(name))?;
                 }

@@ -257,7 +257,9 @@ impl Seat {
             }
             let mut state = self.pool.state.lock();
             // Looked at again under the lock: a work given just before the pool closed must not be left behind.
-            if state.closed && let Some(work) = self.slot.work.lock().take().or_else(|| self.pool.pop(&mut state)) {
+            if state.closed
+                && let Some(work) = self.slot.work.lock().take().or_else(|| self.pool.pop(&mut state))
+            {
                 return Some(work);
             }
             if state.closed {

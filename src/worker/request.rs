@@ -155,7 +155,13 @@ impl Read for BodyReader {
                 bytes.copy_to_slice(&mut buffer[..count]);
                 Ok(count)
             }
-            Body::File { file, .. } => file.read(buffer),
+            Body::File { file, length } => {
+                // The file may be longer than the body: a web server's own, lent to us.
+                let wanted = usize::try_from(*length).unwrap_or(usize::MAX).min(buffer.len());
+                let count = file.read(&mut buffer[..wanted])?;
+                *length -= count as u64;
+                Ok(count)
+            }
         }
     }
 }

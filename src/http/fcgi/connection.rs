@@ -1,6 +1,10 @@
 //! One connection: requests come one after another, each answered before the next.
 
-use std::{future, io, sync::Arc, time::Instant, time::SystemTime};
+use std::{
+    future, io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Instant, SystemTime},
+};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
@@ -12,15 +16,16 @@ use tokio::{
 };
 
 use super::{
-    Place, Shared,
-    body,
-    params::{self, Params},
+    Place, Shared, body,
+    params::Params,
     record::{self, Protocol, Record},
     reply,
     request::{Answer, Decision, Run, decide},
 };
-use crate::http::spool::Spool;
-use crate::worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work};
+use crate::{
+    http::spool::Spool,
+    worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work},
+};
 
 /// A connection.
 pub(super) struct Connection<S> {
@@ -63,8 +68,6 @@ const MAX_PARAMS: usize = 1 << 20;
 /// Chunks from this size on are sent from where they are; smaller ones are gathered first.
 const GATHER: usize = 16 * 1024;
 
-const READ: usize = 16 * 1024;
-
 /// How long a client may take to hear that we hung up.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -87,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn requests(&mut self) -> io::Result<()> {
         let mut kept = false;
         while let Some(begin) = self.begin(kept).await? {
-            self.shared.requests.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.shared.requests.fetch_add(1, Relaxed);
             let refused = match self.request(begin.id).await {
                 Ok(()) => None,
                 Err(error) => Some(Refusal::of(error)?),
@@ -110,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let record = tokio::select! {
                 biased;
-                record = receive(&mut self.stream, &mut self.input) => record?,
+                record = record::receive(&mut self.stream, &mut self.input) => record?,
                 // A connection just accepted is served, even now.
                 _ = self.stop.wait_for(|stop| *stop), if kept && self.input.is_empty() => {
                     if self.input.is_empty() {
@@ -152,7 +155,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let reply = reply.unwrap_or(Err(Failure::WorkerLost)).unwrap_or_else(reply::failure);
                     return self.answer(id, reply, None).await;
                 }
-                record = receive(&mut self.stream, &mut self.input) => record?,
+                record = record::receive(&mut self.stream, &mut self.input) => record?,
             };
             // The receiver is dropped on the way out: that is how the worker learns of it.
             let Some(record) = record else { return Err(io::ErrorKind::ConnectionAborted.into()) };
@@ -165,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn submit(&self, run: Run, body: Body) -> Option<oneshot::Receiver<Result<Reply, Failure>>> {
         let (responder, answer) = Responder::new();
         let request = Request {
-            id: self.shared.settings.request_ids.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            id: self.shared.settings.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script: run.script,
             source: Source::FastCgi(run.params.into_inner()),
@@ -236,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     async fn event(&mut self, id: u16) -> io::Result<Event> {
-        let record = timeout(self.shared.settings.body_timeout, receive(&mut self.stream, &mut self.input)).await;
+        let record = timeout(self.shared.settings.body_timeout, record::receive(&mut self.stream, &mut self.input)).await;
         let Some(record) = record.map_err(|_| Refusal(StatusCode::REQUEST_TIMEOUT))?? else {
             return Err(io::ErrorKind::UnexpectedEof.into());
         };
@@ -266,7 +269,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (record::PARAMS, id) if active == Some(id) => Event::Params(record.content),
             (record::STDIN, id) if active == Some(id) => Event::Stdin(record.content),
             (record::GET_VALUES, 0) => {
-                put_values(&mut answer, record.content, self.shared.settings.max_connections)?;
+                let asked = Params::decode(record.content).map_err(|_| invalid("malformed names of values"))?;
+                record::put(&mut answer, record::GET_VALUES_RESULT, 0, &asked.answer(self.shared.settings.max_connections));
                 Event::Nothing
             }
             (kind, 0) => {
@@ -318,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 biased;
                 frame = output.frame() => Next::Frame(frame),
                 () = future::ready(()), if !out.is_empty() => Next::Flush,
-                record = receive(&mut self.stream, &mut self.input) => Next::Record(record?),
+                record = record::receive(&mut self.stream, &mut self.input) => Next::Record(record?),
             };
             match next {
                 Next::Flush => self.write(out.split()).await?,
@@ -379,7 +383,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.stream.shutdown().await?;
             loop {
                 self.input.clear();
-                self.input.reserve(READ);
+                self.input.reserve(record::READ);
                 if self.stream.read_buf(&mut self.input).await? == 0 {
                     return io::Result::Ok(());
                 }
@@ -403,38 +407,9 @@ impl From<Refusal> for io::Error {
     }
 }
 
-/// The next record; none if the client hung up between two. Nothing is lost if it is dropped before it ends.
-async fn receive(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<Option<Record>> {
-    loop {
-        if let Some(record) = record::decode(input)? {
-            return Ok(Some(record));
-        }
-        if input.capacity() == input.len() {
-            input.reserve(READ);
-        }
-        if stream.read_buf(input).await? == 0 {
-            return if input.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-        }
-    }
-}
-
 fn put_last(out: &mut BytesMut, id: u16) {
     record::put(out, record::STDOUT, id, b"");
     record::put_end(out, id, Protocol::Complete);
-}
-
-fn put_values(answer: &mut BytesMut, asked: Bytes, max_connections: usize) -> io::Result<()> {
-    let asked = Params::decode(asked).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let mut values = BytesMut::new();
-    for (name, _) in asked.iter() {
-        match name.as_ref() {
-            b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => params::put_pair(&mut values, name, max_connections.to_string().as_bytes()),
-            b"FCGI_MPXS_CONNS" => params::put_pair(&mut values, name, b"0"),
-            _ => {}
-        }
-    }
-    record::put(answer, record::GET_VALUES_RESULT, 0, &values);
-    Ok(())
 }
 
 fn invalid(what: &'static str) -> io::Error {

@@ -1,7 +1,7 @@
 //! Where we listen: TCP and unix sockets.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::{Path, PathBuf},
@@ -87,6 +87,15 @@ impl FromStr for Address {
     }
 }
 
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(formatter, "tcp://{address}"),
+            Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
+        }
+    }
+}
+
 // === impl Permissions ===
 
 impl Default for Permissions {
@@ -159,11 +168,17 @@ impl Listener {
     }
 }
 
-impl std::fmt::Display for Address {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Listener {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp(address) => write!(formatter, "tcp://{address}"),
-            Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
+            Self::Tcp(listener) => match listener.local_addr() {
+                Ok(address) => write!(formatter, "tcp://{address}"),
+                Err(_) => formatter.write_str("tcp"),
+            },
+            Self::Unix(listener) => match listener.local_addr().ok().as_ref().and_then(|address| address.as_pathname()) {
+                Some(path) => write!(formatter, "unix://{}", path.display()),
+                None => formatter.write_str("unix"),
+            },
         }
     }
 }
@@ -235,6 +250,7 @@ mod tests {
         let address = Address::Unix(path.clone());
         let permissions = Permissions { mode: 0o640, ..Permissions::default() };
         let first = Listener::bind(&address, &permissions, 8).expect("free");
+        assert_eq!(first.to_string(), address.to_string());
         assert_eq!(std::fs::metadata(&path).expect("bound").permissions().mode() & 0o777, 0o640);
         assert_eq!(Listener::bind(&address, &permissions, 8).expect_err("in use").kind(), io::ErrorKind::AddrInUse);
         drop(first);

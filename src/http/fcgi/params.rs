@@ -58,8 +58,17 @@ impl Params {
         self.0
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &(Bytes, Bytes)> {
-        self.0.iter()
+    /// The values of those names that a web server may ask us for.
+    pub(super) fn answer(&self, max_connections: usize) -> BytesMut {
+        let mut values = BytesMut::new();
+        for (name, _) in &self.0 {
+            match name.as_ref() {
+                b"FCGI_MAX_CONNS" | b"FCGI_MAX_REQS" => put_pair(&mut values, name, max_connections.to_string().as_bytes()),
+                b"FCGI_MPXS_CONNS" => put_pair(&mut values, name, b"0"),
+                _ => {}
+            }
+        }
+        values
     }
 }
 

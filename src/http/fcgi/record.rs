@@ -3,6 +3,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// One record, whole.
 #[derive(Debug, Eq, PartialEq)]
@@ -40,6 +41,9 @@ pub(super) const HEADER: usize = 8;
 /// The largest content that needs no padding: 65535 is no multiple of 8.
 pub(super) const CHUNK: usize = 65528;
 
+/// Bytes asked for at once, unless a record is known to be larger.
+pub(super) const READ: usize = 16 * 1024;
+
 const VERSION: u8 = 1;
 
 /// Takes the next whole record from the front of `input`; none if it has not all arrived.
@@ -62,6 +66,21 @@ pub(super) fn decode(input: &mut BytesMut) -> io::Result<Option<Record>> {
     record.advance(HEADER);
     record.truncate(length);
     Ok(Some(Record { kind, id, content: record }))
+}
+
+/// The next record; none if the client hung up between two. Nothing is lost if it is dropped before it ends.
+pub(super) async fn receive(stream: &mut (impl AsyncRead + Unpin), input: &mut BytesMut) -> io::Result<Option<Record>> {
+    loop {
+        if let Some(record) = decode(input)? {
+            return Ok(Some(record));
+        }
+        if input.capacity() == input.len() {
+            input.reserve(READ);
+        }
+        if stream.read_buf(input).await? == 0 {
+            return if input.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+    }
 }
 
 /// A record's header; the padding that it promises is returned, for the caller to add after the content.
