@@ -66,6 +66,7 @@ binaries() {
   binary[rr]=$(realpath "${RR_BIN:?is the release binary to measure; call this through ./x bench}") kind[rr]=rr label[rr]=rr
   "${binary[rr]}" --version >/dev/null || die "$RR_BIN does not run"
   kind[fpm]=fpm label[fpm]='nginx + php-fpm'
+  kind[fpmkept]=fpmkept label[fpmkept]='nginx + php-fpm, kept connections'
   kind[hyper]=hyper label[hyper]='plain hyper'
   versions=("rr: $("${binary[rr]}" --version | head -n 1), commit $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown), $(stat -c %y "${binary[rr]}" | cut -c1-16)")
   versions+=("nginx + php-fpm: $(nginx -v 2>&1 | sed 's/.*: //'), $("$NTS_PREFIX/sbin/php-fpm" -n -v | head -n 1)")
@@ -109,6 +110,7 @@ path_of() {
 runs() {
   case $1 in
     hyper) [ "$2" = hello ] ;;
+    fpmkept) [[ " hello server echo wordpress " == *" $2 "* ]] ;;
     roadrunner) [[ " hello server echo " == *" $2 "* ]] ;;
     *) true ;;
   esac
@@ -192,7 +194,7 @@ phase() {
   shift
   for workload; do wanted "$workload" && here_wanted+=("$workload"); done
   [ ${#here_wanted[@]} = 0 ] && return
-  for key in rr fpm hyper "${rival_keys[@]}"; do
+  for key in rr fpm fpmkept hyper "${rival_keys[@]}"; do
     for workload in "${here_wanted[@]}"; do
       if runs "${kind[$key]}" "$workload"; then
         "start_${kind[$key]}" "$key" "$docroot" "$WORKERS"

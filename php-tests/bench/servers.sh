@@ -87,41 +87,49 @@ start_rr() {
   ready "$1" /static/1k.txt
 }
 
-start_fpm() {
+# Two ways to configure php-fpm behind nginx, because neither is best at everything: a connection for each request (the usual),
+# and connections kept. A kept one occupies a child even while idle, so more of them than half the children starve the other
+# clients (seen: p99 of 0.7 s); nginx counts them per worker process.
+start_fpm() { start_nginx_fpm "$@" off ''; }
+start_fpmkept() { start_nginx_fpm "$@" on "keepalive $(($3 / 4 > 1 ? $3 / 4 : 1));"; }
+
+# start_nginx_fpm KEY ROOT CHILDREN on|off UPSTREAM_SETTINGS
+start_nginx_fpm() {
   local key=$1 root=$2 children=$3 nginx_user=
   port[$key]=$(free_port)
   pids[$key]=
-  cat >"$tmp/fpm.conf" <<CONF
+  cat >"$tmp/$key.conf" <<CONF
 [global]
-error_log = $tmp/log/fpm-error.log
+error_log = $tmp/log/$key-error.log
 daemonize = no
 [www]
-listen = $tmp/fpm.sock
+listen = $tmp/$key.sock
 listen.mode = 0666
 pm = static
 pm.max_children = $children
 CONF
   # As root, nginx would serve as nobody, who cannot read the temporary folder.
   [ "$(id -u)" = 0 ] && nginx_user='user root;'
-  [ "$(id -u)" = 0 ] && printf 'user = root\ngroup = root\n' >>"$tmp/fpm.conf"
-  nginx_conf "$root" "${port[$key]}" "$nginx_user" $((children / 2)) >"$tmp/nginx.conf"
-  rm -f "$tmp/fpm.sock"
-  launch "$key" fpm "$NTS_PREFIX/sbin/php-fpm" --nodaemonize --allow-to-run-as-root -c "$tmp/ini" --fpm-config "$tmp/fpm.conf"
+  [ "$(id -u)" = 0 ] && printf 'user = root\ngroup = root\n' >>"$tmp/$key.conf"
+  nginx_conf "$key" "$root" "$nginx_user" "$4" "$5" >"$tmp/$key.nginx.conf"
+  rm -f "$tmp/$key.sock"
+  launch "$key" "$key" "$NTS_PREFIX/sbin/php-fpm" --nodaemonize --allow-to-run-as-root -c "$tmp/ini" --fpm-config "$tmp/$key.conf"
   fpm_master=$!
-  for _ in {1..50}; do [ -S "$tmp/fpm.sock" ] && break || sleep 0.1; done
-  launch "$key" nginx nginx -p "$tmp/run/nginx" -e "$tmp/log/nginx-error.log" -c "$tmp/nginx.conf"
+  for _ in {1..50}; do [ -S "$tmp/$key.sock" ] && break || sleep 0.1; done
+  launch "$key" "$key-nginx" nginx -p "$tmp/run/$key-nginx" -e "$tmp/log/$key-nginx-error.log" -c "$tmp/$key.nginx.conf"
   ready "$key" /static/1k.txt
 }
 
 # WordPress's recommended configuration (developer.wordpress.org, "Nginx") with nginx tuned as one would for speed.
-# The upstream keep-alive counts per nginx worker: two workers share the children between them, more would starve connections.
+# nginx_conf KEY ROOT USER_SETTING on|off UPSTREAM_SETTINGS
 nginx_conf() {
+  local temporary=$tmp/run/$1-nginx
   cat <<CONF
 daemon off;
 $3
 worker_processes 2;
 worker_rlimit_nofile 8192;
-pid $tmp/nginx.pid;
+pid $tmp/$1-nginx.pid;
 events { worker_connections 2048; }
 http {
   include /etc/nginx/mime.types;
@@ -138,15 +146,15 @@ http {
   open_file_cache_errors on;
   client_max_body_size 64m;
   client_body_buffer_size 2m;
-  client_body_temp_path $tmp/run/nginx/body;
-  proxy_temp_path $tmp/run/nginx/proxy;
-  fastcgi_temp_path $tmp/run/nginx/fastcgi;
-  uwsgi_temp_path $tmp/run/nginx/uwsgi;
-  scgi_temp_path $tmp/run/nginx/scgi;
-  upstream php { server unix:$tmp/fpm.sock; keepalive $4; }
+  client_body_temp_path $temporary/body;
+  proxy_temp_path $temporary/proxy;
+  fastcgi_temp_path $temporary/fastcgi;
+  uwsgi_temp_path $temporary/uwsgi;
+  scgi_temp_path $temporary/scgi;
+  upstream php { server unix:$tmp/$1.sock; $5 }
   server {
-    listen 127.0.0.1:$2;
-    root $1;
+    listen 127.0.0.1:${port[$1]};
+    root $2;
     index index.php index.html;
     location = /favicon.ico { log_not_found off; }
     location = /robots.txt { allow all; log_not_found off; }
@@ -156,7 +164,7 @@ http {
       fastcgi_param SCRIPT_FILENAME \$document_root\$fastcgi_script_name;
       fastcgi_param HTTP_HOST \$http_host;
       fastcgi_intercept_errors on;
-      fastcgi_keep_conn on;
+      fastcgi_keep_conn $4;
       fastcgi_buffer_size 32k;
       fastcgi_buffers 16 16k;
       fastcgi_pass php;
