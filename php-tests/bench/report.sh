@@ -110,19 +110,22 @@ figures() {
 
 memory_table() {
   awk '
-    { total[$1, $2, $3] = $4; child[$1, $2, $3] = $5; served[$1, $2, $3] = $6 }
-    function mib(kib) { return sprintf("%.1f", kib / 1024) }
-    function line(key, name, load, text,   n) {
-      printf "| %s | %s | %s | %s | %s | **%.2f** | %s | %s |\n", text, name, mib(total[key, 4, load]), mib(total[key, 20, load]),
-        served[key, 4, load] ", " served[key, 20, load], (total[key, 20, load] - total[key, 4, load]) / 16 / 1024,
-        child[key, 4, load] ? mib(child[key, 4, load]) : "–", child[key, 20, load] ? mib(child[key, 20, load]) : "–"
+    { all[$1, $2, $3] = $4; own[$1, $2, $3] = $5; child[$1, $2, $3] = $6; served[$1, $2, $3] = $7 }
+    function mib(kib) { return kib ? sprintf("%.1f", kib / 1024) : "–" }
+    function line(key, name, load, text) {
+      printf "| %s | %s | %s | %s | %s, %s | **%.2f** | %s | %s |\n", text, name, mib(all[key, 4, load]), mib(all[key, 20, load]),
+        served[key, 4, load], served[key, 20, load], (own[key, 20, load] - own[key, 4, load]) / 16 / 1024,
+        mib(child[key, 4, load]), mib(child[key, 20, load])
     }
     END {
       print "| PSS, MiB | server | all, with 4 | all, with 20 | of which served | per added thread or child | mean child of 4 | mean child of 20 |"
       print "|---|---|---|---|---|---|---|---|"
+      line("rr", "rr", "idle", "idle"); line("fpm", "php-fpm", "idle", "idle")
       line("rr", "rr", "hello", "after hello"); line("fpm", "php-fpm", "hello", "after hello")
       line("rr", "rr", "wordpress", "after WordPress"); line("fpm", "php-fpm", "wordpress", "after WordPress")
     }' "$tmp/memory"
+  echo
+  echo "Per added thread or child: the growth of what no file backs (anonymous and shared memory, proportionally), divided by 16. nginx is not counted."
 }
 
 footer() {
