@@ -54,5 +54,5 @@ pss() {
   for pid in $(memory_family "$1"); do cat "/proc/$pid/smaps_rollup"; done | awk '
     /^Pss:/ { process++; all += $2; if (process > 1) children += $2 }
     /^Pss_(Anon|Shmem):/ { own += $2 }
-    END { printf "%d %d %d\n", all, own, process > 1 ? children / (process - 1) : 0 }'
+    END { printf "%d %d %d\n", all, own, (process > 1 ? children / (process - 1) : 0) }'
 }
