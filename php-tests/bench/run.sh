@@ -161,6 +161,7 @@ measure() {
       continue
     fi
     keys+=("$key")
+    sizes[$workload]+="${sizes[$workload]:+, }${label[$key]} $(wc -c <"$tmp/answer")"
     load "$key" "$workload" "$WARM_UP" >/dev/null
   done
   say "$workload: ${#keys[@]} servers, $ROUNDS rounds of $SECONDS_EACH s (load average $(cut -d' ' -f1 /proc/loadavg))"
@@ -225,6 +226,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/rr-bench.XXXXXX")
 chmod 755 "$tmp"
 mkdir -p "$tmp/log"
 started=() rival_keys=() notes=() versions=()
+declare -A sizes=()
 clean_up() {
   local status=$?
   trap - EXIT
@@ -253,6 +255,7 @@ if wanted memory; then memory; fi
 report >"$tmp/report.md"
 cat "$tmp/report.md"
 if [ -n "$keep" ]; then
+  [ -f "$here/RESULTS.md" ] || printf '# Results of `./x bench --keep`, the latest last\n' >"$here/RESULTS.md"
   cat "$tmp/report.md" >>"$here/RESULTS.md"
   say "appended to $here/RESULTS.md"
 fi

@@ -3,11 +3,11 @@
 
 declare -A kind=() label=() binary=() port=() pids=()
 
-# The same php.ini for all of them, and no other: PHPRC names it, an empty PHP_INI_SCAN_DIR keeps conf.d away.
+# The same php.ini for all of them, and no other: PHPRC names it, an empty PHP_INI_SCAN_DIR (see launch) keeps conf.d away.
 php_environment() {
   mkdir -p "$tmp/ini"
   echo 'zend_extension=opcache' >"$tmp/ini/php.ini"
-  export PHPRC=$tmp/ini PHP_INI_SCAN_DIR=
+  PHPRC=$tmp/ini
 }
 
 free_port() {
@@ -20,12 +20,13 @@ free_port() {
   echo "$candidate"
 }
 
-# launch KEY NAME COMMAND…: in the background, in a folder of its own, its output in a log.
+# launch KEY NAME COMMAND…: in the background, in a folder of its own, its output in a log, and with no environment that scripts
+# would see in one server and not in another.
 launch() {
   local key=$1 name=$2
   shift 2
   mkdir -p "$tmp/run/$name"
-  (cd "$tmp/run/$name" && exec "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
+  (cd "$tmp/run/$name" && exec env -i PATH="$PATH" PHPRC="$PHPRC" PHP_INI_SCAN_DIR= "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
   pids[$key]+=" $!"
   started+=("$!")
 }
