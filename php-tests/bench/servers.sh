@@ -26,7 +26,7 @@ launch() {
   local key=$1 name=$2
   shift 2
   mkdir -p "$tmp/run/$name"
-  (cd "$tmp/run/$name" && exec env -i PATH="$PATH" PHPRC="$PHPRC" PHP_INI_SCAN_DIR= "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
+  (cd "$tmp/run/$name" && exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PHPRC="$PHPRC" PHP_INI_SCAN_DIR= "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
   pids[$key]+=" $!"
   started+=("$!")
 }
@@ -155,6 +155,7 @@ http {
   upstream php { server unix:$tmp/$1.sock; $5 }
   server {
     listen 127.0.0.1:${port[$1]};
+    server_name 127.0.0.1;
     root $2;
     index index.php index.html;
     location = /favicon.ico { log_not_found off; }
