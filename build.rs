@@ -1,3 +1,160 @@
-//! Finds PHP and links it.
+//! Finds PHP, compiles the C shim against its headers and links libphp to programs and tests, never to the library:
+//! `rr.so` must take the engine from the `php` that loads it.
 
-fn main() {}
+use std::{
+    env, fmt, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The C files that every PHP gets, and those that only our own server needs.
+const EVERYWHERE: &[&str] = &["src/php/module.c"];
+const SERVER: &[&str] = &["src/php/shim.c", "src/php/sapi.c", "src/php/overrides.c", "src/php/libc.c"];
+
+enum Libphp {
+    Static(PathBuf),
+    Shared(PathBuf),
+    Missing(&'static str),
+}
+
+fn main() {
+    println!("cargo::rerun-if-env-changed=PHP_CONFIG");
+    println!("cargo::rerun-if-env-changed=PATH");
+    println!("cargo::rerun-if-changed=src/php");
+    println!("cargo::rustc-check-cfg=cfg(php_embed)");
+    let php = Php::find();
+    println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
+    println!("cargo::rustc-env=RR_RUSTC={}", build_line());
+
+    let mut shim = cc::Build::new();
+    // PHP's own headers do not stand up to -Wextra.
+    shim.files(EVERYWHERE).extra_warnings(false);
+    for flag in php.query("--includes").split_whitespace() {
+        shim.flag(flag);
+    }
+    match php.libphp() {
+        Libphp::Missing(why) => {
+            // Only a program needs the engine; `rr.so` for this PHP can be built all the same.
+            println!("cargo::rustc-env=RR_NO_EMBED={} {why}", php.config.display());
+        }
+        found => {
+            println!("cargo::rustc-cfg=php_embed");
+            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+            if matches!(found, Libphp::Shared(_)) {
+                shim.define("RR_LIBPHP_SHARED", "1");
+            }
+            link_programs(&php, &found);
+        }
+    }
+    shim.compile("rr_shim");
+}
+
+fn link_programs(php: &Php, libphp: &Libphp) {
+    let mut arguments = Vec::new();
+    match libphp {
+        Libphp::Static(archive) => {
+            println!("cargo::rerun-if-changed={}", archive.display());
+            // Whole: extensions loaded at run time (OPcache is one) use functions that nothing in the program calls.
+            arguments.push("-Wl,--whole-archive".into());
+            arguments.push(archive.display().to_string());
+            arguments.push("-Wl,--no-whole-archive".into());
+            arguments.push("-Wl,--wrap=zend_set_timeout".into());
+            arguments.push(format!("-Wl,--dynamic-list={}", exported_symbols(archive).display()));
+            arguments.extend(php.query("--ldflags").split_whitespace().map(str::to_owned));
+            arguments.extend(php.query("--libs").split_whitespace().map(str::to_owned));
+            arguments.push("-lresolv".into());
+        }
+        Libphp::Shared(directory) => {
+            arguments.push(format!("-L{}", directory.display()));
+            arguments.push("-lphp".into());
+            arguments.push(format!("-Wl,-rpath,{}", directory.display()));
+        }
+        Libphp::Missing(_) => {}
+    }
+    for argument in &arguments {
+        println!("cargo::rustc-link-arg-bins={argument}");
+    }
+    // Link arguments do not reach dependents; a program built on this library repeats them from here (DEP_RR_LINK_ARGS).
+    println!("cargo::metadata=LINK_ARGS={}", arguments.join("\u{1f}"));
+}
+
+/// PHP's own exported symbols and no others: with all of them, the C libraries in the program would interpose on the system's.
+fn exported_symbols(archive: &Path) -> PathBuf {
+    let output = run(Command::new("readelf").args(["--syms", "--wide"]).arg(archive));
+    let mut list = String::from("{\n");
+    for line in output.lines() {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        if let [_, _, _, "FUNC" | "OBJECT" | "TLS", "GLOBAL" | "WEAK", "DEFAULT", section, name] = fields[..]
+            && section != "UND"
+            // C++ symbols of intl stay its own.
+            && !name.starts_with("_Z")
+        {
+            list.push_str(&format!("  {name};\n"));
+        }
+    }
+    list.push_str("};\n");
+    let path = PathBuf::from(env::var("OUT_DIR").expect("cargo sets OUT_DIR")).join("php.list");
+    fs::write(&path, list).expect("OUT_DIR is writable");
+    path
+}
+
+fn build_line() -> String {
+    let compiler = run(Command::new(env::var("RUSTC").expect("cargo sets RUSTC")).arg("--version"));
+    compiler.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+struct Php {
+    config: PathBuf,
+}
+
+// === impl Php ===
+
+impl Php {
+    fn find() -> Self {
+        let config = env::var_os("PHP_CONFIG").map_or_else(|| PathBuf::from("php-config"), PathBuf::from);
+        if Command::new(&config).arg("--version").output().is_err() {
+            fail(format_args!(
+                "{} cannot be run. rr is built against a PHP: set PHP_CONFIG to its php-config, or use ./x build, which makes one",
+                config.display()
+            ));
+        }
+        Self { config }
+    }
+
+    fn query(&self, option: &str) -> String {
+        run(Command::new(&self.config).arg(option)).trim().to_owned()
+    }
+
+    fn libphp(&self) -> Libphp {
+        let headers = PathBuf::from(self.query("--include-dir")).join("main/php_config.h");
+        let headers = fs::read_to_string(&headers).unwrap_or_else(|error| {
+            fail(format_args!("{} of this PHP: {error}; install its development files", headers.display()))
+        });
+        if !headers.lines().any(|line| line.trim() == "#define ZTS 1") {
+            return Libphp::Missing("belongs to a PHP without thread safety (NTS)");
+        }
+        let directory = PathBuf::from(self.query("--prefix")).join("lib");
+        let archive = directory.join("libphp.a");
+        if archive.is_file() {
+            println!("cargo::rerun-if-changed={}", archive.display());
+            return Libphp::Static(archive);
+        }
+        if directory.join("libphp.so").is_file() {
+            return Libphp::Shared(directory);
+        }
+        Libphp::Missing("belongs to a PHP without the embed library")
+    }
+}
+
+fn run(command: &mut Command) -> String {
+    match command.output() {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) => fail(format_args!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => fail(format_args!("{command:?}: {error}")),
+    }
+}
+
+fn fail(message: fmt::Arguments<'_>) -> ! {
+    println!("cargo::error={message}");
+    std::process::exit(1)
+}

@@ -1,5 +1,65 @@
 //! # rr: the architecture page
+//!
+//! One program links libphp (ZTS) and runs PHP on dedicated threads that are fed through a pool. This page says how the parts
+//! fit; each module says the rest.
+//!
+//! ## One HTTP request
+//!
+//! ```text
+//! down  http::listen      sockets, bound once, shared by every io thread
+//!       http::conn        protocol, strict heads, every time-out; hyper speaks the protocol
+//!       http::service     THE path: route → file, or body received → Work
+//!       worker::Pool      one bounded hand-off, to the worker that fell idle last; full → 503
+//!       php (thread)      receive; one guarded verb of the shim
+//!       php (sapi)        variables, body, headers, output: bytes move, verdicts return
+//! up    worker::Reply     script end or first flush: head and first chunk, one wake-up
+//!       http::response    Reply → hyper; later chunks stream through worker::OutputReader
+//! ```
+//!
+//! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
+//!
+//! ## Threads
+//!
+//! - **io threads**, each with a tokio runtime of one thread, all accepting from the same sockets. One for every two CPUs: PHP
+//!   needs the others. They never run PHP and never block on anything but local files.
+//! - **PHP threads**, each with its own engine context and an 8 MiB stack. They never run tokio.
+//! - **the main thread** starts the engine before any other thread exists, waits for signals, and shuts the engine down after
+//!   every PHP thread has ended.
+//! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes.
+//!
+//! A PHP thread is not woken while every core already has something to run: the running ones are about to take the work
+//! themselves. The io thread wakes one when it would otherwise sleep ([`worker::Pool::wake_if_waiting`]).
+//!
+//! ## The fence
+//!
+//! PHP names and `unsafe` stay in [`php`] (other system calls go through safe crates). All `setjmp` is in C: Rust calls a verb
+//! of `shim.h`, which is guarded and returns a status; C calls back into Rust, which moves bytes and returns a verdict, and
+//! only then does C raise. So no longjmp crosses a Rust frame, and no panic crosses into C.
+//!
+//! libphp is linked to programs, never to the library: `rr.so` finds the engine in the `php` that loads it, and unit tests
+//! outside [`php`] link without PHP.
+//!
+//! The C side has its own small module entry and uses no binding generator. The engine's macros (globals, `zend_try`, hash
+//! loops) have to be C anyway, a generated binding would need libclang on every machine that builds, and what is left fits on
+//! one page: `src/php/ffi.rs`.
+//!
+//! ## Who may name whom
+//!
+//! `main → cli → app → everything`; `http → worker`; `php → worker`; `worker → nothing`. [`app`] is the only module that names
+//! both [`php`] and [`http`].
+//!
+//! ## Bounds
+//!
+//! Every queue, buffer and wait has a key in the configuration ([`config`], listed in `config.php.dist`): works that wait
+//! (`http.pool.max_queue_size`, `allocate_timeout`), request heads and bodies (`http.limits`), answers (`http.output`),
+//! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`).
 
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod error;
 pub mod http;
+pub mod php;
+pub mod sys;
+pub mod telemetry;
 pub mod worker;

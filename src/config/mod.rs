@@ -1,1 +1,29 @@
 //! What the operator asked for.
+//!
+//! Parsed twice, trusted once: `source` finds and merges the files into one raw array, `resolve` turns that into the
+//! types here. Nothing downstream checks a value again. The keys, their documentation and how each is read stand in one
+//! table, `schema`; `config.php.dist` is rendered from it.
+
+mod absent;
+mod compound;
+pub mod dist;
+mod env;
+mod error;
+mod form;
+mod http;
+mod number;
+mod php;
+mod resolve;
+mod schema;
+mod source;
+mod suggest;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use env::{Dotenv, read_dotenv};
+pub use error::Error;
+pub use http::{Address, Fcgi, Http, Limits, Output, Pool, Preset, Rewrite, StaticFiles};
+pub use source::{LoadOptions, find, load};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php};

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use super::files;
 use crate::worker::OutputReader;
 
 /// A response body.
@@ -19,6 +20,8 @@ pub enum Body {
     Empty,
     /// Bytes at hand: a whole small reply, a cached file, an error page.
     Bytes(Bytes),
+    /// A file too large for memory.
+    File(files::Stream),
     /// A script that goes on.
     Output(OutputReader),
 }
@@ -37,6 +40,7 @@ impl http_body::Body for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Self::File(stream) => Pin::new(stream).poll_frame(context),
             Self::Output(reader) => Pin::new(reader).poll_frame(context),
         }
     }
@@ -45,6 +49,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
+            Self::File(stream) => stream.is_end_stream(),
             Self::Output(reader) => reader.is_end_stream(),
         }
     }
@@ -53,6 +58,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::File(stream) => stream.size_hint(),
             Self::Output(_) => SizeHint::default(),
         }
     }

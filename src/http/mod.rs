@@ -1,8 +1,21 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
+pub mod access;
 mod body;
+pub mod conn;
+mod drain;
+pub mod fcgi;
+pub mod files;
+pub mod listen;
+pub mod preset;
+pub mod request;
+mod response;
+pub mod route;
+pub mod service;
+mod spool;
 
 pub use body::Body;
+pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
 
 use std::net::SocketAddr;
 

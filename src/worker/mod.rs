@@ -9,8 +9,9 @@ mod pool;
 mod reply;
 mod request;
 
+pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
 pub use pool::{Config, Pool, Refused, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Failure, Head, Reply, ReplyBody, Responder};
-pub use request::{Body, BodyReader, IniValue, Request, Script, Source, Work};
+pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};

@@ -293,6 +293,7 @@ mod tests {
             source: Source::FastCgi(Vec::new()),
             body: Body::Empty,
             ini: Vec::new(),
+            interim: None,
         };
         (Work { request, responder, submitted: Instant::now() }, answer)
     }

@@ -1,6 +1,7 @@
 //! What a script is asked: the request, its body, and the script that answers it.
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
     sync::Arc,
@@ -8,6 +9,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use http::{HeaderMap, StatusCode};
 
 use super::{HttpHead, Responder};
 
@@ -37,7 +39,13 @@ pub struct Request {
     pub body: Body,
     /// Ini values in force for this request alone.
     pub ini: Vec<IniValue>,
+    /// Sends interim responses (103), where the protocol has them.
+    pub interim: Option<Interim>,
 }
+
+/// A way to send interim responses before the answer.
+#[derive(Clone)]
+pub struct Interim(Arc<dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync>);
 
 /// The script chosen by routing, in the terms of RFC 3875.
 #[derive(Clone, Debug)]
@@ -93,6 +101,26 @@ pub enum Body {
 #[derive(Debug)]
 pub struct BodyReader(Body);
 
+// === impl Interim ===
+
+impl Interim {
+    /// Wraps what sends one: it returns false if the client cannot have it.
+    pub fn new(send: impl Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(send))
+    }
+
+    /// Sends one; false if the client cannot have it.
+    pub fn send(&self, status: StatusCode, headers: &HeaderMap) -> bool {
+        (self.0)(status, headers)
+    }
+}
+
+impl fmt::Debug for Interim {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Interim")
+    }
+}
+
 // === impl Body ===
 
 impl Body {
@@ -127,7 +155,13 @@ impl Read for BodyReader {
                 bytes.copy_to_slice(&mut buffer[..count]);
                 Ok(count)
             }
-            Body::File { file, .. } => file.read(buffer),
+            Body::File { file, length } => {
+                // The file may be longer than the body: a web server's own, lent to us.
+                let wanted = usize::try_from(*length).unwrap_or(usize::MAX).min(buffer.len());
+                let count = file.read(&mut buffer[..wanted])?;
+                *length -= count as u64;
+                Ok(count)
+            }
         }
     }
 }

@@ -1,0 +1,261 @@
+#!/usr/bin/env bash
+# ./x bench [--only WORKLOAD] [--keep] [RIVAL…]: rr beside plain hyper, nginx + php-fpm and the rivals named by path, in one run.
+# WORKLOAD is hello, server, echo, static1k, static1m, wordpress or memory. --keep appends the tables to RESULTS.md.
+# Environment: RR_BIN, NTS_PREFIX (a PHP with php-fpm), RR_CACHE, CARGO_TARGET_DIR, PHP_CONFIG; ROUNDS, SECONDS_EACH, WORKERS.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+export RR_CACHE=${RR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rr}
+ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-5} WORKERS=${WORKERS:-4}
+WARM_UP=${WARM_UP:-2}
+
+say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
+die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
+
+all=(hello server echo static1k static1m wordpress memory)
+only=() rivals=() keep=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only) [ $# -gt 1 ] || die "--only needs one of: ${all[*]}"; only+=("$2"); shift ;;
+    --keep) keep=1 ;;
+    -*) die "unknown option $1" ;;
+    *) rivals+=("$1") ;;
+  esac
+  shift
+done
+[ ${#only[@]} = 0 ] && only=("${all[@]}")
+for name in "${only[@]}"; do [[ " ${all[*]} " == *" $name "* ]] || die "no workload $name; there are: ${all[*]}"; done
+wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
+
+# shellcheck source=servers.sh
+. "$here/servers.sh"
+# shellcheck source=wordpress.sh
+. "$here/wordpress.sh"
+# shellcheck source=memory.sh
+. "$here/memory.sh"
+# shellcheck source=report.sh
+. "$here/report.sh"
+
+# --- what is needed --------------------------------------------------------------------------------------------------------
+
+tools() {
+  local package missing=()
+  command -v wrk >/dev/null || missing+=(wrk)
+  command -v nginx >/dev/null || missing+=(nginx)
+  command -v curl >/dev/null || missing+=(curl)
+  if wanted wordpress || wanted memory; then
+    command -v mariadbd >/dev/null || missing+=(mariadb-server-core)
+    command -v mariadb >/dev/null || missing+=(mariadb-client-core)
+  fi
+  [ ${#missing[@]} = 0 ] && return
+  say "installing ${missing[*]}, to measure with"
+  # RUNLEVEL=1: Debian's nginx would otherwise start a server of its own.
+  local install='RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; export RUNLEVEL DEBIAN_FRONTEND; apt-get -qq update && apt-get install -qq -y --no-install-recommends "$@"'
+  local sudo=()
+  [ "$(id -u)" = 0 ] || sudo=(sudo)
+  "${sudo[@]}" sh -c "$install" sh "${missing[@]}" >"$tmp/log/apt.log" 2>&1 || { tail "$tmp/log/apt.log" >&2; die "apt-get could not install ${missing[*]}"; }
+}
+
+binaries() {
+  if [ -z "${NTS_PREFIX:-}" ]; then
+    for NTS_PREFIX in "$RR_CACHE"/php-*-nts-*/; do :; done
+    NTS_PREFIX=${NTS_PREFIX%/}
+  fi
+  [ -x "$NTS_PREFIX/sbin/php-fpm" ] || die "no php-fpm in NTS_PREFIX=$NTS_PREFIX; call this through ./x bench"
+  binary[rr]=$(realpath "${RR_BIN:?is the release binary to measure; call this through ./x bench}") kind[rr]=rr label[rr]=rr
+  "${binary[rr]}" --version >/dev/null || die "$RR_BIN does not run"
+  kind[fpm]=fpm label[fpm]='nginx + php-fpm'
+  kind[fpmkept]=fpmkept label[fpmkept]='nginx + php-fpm, kept connections'
+  kind[hyper]=hyper label[hyper]='plain hyper'
+  versions=("rr: $("${binary[rr]}" --version | head -n 1), commit $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown), $(stat -c %y "${binary[rr]}" | cut -c1-16)")
+  versions+=("nginx + php-fpm: $(nginx -v 2>&1 | sed 's/.*: //'), $("$NTS_PREFIX/sbin/php-fpm" -n -v | head -n 1)")
+  local number=0 path
+  for path in "${rivals[@]}"; do
+    number=$((number + 1))
+    rival "rival$number" "$path"
+    rival_keys+=("rival$number")
+  done
+  if wanted hello; then
+    say "building plain-hyper"
+    (cd "$root" && cargo build -q --release --example plain-hyper >&2)
+    binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/release/examples/plain-hyper
+    versions+=("plain hyper: hyper $(sed -n '/^name = "hyper"$/{n;s/version = "\(.*\)"/\1/p}' "$root/Cargo.lock"), one thread")
+  fi
+}
+
+# documents FOLDER: our scripts and the static files, beside whatever is there; old enough for OPcache to keep them.
+documents() {
+  mkdir -p "$1/static"
+  cp "$here"/www/*.php "$1/"
+  head -c 1024 </dev/zero | tr '\0' x >"$1/static/1k.txt"
+  head -c 1048576 </dev/zero | tr '\0' x >"$1/static/1m.txt"
+  touch -d '1 day ago' "$1"/*.php "$1"/static/*
+}
+
+# --- one workload ----------------------------------------------------------------------------------------------------------
+
+path_of() {
+  case $1 in
+    hello) echo /hello.php ;;
+    server) echo '/server.php?name=value&list%5B%5D=1&list%5B%5D=2' ;;
+    echo) echo /echo.php ;;
+    static1k) echo /static/1k.txt ;;
+    static1m) echo /static/1m.txt ;;
+    wordpress) echo / ;;
+  esac
+}
+
+# runs KIND WORKLOAD: whether a server of that kind takes part.
+runs() {
+  case $1 in
+    hyper) [ "$2" = hello ] ;;
+    fpmkept) [[ " hello server echo wordpress " == *" $2 "* ]] ;;
+    roadrunner) [[ " hello server echo " == *" $2 "* ]] ;;
+    *) true ;;
+  esac
+}
+
+# answers KEY WORKLOAD: the answer is what it must be; a redirect or an error page would be quick as well.
+answers() {
+  local url=http://127.0.0.1:${port[$1]}$(path_of "$2") got=$tmp/answer status post=()
+  [ "$2" = echo ] && post=(--data-binary "@$tmp/post" -H 'Content-Type: application/octet-stream' -H 'Expect:')
+  status=$(curl -s -o "$got" -w '%{http_code}' "${post[@]}" "$url") || status="none ($?)"
+  [ "$status" = 200 ] || { echo "status $status"; return 1; }
+  case $2 in
+    hello) [ "$(cat "$got")" = 'Hello, World!' ] ;;
+    server) [ "${kind[$1]}" = roadrunner ] || grep -q '"PHP_SELF":"\\/server.php"' "$got" ;;
+    echo) [ "$(cat "$got")" = "1048576 $(md5sum <"$tmp/post" | cut -d' ' -f1)" ] ;;
+    static1k) cmp -s "$got" "$docroot/static/1k.txt" ;;
+    static1m) cmp -s "$got" "$docroot/static/1m.txt" ;;
+    wordpress) grep -q 'Hello world!' "$got" && grep -q '</html>' "$got" ;;
+  esac || { echo "a wrong answer ($(wc -c <"$got") bytes)"; return 1; }
+}
+
+# ticks KEY: user and system time of all its processes, in ticks of the clock.
+ticks() {
+  local pid
+  for pid in $(family ${pids[$1]}); do cat "/proc/$pid/stat" 2>/dev/null || true; done |
+    awk '{ sub(/.*\) /, ""); sum += $12 + $13 } END { print sum + 0 }'
+}
+
+# load KEY WORKLOAD SECONDS: prints "requests microseconds p50 p99 bad".
+load() {
+  local clients=32 post=0 headers=()
+  case $2 in
+    wordpress) clients=8 ;;
+    echo) post=1048576 ;;
+    server) headers=(-H 'User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0)' -H 'Accept: text/html,application/xhtml+xml' -H 'Accept-Language: en,de;q=0.5' -H 'Cookie: a=1; b=2; session=0123456789abcdef') ;;
+  esac
+  BENCH_POST=$post wrk -t1 -c"$clients" -d"${3}s" --timeout 20s -s "$here/wrk.lua" "${headers[@]}" \
+    "http://127.0.0.1:${port[$1]}$(path_of "$2")" 2>&1 | tee -a "$tmp/log/wrk.log" | sed -n 's/^RESULT //p'
+}
+
+measure() {
+  local workload=$1 key round keys=() before after result wrong
+  shift
+  for key; do
+    runs "${kind[$key]}" "$workload" || continue
+    if ! wrong=$(answers "$key" "$workload"); then
+      notes+=("$workload, ${label[$key]}: not run, $wrong")
+      continue
+    fi
+    keys+=("$key")
+    sizes[$workload]+="${sizes[$workload]:+, }${label[$key]} $(wc -c <"$tmp/answer")"
+    load "$key" "$workload" "$WARM_UP" >/dev/null
+  done
+  say "$workload: ${#keys[@]} servers, $ROUNDS rounds of $SECONDS_EACH s (load average $(cut -d' ' -f1 /proc/loadavg))"
+  for ((round = 1; round <= ROUNDS; round++)); do
+    for key in "${keys[@]}"; do
+      before=$(ticks "$key")
+      result=$(load "$key" "$workload" "$SECONDS_EACH")
+      after=$(ticks "$key")
+      [ -n "$result" ] || die "wrk said nothing; see the end of its log: $(tail -n 5 "$tmp/log/wrk.log")"
+      echo "$workload $key $round $result $((after - before))" >>"$tmp/results"
+    done
+    # Each round in the other direction: nobody always follows the same neighbour.
+    reverse keys
+  done
+  for key in "${keys[@]}"; do
+    wrong=$(answers "$key" "$workload") || notes+=("$workload, ${label[$key]}: after the run $wrong")
+  done
+}
+
+reverse() {
+  local -n list=$1
+  local item turned=()
+  for item in "${list[@]}"; do turned=("$item" "${turned[@]}"); done
+  list=("${turned[@]}")
+}
+
+# phase FOLDER WORKLOAD…: all the servers on one folder, the wanted workloads on them, all stopped.
+phase() {
+  docroot=$1
+  local workload key here_wanted=() keys=()
+  shift
+  for workload; do wanted "$workload" && here_wanted+=("$workload"); done
+  [ ${#here_wanted[@]} = 0 ] && return
+  for key in rr fpm fpmkept hyper "${rival_keys[@]}"; do
+    for workload in "${here_wanted[@]}"; do
+      if runs "${kind[$key]}" "$workload"; then
+        "start_${kind[$key]}" "$key" "$docroot" "$WORKERS"
+        keys+=("$key")
+        break
+      fi
+    done
+  done
+  settings "${keys[@]}"
+  for workload in "${here_wanted[@]}"; do measure "$workload" "${keys[@]}"; done
+  stop "${keys[@]}"
+}
+
+# settings KEY…: the ini values of each; where one differs from php-fpm's, the footer says so.
+settings() {
+  local key differs
+  for key in fpm "$@"; do
+    case ${kind[$key]} in hyper | roadrunner) continue ;; esac
+    curl -s "http://127.0.0.1:${port[$key]}/settings.php" >"$tmp/settings.$key"
+    differs=$(diff "$tmp/settings.fpm" "$tmp/settings.$key" | sed -n 's/^> //p' | paste -sd';' | sed 's/;/; /g')
+    [ -z "$differs" ] || [[ "${notes[*]}" == *"$differs"* ]] || notes+=("settings in ${label[$key]} unlike php-fpm's: $differs")
+  done
+}
+
+# --- the run ---------------------------------------------------------------------------------------------------------------
+
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/rr-bench.XXXXXX")
+chmod 755 "$tmp"
+mkdir -p "$tmp/log"
+started=() rival_keys=() notes=() versions=()
+declare -A sizes=()
+clean_up() {
+  local status=$?
+  trap - EXIT
+  [ ${#started[@]} = 0 ] || end "${started[@]}"
+  rm -rf "$tmp"
+  exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+: >"$tmp/results"
+load_before=$(cut -d' ' -f1-3 /proc/loadavg)
+
+tools
+binaries
+php_environment
+awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
+documents "$tmp/www"
+phase "$tmp/www" hello server echo static1k static1m
+if wanted wordpress || wanted memory; then
+  wordpress "$tmp/wordpress"
+  phase "$tmp/wordpress" wordpress
+fi
+if wanted memory; then memory; fi
+report >"$tmp/report.md"
+cat "$tmp/report.md"
+if [ -n "$keep" ]; then
+  [ -f "$here/RESULTS.md" ] || printf '# Results of `./x bench --keep`, the latest last\n' >"$here/RESULTS.md"
+  cat "$tmp/report.md" >>"$here/RESULTS.md"
+  say "appended to $here/RESULTS.md"
+fi

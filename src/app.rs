@@ -1,0 +1,317 @@
+//! The composition root: the only file that names both the engine and the rest.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process,
+    sync::{Arc, atomic::AtomicU64},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use http::StatusCode;
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    config::{self, Config},
+    error::Error,
+    http::{
+        Drain, conn, fcgi, listen,
+        preset::Preset,
+        route,
+        service::{Needs, Service},
+    },
+    php,
+    sys::limits,
+    telemetry::logs,
+    worker::Pool,
+};
+
+mod banner;
+mod settings;
+mod status;
+
+/// What the command line adds to the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The directory to serve; wins over `http.root`.
+    pub dir: Option<PathBuf>,
+    /// No banner.
+    pub silent: bool,
+    /// Write `.pid` into the working directory.
+    pub pid_file: bool,
+}
+
+/// Serves until a signal asks to stop.
+pub fn serve(config: Config, options: Options) -> Result<(), Error> {
+    logs::install(&config.logs).map_err(Error::system("log"))?;
+    let site = Site::find(&config.http, options.dir.as_deref())?;
+    // Before anything listens: whoever can reach us can also stop us.
+    let runtime = runtime(None).map_err(Error::system("main runtime"))?;
+    let stop = runtime.block_on(async { Stop::new() }).map_err(Error::system("signals"))?;
+    let pool = Pool::new(settings::pool(&config.http.pool));
+    let listeners = listen::Config { addresses: settings::addresses(&config.http.address)?, ..listen::Config::default() };
+    let listeners = listeners.build().map_err(|error| Error::Listen(error.to_string()))?;
+
+    // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
+    let engine = php::Engine::start(settings::engine(&config), &pool).map_err(|error| Error::Engine(error.to_string()))?;
+    let status = Arc::new(status::Source::new(&pool, engine.threads(), engine.version()));
+    status.provide();
+    let request_ids = Arc::new(AtomicU64::new(1));
+    let fcgi = match &config.http.fcgi {
+        Some(section) => Some(settings::fastcgi(section, &config, &pool, &status, &request_ids)?),
+        None => None,
+    };
+    let service = Service::new(Needs {
+        router: site.router(&config.http)?,
+        files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
+        pool: pool.clone(),
+        body: settings::body(&config.http),
+        request_timeout: config.http.request_timeout,
+        internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        request_ids,
+    });
+    let front = Front {
+        listeners,
+        config: Arc::new(settings::connections(&config.http)),
+        service,
+        fcgi,
+        drain: Drain::new(),
+        pool: pool.clone(),
+    };
+    let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
+    let pid_file = PidFile::write(options.pid_file)?;
+    if !options.silent {
+        let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
+        let io_threads = io_threads.len();
+        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
+    }
+    runtime.block_on(run(stop, &front, &config.engine, &pool));
+    front.finish(io_threads);
+
+    pool.close();
+    drop(pid_file);
+    let stopped = engine.stop(Duration::from_secs(1));
+    drop(site);
+    if !stopped {
+        tracing::warn!("a script is still running and is abandoned; the process ends without PHP's own shutdown");
+        drop(io::stderr().flush());
+        process::exit(0);
+    }
+    Ok(())
+}
+
+/// Looks at everything that can be looked at without serving.
+pub fn check(config: &Config) -> Result<(), Error> {
+    settings::addresses(&config.http.address)?;
+    if config.http.root.is_some() {
+        Site::find(&config.http, None)?.router(&config.http)?;
+    }
+    Ok(())
+}
+
+/// Waits for a signal to stop, then for what is running, bounded by `engine.grace_period`.
+async fn run(mut stop: Stop, front: &Front, engine: &config::Engine, pool: &Pool) {
+    tokio::select! {
+        () = stop.asked() => {}
+        () = expire(pool) => {}
+    }
+    tracing::info!("stopping: requests in progress are finished first");
+    let finish = async {
+        tokio::time::sleep(engine.shutdown_delay).await;
+        front.stop(Instant::now() + engine.grace_period).await
+    };
+    tokio::select! {
+        finished = finish => if !finished {
+            tracing::warn!("grace period over; connections are cut");
+        },
+        () = expire(pool) => {}
+        () = stop.asked() => {
+            tracing::warn!("told again to stop: leaving at once");
+            process::exit(1);
+        }
+    }
+}
+
+/// Ends the waits that are over; never returns.
+async fn expire(pool: &Pool) {
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    loop {
+        tick.tick().await;
+        pool.expire(Instant::now());
+    }
+}
+
+/// The signals that stop.
+struct Stop([Signal; 3]);
+
+// === impl Stop ===
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?]))
+    }
+
+    async fn asked(&mut self) {
+        let [term, int, quit] = &mut self.0;
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = quit.recv() => {}
+        }
+    }
+}
+
+/// All that listens, shared by the io threads.
+#[derive(Clone)]
+struct Front {
+    listeners: listen::Listeners,
+    config: Arc<conn::Config>,
+    service: Service,
+    fcgi: Option<Arc<fcgi::Server>>,
+    drain: Drain,
+    pool: Pool,
+}
+
+// === impl Front ===
+
+impl Front {
+    fn start(&self, count: usize) -> Result<Vec<JoinHandle<()>>, Error> {
+        (0..count)
+            .map(|index| {
+                let front = self.clone();
+                let runtime = runtime(Some(&self.pool)).map_err(Error::system("io runtime"))?;
+                let run = move || runtime.block_on(front.serve());
+                thread::Builder::new().name(format!("io-{index}")).spawn(run).map_err(Error::system("io thread"))
+            })
+            .collect()
+    }
+
+    async fn serve(self) {
+        let http = async {
+            let served = conn::serve(&self.listeners, self.config.clone(), self.service.clone(), self.drain.clone()).await;
+            if let Err(error) = served {
+                tracing::error!(%error, "the HTTP listener ended");
+            }
+        };
+        let fcgi = async {
+            if let Some(server) = &self.fcgi {
+                if let Err(error) = server.serve().await {
+                    tracing::error!(%error, "the FastCGI listener ended");
+                }
+            }
+        };
+        tokio::join!(http, fcgi);
+        // The loops have ended; connections may still be open, and their tasks live on this runtime.
+        self.drain.wait(Instant::now() + Duration::from_secs(3600)).await;
+    }
+
+    /// Lets connections finish until `deadline`; true if all did.
+    async fn stop(&self, deadline: Instant) -> bool {
+        self.drain.start();
+        self.drain.stop_accepting();
+        if let Some(server) = &self.fcgi {
+            server.stop();
+        }
+        self.drain.wait(deadline).await
+    }
+
+    fn finish(&self, io_threads: Vec<JoinHandle<()>>) {
+        for thread in io_threads {
+            // One that is still busy with a connection past the grace period ends with the process.
+            if thread.is_finished() {
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+fn runtime(pool: Option<&Pool>) -> io::Result<Runtime> {
+    let mut builder = Builder::new_current_thread();
+    if let Some(pool) = pool {
+        let pool = pool.clone();
+        builder.on_thread_park(move || pool.wake_if_waiting());
+    }
+    builder.enable_all().build()
+}
+
+/// What is served.
+struct Site {
+    root: PathBuf,
+    preset: Preset,
+    why: String,
+    /// The welcome page's folder, removed at the end.
+    welcome: Option<PathBuf>,
+}
+
+// === impl Site ===
+
+impl Site {
+    fn find(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
+        let Some(dir) = dir.or(http.root.as_deref()) else { return Self::welcome() };
+        let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
+        if !dir.is_dir() {
+            return Err(Error::Config(format!("http.root: {} is not a directory", dir.display())));
+        }
+        let (detected, root, why) = Preset::detect(&dir);
+        Ok(match settings::preset(http.preset) {
+            Some(preset) if preset == detected => Self { root, preset, why, welcome: None },
+            Some(preset) => Self { root: dir, preset, why: "configured".into(), welcome: None },
+            None => Self { root, preset: detected, why, welcome: None },
+        })
+    }
+
+    /// Nothing was given: a page that says what this is.
+    fn welcome() -> Result<Self, Error> {
+        let directory = std::env::temp_dir().join(format!("rr-welcome-{}", process::id()));
+        let page = directory.join("index.php");
+        fs::create_dir(&directory)
+            .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
+            .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
+        Ok(Self {
+            root: directory.clone(),
+            preset: Preset::Files,
+            why: "no directory was given".into(),
+            welcome: Some(directory),
+        })
+    }
+
+    fn router(&self, http: &config::Http) -> Result<route::Router, Error> {
+        let config = settings::router(http, &self.root, self.preset);
+        config.build().map_err(Error::system(format!("http.root {}", self.root.display())))
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.welcome {
+            drop(fs::remove_dir_all(directory));
+        }
+    }
+}
+
+/// `.pid` in the working directory, as RoadRunner's `-p` writes it.
+struct PidFile(PathBuf);
+
+// === impl PidFile ===
+
+impl PidFile {
+    fn write(wanted: bool) -> Result<Option<Self>, Error> {
+        if !wanted {
+            return Ok(None);
+        }
+        let path = PathBuf::from(".pid");
+        fs::write(&path, process::id().to_string()).map_err(Error::system("pid file .pid"))?;
+        Ok(Some(Self(path)))
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}

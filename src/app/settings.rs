@@ -1,0 +1,174 @@
+//! From the configuration's types to those of each part.
+
+use std::{
+    env,
+    net::ToSocketAddrs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use http::HeaderValue;
+
+use super::status;
+use crate::{
+    config::{self, Config},
+    error::Error,
+    http::{conn, fcgi, files, listen, preset::Preset, request, route},
+    php,
+    sys::limits,
+    worker::{self, Pool},
+};
+
+/// The umask-independent mode of a unix socket for HTTP: whoever may reach the path may connect, as with nginx.
+const SOCKET_MODE: u32 = 0o666;
+
+pub(super) fn pool(pool: &config::Pool) -> worker::Config {
+    worker::Config {
+        num_workers: pool.num_workers.unwrap_or_else(|| limits::php_threads(limits::cpus(), limits::memory())),
+        max_queue_size: pool.max_queue_size,
+        allocate_timeout: pool.allocate_timeout,
+    }
+}
+
+pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Address>, Error> {
+    let parse = |address: &config::Address| match address {
+        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}"))),
+        config::Address::Unix(path) => Ok(listen::Address::Unix { path: path.clone(), mode: SOCKET_MODE }),
+    };
+    addresses.iter().map(parse).collect()
+}
+
+pub(super) fn engine(config: &Config) -> php::Config {
+    php::Config {
+        sapi: config.engine.sapi.clone().unwrap_or_else(|| "fpm-fcgi".into()),
+        ini: config.php.ini.clone(),
+        env: config.php.env.clone(),
+        clear_env: config.php.clear_env,
+        first_chunk: size(config.http.output.first_chunk),
+        output: worker::OutputLimits {
+            memory: size(config.http.output.memory),
+            file: config.http.output.file,
+            write_timeout: config.http.output.write_timeout,
+            directory: temp_dir(&config.http),
+        },
+        request_timeout: config.http.request_timeout,
+        max_jobs: config.http.pool.max_jobs,
+    }
+}
+
+pub(super) fn connections(http: &config::Http) -> conn::Config {
+    conn::Config {
+        max_header_bytes: http.limits.max_header_bytes,
+        max_headers: http.limits.max_headers,
+        max_uri: http.limits.max_uri,
+        header_timeout: http.limits.header_timeout,
+        keepalive_timeout: http.limits.keepalive_timeout,
+        write_timeout: http.limits.write_timeout,
+        // Zero is "never" in the configuration.
+        keepalive_requests: if http.limits.keepalive_requests == 0 { u64::MAX } else { http.limits.keepalive_requests },
+        max_connections: http.limits.max_connections,
+        h2c: http.h2c,
+        max_concurrent_streams: http.max_concurrent_streams,
+        drain_idle: Duration::from_secs(2),
+    }
+}
+
+pub(super) fn body(http: &config::Http) -> request::Limits {
+    request::Limits {
+        max_size: http.limits.max_request_size,
+        memory: size(http.limits.body_memory),
+        idle_timeout: http.limits.body_timeout,
+        directory: temp_dir(http),
+    }
+}
+
+pub(super) fn files(files: &config::StaticFiles) -> files::Config {
+    files::Config {
+        cache_control: files.cache_control.clone(),
+        cache_memory: files.cache_memory,
+        cache_max_file: files.cache_max_file,
+        revalidate: files.revalidate,
+        precompressed: files.precompressed,
+        threads: limits::cpus().clamp(1, 4),
+    }
+}
+
+pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {
+    let rewrite =
+        http.rewrite.iter().map(|rule| route::Rewrite { from: rule.from.clone(), to: rule.to.clone(), status: rule.status });
+    route::Config {
+        root: root.to_owned(),
+        preset,
+        index: http.index.clone(),
+        front_controller: http.front_controller.clone(),
+        rewrite: rewrite.collect(),
+        follow_symlinks: http.follow_symlinks,
+        error_pages: http.error_pages.clone(),
+    }
+}
+
+/// The preset that was named; none if it is to be detected.
+pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
+    match preset {
+        config::Preset::Auto => None,
+        config::Preset::Wordpress => Some(Preset::Wordpress),
+        config::Preset::WordpressMultisiteSubdirectory => Some(Preset::WordpressSubdirectory),
+        config::Preset::WordpressMultisiteSubdomain => Some(Preset::WordpressSubdomain),
+        config::Preset::Drupal => Some(Preset::Drupal),
+        config::Preset::Laravel => Some(Preset::Laravel),
+        config::Preset::Symfony => Some(Preset::Symfony),
+        config::Preset::FrontController => Some(Preset::FrontController),
+        config::Preset::Files => Some(Preset::Files),
+    }
+}
+
+pub(super) fn fastcgi(
+    section: &config::Fcgi,
+    config: &Config,
+    pool: &Pool,
+    status: &Arc<status::Source>,
+    request_ids: &Arc<AtomicU64>,
+) -> Result<Arc<fcgi::Server>, Error> {
+    let address = |address: &config::Address| match address {
+        config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
+        config::Address::Tcp(text) => {
+            let mut resolved =
+                text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
+            resolved
+                .next()
+                .map(fcgi::Address::Tcp)
+                .ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
+        }
+    };
+    let limits = &config.http.limits;
+    let settings = fcgi::Config {
+        addresses: section.address.iter().map(address).collect::<Result<_, _>>()?,
+        permissions: fcgi::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode },
+        allowed_clients: section.allowed_clients.clone(),
+        max_connections: section.max_connections,
+        limit_extensions: section.limit_extensions.clone(),
+        status_path: section.status_path.clone(),
+        ping_path: section.ping_path.clone(),
+        ping_response: section.ping_response.clone(),
+        powered_by: HeaderValue::from_str(&format!("PHP/{}", status.php_version())).ok(),
+        max_request_size: Some(limits.max_request_size),
+        body_memory: size(limits.body_memory),
+        body_timeout: limits.body_timeout,
+        write_timeout: limits.write_timeout,
+        temp_dir: temp_dir(&config.http),
+        request_ids: request_ids.clone(),
+        ..fcgi::Config::default()
+    };
+    let listening = section.address.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let server = settings.build(pool.clone(), status.clone());
+    server.map(Arc::new).map_err(|error| Error::Listen(format!("cannot listen for FastCGI on {listening}: {error}")))
+}
+
+fn temp_dir(http: &config::Http) -> PathBuf {
+    http.temp_dir.clone().unwrap_or_else(env::temp_dir)
+}
+
+fn size(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}

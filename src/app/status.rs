@@ -1,0 +1,107 @@
+//! The pool's figures in php-fpm's words: for its status page, and for `fpm_get_status()`.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    http::fcgi::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, Syntax, render},
+    php::{Slot, SlotState, Threads},
+    worker::Pool,
+};
+
+/// Where the figures come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pool: Pool,
+    threads: Arc<Threads>,
+    php_version: String,
+    started: SystemTime,
+    most_active: AtomicU64,
+}
+
+// === impl Source ===
+
+impl Source {
+    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>, php_version: &str) -> Self {
+        Self {
+            pool: pool.clone(),
+            threads: threads.clone(),
+            php_version: php_version.to_owned(),
+            started: SystemTime::now(),
+            most_active: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn php_version(&self) -> &str {
+        &self.php_version
+    }
+
+    /// Lets scripts ask for the figures.
+    pub(super) fn provide(self: &Arc<Self>) {
+        // Weak: the threads hold what is provided, and this holds the threads.
+        let source = Arc::downgrade(self);
+        self.threads.provide_status(move || {
+            let Some(source) = source.upgrade() else { return String::new() };
+            let format = Format { syntax: Syntax::Json, full: true };
+            render(&source.snapshot(true), format, SystemTime::now()).1
+        });
+    }
+}
+
+impl StatusSource for Source {
+    fn snapshot(&self, full: bool) -> FpmStatus {
+        let pool = self.pool.snapshot();
+        let slots = self.threads.slots();
+        let active = slots.iter().filter(|slot| slot.state() == SlotState::Running).count() as u64;
+        let most_active = self.most_active.fetch_max(active, Relaxed).max(active);
+        FpmStatus {
+            pool: "http".into(),
+            process_manager: "static",
+            start_time: self.started,
+            accepted_conn: pool.taken,
+            listen_queue: pool.queued as u64,
+            max_listen_queue: pool.queued_max as u64,
+            listen_queue_len: self.pool.config().max_queue_size as u64,
+            idle_processes: slots.len() as u64 - active,
+            active_processes: active,
+            max_active_processes: most_active,
+            max_children_reached: u64::from(pool.queued_max > 0),
+            slow_requests: 0,
+            memory_peak: slots.iter().map(|slot| slot.memory_peak()).max().unwrap_or(0),
+            processes: if full {
+                slots.iter().enumerate().map(|(number, slot)| process(number, slot)).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+}
+
+fn process(number: usize, slot: &Slot) -> ProcessStatus {
+    let current = slot.current();
+    let now = Instant::now();
+    let duration = current.began.map_or(Duration::ZERO, |began| current.ended.unwrap_or(now).saturating_duration_since(began));
+    ProcessStatus {
+        pid: std::process::id().wrapping_add(u32::try_from(number).unwrap_or(0)),
+        state: match slot.state() {
+            SlotState::Starting => ProcessState::Creating,
+            SlotState::Running => ProcessState::Running,
+            SlotState::Idle | SlotState::Gone => ProcessState::Idle,
+        },
+        start_time: SystemTime::now() - slot.started().elapsed(),
+        requests: slot.requests(),
+        request_duration: duration,
+        request_method: current.method,
+        request_uri: current.target,
+        content_length: current.body,
+        user: String::new(),
+        script: current.script,
+        last_request_cpu: 0.0,
+        last_request_memory: slot.memory_peak(),
+    }
+}

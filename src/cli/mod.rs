@@ -1,0 +1,106 @@
+//! The command line: one function per sub-command.
+
+mod args;
+mod php;
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+pub use args::{Args, Command, version_line};
+
+use crate::{
+    app,
+    config::{self, Config, LoadOptions},
+    error::{Error, ExitCode},
+};
+
+/// Does what `arguments` say, the program's name first.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.collect();
+    // A link named `php` stands in for PHP's own command line, for tools that run `php`.
+    if arguments.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "php")) {
+        return finish(php::run(&arguments[1..]));
+    }
+    let args = match Args::parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            drop(error.print());
+            return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Ok };
+        }
+    };
+    finish(dispatch(args))
+}
+
+fn dispatch(args: Args) -> Result<(), Error> {
+    match &args.command {
+        Command::Serve { dir } => {
+            // Resolved before -w or the configuration's folder become the working directory.
+            let dir = dir.as_deref().map(absolute).transpose()?;
+            let config = load(&args)?;
+            app::serve(config, app::Options { dir, silent: args.silent, pid_file: args.pid })
+        }
+        Command::Check => {
+            app::check(&load(&args)?)?;
+            say("the configuration is right\n")
+        }
+        Command::Config => {
+            let json = serde_json::to_string_pretty(&load(&args)?.to_json()).unwrap_or_default();
+            say(&format!("{json}\n"))
+        }
+        Command::Php(php) => php::run(&php.args),
+        Command::Completion { shell } => {
+            io::stdout().write_all(&Args::completion(*shell)).map_err(Error::system("standard output"))
+        }
+    }
+}
+
+fn finish(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::Ok,
+        Err(error) => {
+            // Nowhere to complain if standard error is gone.
+            drop(writeln!(io::stderr(), "rr: {error}"));
+            error.exit_code()
+        }
+    }
+}
+
+/// Reads the configuration, and moves to the folder that its relative paths start from.
+fn load(args: &Args) -> Result<Config, Error> {
+    if let Some(directory) = &args.workdir {
+        env::set_current_dir(directory).map_err(Error::system(format!("working directory {}", directory.display())))?;
+    }
+    let refused = |error: config::Error| Error::Config(error.to_string());
+    let dotenv = match args.dotenv_path(env::var_os("DOTENV_PATH")) {
+        Some(path) => config::read_dotenv(&path).map_err(refused)?,
+        None => config::Dotenv::default(),
+    };
+    let options = LoadOptions {
+        path: args.config.clone(),
+        directory: None,
+        overrides: args.overrides.clone(),
+        dotenv,
+        php: php::binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
+    };
+    let file = config::find(&options).map_err(refused)?;
+    let config = config::load(&options).map_err(refused)?;
+    if args.workdir.is_none()
+        && let Some(directory) = file.as_deref().and_then(Path::parent)
+        && directory != Path::new("")
+    {
+        env::set_current_dir(directory).map_err(Error::system(format!("working directory {}", directory.display())))?;
+    }
+    Ok(config)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    path.canonicalize().map_err(Error::system(format!("cannot serve {}", path.display())))
+}
+
+fn say(text: &str) -> Result<(), Error> {
+    io::stdout().write_all(text.as_bytes()).map_err(Error::system("standard output"))
+}

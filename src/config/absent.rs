@@ -1,0 +1,119 @@
+//! Keys of RoadRunner that do nothing here: refused unless the value given asks for nothing.
+
+use serde_json::Value;
+
+/// A row of [`ABSENT`].
+pub(super) struct Absent {
+    /// The key with its sections.
+    pub(super) path: &'static str,
+    /// The message about it.
+    pub(super) why: &'static str,
+    /// Texts that ask for nothing, as an empty or false value, zero and the like do; none for a section, which asks by being there.
+    harmless: Option<&'static [&'static str]>,
+}
+
+/// A key under another name: RoadRunner's, and ours.
+pub(super) const ALIASES: &[(&str, &str)] =
+    &[("endure.grace_period", "engine.grace_period"), ("http.uploads.dir", "http.temp_dir")];
+
+/// The row of `path`, if there is one.
+pub(super) fn find(path: &str) -> Option<&'static Absent> {
+    ABSENT.iter().find(|absent| absent.path == path)
+}
+
+/// What a RoadRunner file may hold and this program does not have.
+pub(super) static ABSENT: &[Absent] = &[
+    section("amqp", LATER),
+    section("app", LATER),
+    section("beanstalk", LATER),
+    section("boltdb", LATER),
+    section("centrifuge", LATER),
+    key("envfile", LATER, &[]),
+    key("endure.log_level", LATER, &["error"]),
+    key("endure.print_graph", LATER, &[]),
+    key("endure.watchdog_sec", LATER, &[]),
+    section("fileserver", LATER),
+    section("google_pub_sub", LATER),
+    section("grpc", LATER),
+    section("http.cache", LATER),
+    section("http.cors", LATER),
+    section("http.gzip", LATER),
+    key("http.headers", LATER, &[]),
+    section("http.http3", LATER),
+    key("http.middleware", "middleware is not supported by this version of rr", &[]),
+    section("http.otel", LATER),
+    key("http.pool.command", WORKER_MODE, &[]),
+    key("http.pool.debug", LATER, &[]),
+    key("http.pool.destroy_timeout", "not supported by this version of rr; engine.grace_period bounds a stop", &["60s", "1m"]),
+    section("http.pool.dynamic_allocator", LATER),
+    key("http.pool.reset_timeout", LATER, &["60s", "1m"]),
+    key("http.pool.stream_timeout", LATER, &["60s", "1m"]),
+    key("http.pool.supervisor.exec_ttl", "not supported by this version of rr; see http.request_timeout", &[]),
+    key("http.pool.supervisor.idle_ttl", LATER, &[]),
+    key("http.pool.supervisor.max_worker_memory", LATER, &[]),
+    key("http.pool.supervisor.ttl", LATER, &[]),
+    key("http.pool.supervisor.watch_tick", LATER, ANY),
+    key("http.raw_body", LATER, &[]),
+    section("http.ssl", "TLS is not supported by this version of rr"),
+    section("http.static", "not supported by this version of rr; files below http.root are served as they are"),
+    key("http.trusted_subnets", LATER, &[]),
+    key("http.uploads.allow", LATER, &[]),
+    key("http.uploads.forbid", LATER, &[]),
+    key("http.worker", LATER, &[]),
+    section("jobs", LATER),
+    section("kafka", LATER),
+    section("kv", LATER),
+    section("lock", LATER),
+    key("logs.channels", LATER, &[]),
+    section("logs.file_logger_options", LATER),
+    key("logs.line_ending", LATER, &["\n"]),
+    section("metrics", LATER),
+    section("nats", LATER),
+    section("otel", LATER),
+    section("reload", LATER),
+    section("rpc", LATER),
+    key("server.command", WORKER_MODE, &[]),
+    key("server.env", "not supported by this version of rr; see php.env", &[]),
+    key("server.group", LATER, &[]),
+    key("server.on_init", LATER, &[]),
+    key("server.relay", LATER, &["pipes"]),
+    key("server.relay_timeout", LATER, ANY),
+    key("server.user", LATER, &[]),
+    section("service", LATER),
+    section("sites", LATER),
+    section("sqs", LATER),
+    section("status", LATER),
+    section("tcp", LATER),
+    section("temporal", LATER),
+];
+
+// === impl Absent ===
+
+impl Absent {
+    /// Whether `raw` asks for nothing.
+    pub(super) fn is_harmless(&self, raw: &Value) -> bool {
+        let Some(harmless) = self.harmless else { return matches!(raw, Value::Null | Value::Bool(false)) };
+        let empty = match raw {
+            Value::Null => true,
+            Value::Bool(flag) => !flag,
+            Value::Number(number) => number.as_f64() == Some(0.0),
+            Value::String(text) => matches!(text.as_str(), "" | "0" | "0s" | "false"),
+            Value::Array(list) => list.is_empty(),
+            Value::Object(map) => map.is_empty(),
+        };
+        empty || harmless == ANY || raw.as_str().is_some_and(|text| harmless.contains(&text))
+    }
+}
+
+const fn section(path: &'static str, why: &'static str) -> Absent {
+    Absent { path, why, harmless: None }
+}
+
+const fn key(path: &'static str, why: &'static str, harmless: &'static [&'static str]) -> Absent {
+    Absent { path, why, harmless: Some(harmless) }
+}
+
+const ANY: &[&str] = &["*"];
+const LATER: &str = "not supported by this version of rr";
+const WORKER_MODE: &str =
+    "worker mode is not supported by this version of rr; remove it and set http.root to serve in classic mode";

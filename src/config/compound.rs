@@ -1,0 +1,183 @@
+//! Forms of lists, of maps and of what may be left out.
+
+use serde_json::{Map, Value};
+
+use super::{
+    form::{Count, Form, ROOTED, Text, Wrong, whole},
+    http::Rewrite,
+    suggest::closest,
+};
+
+/// What the form says, or nothing for an empty text.
+pub(super) struct Maybe<F>(pub(super) F);
+/// What the form says, or nothing for `auto` or 0.
+pub(super) struct Auto<F>(pub(super) F);
+/// A list, or a text of its elements with commas between.
+pub(super) struct List<F>(pub(super) F);
+/// Names and texts.
+pub(super) struct Pairs {
+    /// Whether a name may hold further pairs, to be joined to theirs by a dot.
+    pub(super) nested: bool,
+}
+/// Statuses and paths.
+pub(super) struct ErrorPages;
+/// A rule of `http.rewrite`.
+pub(super) struct Rule;
+
+// === impl Form ===
+
+impl<T, F: Form<T>> Form<Option<T>> for Maybe<F> {
+    fn read(&self, raw: &Value) -> Result<Option<T>, Wrong> {
+        if raw == "" { Ok(None) } else { self.0.read(raw).map(Some) }
+    }
+
+    fn show(&self, value: &Option<T>) -> Value {
+        value.as_ref().map_or(Value::Null, |value| self.0.show(value))
+    }
+}
+
+impl<T, F: Form<T>> Form<Option<T>> for Auto<F> {
+    fn read(&self, raw: &Value) -> Result<Option<T>, Wrong> {
+        if raw == "auto" || whole(raw) == Some(0) { Ok(None) } else { self.0.read(raw).map(Some) }
+    }
+
+    fn show(&self, value: &Option<T>) -> Value {
+        value.as_ref().map_or("auto".into(), |value| self.0.show(value))
+    }
+}
+
+impl<T, F: Form<T>> Form<Vec<T>> for List<F> {
+    fn read(&self, raw: &Value) -> Result<Vec<T>, Wrong> {
+        match raw {
+            Value::Array(list) => collect(list.iter().enumerate().map(|(at, raw)| (format!("[{at}]"), self.0.read(raw)))),
+            Value::String(text) if text.trim().is_empty() => Ok(Vec::new()),
+            Value::String(text) => collect(text.split(',').map(|part| (String::new(), self.0.read(&Value::from(part.trim()))))),
+            Value::Number(_) => self.0.read(raw).map(|one| vec![one]),
+            _ => Err(Wrong::expected("a list", raw)),
+        }
+    }
+
+    fn show(&self, value: &Vec<T>) -> Value {
+        value.iter().map(|one| self.0.show(one)).collect()
+    }
+}
+
+impl Form<Vec<(String, String)>> for Pairs {
+    fn read(&self, raw: &Value) -> Result<Vec<(String, String)>, Wrong> {
+        let pairs = collect(entries(raw)?.into_iter().map(|(name, raw)| {
+            let named = match raw {
+                _ if name.is_empty() || name.contains(['=', '\0']) => {
+                    Err(Wrong::expected("a name without =", &name.clone().into()))
+                }
+                Value::Object(_) if self.nested => {
+                    self.read(raw).map(|inner| inner.into_iter().map(|(rest, value)| (format!("{name}.{rest}"), value)).collect())
+                }
+                Value::Null => Ok(vec![(name.clone(), String::new())]),
+                _ => Text("a text, a number, true or false", |_| true).read(raw).map(|value| vec![(name.clone(), value)]),
+            };
+            (format!(".{name}"), named)
+        }))?;
+        Ok(pairs.into_iter().flatten().collect())
+    }
+
+    fn show(&self, value: &Vec<(String, String)>) -> Value {
+        Value::Object(value.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect())
+    }
+}
+
+impl Form<Vec<(u16, String)>> for ErrorPages {
+    fn read(&self, raw: &Value) -> Result<Vec<(u16, String)>, Wrong> {
+        collect(entries(raw)?.into_iter().map(|(name, raw)| {
+            let status = Count(400, 599).read(&Value::from(name.as_str()));
+            (format!(".{name}"), status.and_then(|status| Ok((status, ROOTED.read(raw)?))))
+        }))
+    }
+
+    fn show(&self, value: &Vec<(u16, String)>) -> Value {
+        Value::Object(value.iter().map(|(status, page)| (status.to_string(), page.as_str().into())).collect())
+    }
+}
+
+impl Form<Rewrite> for Rule {
+    fn read(&self, raw: &Value) -> Result<Rewrite, Wrong> {
+        let Value::Object(map) = raw else {
+            return Err(Wrong::expected("a map of from, to and, for a redirect, status", raw));
+        };
+        let mut wrong = Vec::new();
+        let (mut from, mut to, mut status) = (None, None, None);
+        for (name, raw) in map.iter().filter(|(_, raw)| !raw.is_null()) {
+            let read = match name.to_ascii_lowercase().as_str() {
+                "from" => ROOTED.read(raw).map(|text| from = Some(text)),
+                "to" => Text("a path that starts with / or a URL", |text| !text.is_empty()).read(raw).map(|text| to = Some(text)),
+                "status" => Count(300, 399).read(raw).map(|number: u16| status = Some(number)),
+                other => {
+                    let hint =
+                        closest(other, ["from", "to", "status"]).map_or(String::new(), |name| format!(", did you mean {name}?"));
+                    Err(Wrong(vec![(String::new(), format!("unknown key{hint}"))]))
+                }
+            };
+            wrong.extend(read.err().into_iter().flat_map(|inner| inner.inside(&format!(".{name}"))));
+        }
+        match (from, to) {
+            (Some(from), Some(to)) if wrong.is_empty() => checked(Rewrite { from, to, status }),
+            (from, to) => {
+                for (name, missing) in [("from", from.is_none()), ("to", to.is_none())] {
+                    if missing && !map.keys().any(|key| key.eq_ignore_ascii_case(name)) {
+                        wrong.push((format!(".{name}"), "missing".into()));
+                    }
+                }
+                Err(Wrong(wrong))
+            }
+        }
+    }
+
+    fn show(&self, value: &Rewrite) -> Value {
+        let mut map = Map::new();
+        map.insert("from".into(), value.from.as_str().into());
+        map.insert("to".into(), value.to.as_str().into());
+        if let Some(status) = value.status {
+            map.insert("status".into(), status.into());
+        }
+        Value::Object(map)
+    }
+}
+
+/// A map's entries. An empty list is an empty map: PHP cannot tell them apart.
+pub(super) fn entries(raw: &Value) -> Result<Vec<(String, &Value)>, Wrong> {
+    match raw {
+        Value::Object(map) => Ok(map.iter().map(|(name, value)| (name.clone(), value)).collect()),
+        Value::Array(list) if list.is_empty() => Ok(Vec::new()),
+        _ => Err(Wrong::expected("a map", raw)),
+    }
+}
+
+fn collect<T>(parts: impl Iterator<Item = (String, Result<T, Wrong>)>) -> Result<Vec<T>, Wrong> {
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for (place, part) in parts {
+        match part {
+            Ok(part) => good.push(part),
+            Err(inner) => wrong.extend(inner.inside(&place)),
+        }
+    }
+    if wrong.is_empty() { Ok(good) } else { Err(Wrong(wrong)) }
+}
+
+fn checked(rule: Rewrite) -> Result<Rewrite, Wrong> {
+    let wrong = |place: &str, message: String| Err(Wrong(vec![(place.to_owned(), message)]));
+    let stars = rule.from.matches('*').count();
+    if stars > 9 {
+        return wrong(".from", format!("expected at most 9 *, got {stars}"));
+    }
+    let named = rule.to.split('$').skip(1).filter_map(|after| after.chars().next().and_then(|digit| digit.to_digit(10)));
+    if let Some(digit) = named.into_iter().find(|digit| *digit == 0 || *digit as usize > stars) {
+        return wrong(".to", format!("${digit} names no * of from, which has {stars}"));
+    }
+    let is_url = rule.to.starts_with("http://") || rule.to.starts_with("https://");
+    match rule.status {
+        Some(301 | 302 | 307 | 308) if rule.to.starts_with('/') || is_url => Ok(rule),
+        None if rule.to.starts_with('/') => Ok(rule),
+        Some(301 | 302 | 307 | 308) => wrong(".to", format!("expected a path that starts with / or a URL, got {:?}", rule.to)),
+        None => wrong(".to", format!("expected a path that starts with / (a URL needs a status), got {:?}", rule.to)),
+        Some(status) => wrong(".status", format!("expected 301, 302, 307 or 308, got {status}")),
+    }
+}

@@ -1,0 +1,355 @@
+//! The resolved `http` section.
+
+use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
+
+/// The web server (`http`).
+///
+/// # Defaults
+/// - `http.address`: `null`
+/// - `http.root`: `null`
+/// - `http.preset`: `auto`
+/// - `http.index`: `[index.php, index.html]`
+/// - `http.front_controller`: `null`
+/// - `http.rewrite`: `[]`
+/// - `http.error_pages`: `{}`
+/// - `http.follow_symlinks`: `false`
+/// - `http.request_timeout`: `0s`
+/// - `http.temp_dir`: `null`
+/// - `http.access_logs`: `false`
+/// - `http.internal_error_code`: `500`
+/// - `http.http2.h2c`: `true`
+/// - `http.http2.max_concurrent_streams`: `100`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Where to listen: `127.0.0.1:8080`, unless only FastCGI is asked for.
+    pub address: Vec<Address>,
+    /// The directory served; none means the command line says.
+    pub root: Option<PathBuf>,
+    /// Which application's rules to apply.
+    pub preset: Preset,
+    /// What a directory answers with, the first that exists.
+    pub index: Vec<String>,
+    /// The script that gets what no file answers, as a path below the root; replaces the preset's.
+    pub front_controller: Option<String>,
+    /// Tried in order before anything else; the first that matches is applied.
+    pub rewrite: Vec<Rewrite>,
+    /// Paths below the root, by status.
+    pub error_pages: Vec<(u16, String)>,
+    /// Symbolic links may lead out of the root, as deployed releases and shared uploads do.
+    pub follow_symlinks: bool,
+    /// The PHP threads.
+    pub pool: Pool,
+    /// How long a request may take by the wall clock; zero means as long as it likes.
+    pub request_timeout: Duration,
+    /// What clients may ask for.
+    pub limits: Limits,
+    /// The answer on its way to the client.
+    pub output: Output,
+    /// Where bodies too large for memory go; none means the system's. `http.uploads.dir` is the same key.
+    pub temp_dir: Option<PathBuf>,
+    /// Files served without PHP (`http.files`).
+    pub static_files: StaticFiles,
+    /// HTTP/2 without TLS, by prior knowledge (`http.http2.h2c`).
+    pub h2c: bool,
+    /// Requests at once on one HTTP/2 connection (`http.http2.max_concurrent_streams`).
+    pub max_concurrent_streams: u32,
+    /// FastCGI, if an address for it is given.
+    pub fcgi: Option<Fcgi>,
+    /// Log each request at length.
+    pub access_logs: bool,
+    /// The status sent when a script dies.
+    pub internal_error_code: u16,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Address {
+    /// `host:port` as given; no host means every interface.
+    Tcp(String),
+    /// A socket's path.
+    Unix(PathBuf),
+}
+
+/// Which application's rules decide what a path means.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Preset {
+    /// Looked up in the root.
+    Auto,
+    /// WordPress, one site.
+    Wordpress,
+    /// WordPress, a network of sites by path.
+    WordpressMultisiteSubdirectory,
+    /// WordPress, a network of sites by host.
+    WordpressMultisiteSubdomain,
+    /// Drupal.
+    Drupal,
+    /// Laravel.
+    Laravel,
+    /// Symfony.
+    Symfony,
+    /// Whatever is no file goes to one script.
+    FrontController,
+    /// Scripts and files by their path alone.
+    Files,
+}
+
+/// One rule of `http.rewrite`.
+///
+/// `from` is a path whose `*` match anything; `to` may name what they matched, `$1` to `$9`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rewrite {
+    /// The path asked for; starts with `/`.
+    pub from: String,
+    /// The path served instead, or with a status the one redirected to; then it may be a URL.
+    pub to: String,
+    /// 301, 302, 307 or 308; none means the client does not see it.
+    pub status: Option<u16>,
+}
+
+/// The PHP threads (`http.pool`).
+///
+/// # Defaults
+/// - `http.pool.num_workers`: `auto`
+/// - `http.pool.max_queue_size`: `1000`
+/// - `http.pool.allocate_timeout`: `30s`
+/// - `http.pool.max_jobs`: `0`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Requests that run at once; none means sized from the CPUs.
+    pub num_workers: Option<usize>,
+    /// Requests that wait; one more is refused at once. A given 0 is [`usize::MAX`] here: RoadRunner's "unlimited".
+    pub max_queue_size: usize,
+    /// How long a request may wait; more than zero.
+    pub allocate_timeout: Duration,
+    /// Requests after which a thread is replaced; 0 means never.
+    pub max_jobs: u64,
+}
+
+/// What clients may ask for (`http.limits`).
+///
+/// # Defaults
+/// - `http.max_request_size`: `1000`
+/// - `http.limits.max_header_bytes`: `32K`
+/// - `http.limits.max_headers`: `100`
+/// - `http.limits.max_uri`: `16K`
+/// - `http.limits.header_timeout`: `30s`
+/// - `http.limits.body_timeout`: `1m`
+/// - `http.limits.keepalive_timeout`: `1m15s`
+/// - `http.limits.write_timeout`: `1m`
+/// - `http.limits.keepalive_requests`: `0`
+/// - `http.limits.max_connections`: `10000`
+/// - `http.limits.body_memory`: `64K`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// The largest body, in bytes (`http.max_request_size`, in megabytes).
+    pub max_request_size: u64,
+    /// The largest head, in bytes.
+    pub max_header_bytes: usize,
+    /// The most header fields.
+    pub max_headers: usize,
+    /// The longest request target, in bytes.
+    pub max_uri: usize,
+    /// How long a head may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a body may stand still.
+    pub body_timeout: Duration,
+    /// How long a connection may idle between requests.
+    pub keepalive_timeout: Duration,
+    /// How long a client may take nothing of its answer.
+    pub write_timeout: Duration,
+    /// Requests after which a connection is closed; 0 means never.
+    pub keepalive_requests: u64,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// The part of a body kept in memory, in bytes; a larger body goes to a temporary file.
+    pub body_memory: u64,
+}
+
+/// The answer on its way to the client (`http.output`).
+///
+/// # Defaults
+/// - `http.output.memory`: `1M`
+/// - `http.output.file`: `1G`
+/// - `http.output.write_timeout`: `1m`
+/// - `http.output.first_chunk`: `128K`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    /// Bytes kept in memory per answer.
+    pub memory: u64,
+    /// Bytes kept in a temporary file per answer, once memory is full.
+    pub file: u64,
+    /// How long a script waits when both are full.
+    pub write_timeout: Duration,
+    /// An answer longer than this, in bytes, starts before its script ends; never more than `memory`.
+    pub first_chunk: u64,
+}
+
+/// Files served without PHP (`http.files`).
+///
+/// # Defaults
+/// - `http.files.cache_control`: `null`
+/// - `http.files.cache_memory`: `64M`
+/// - `http.files.cache_max_file`: `256K`
+/// - `http.files.revalidate`: `1s`
+/// - `http.files.precompressed`: `true`
+#[derive(Clone, Debug, PartialEq)]
+pub struct StaticFiles {
+    /// The `Cache-Control` of every file.
+    pub cache_control: Option<String>,
+    /// Bytes of files kept in memory; 0 means none are.
+    pub cache_memory: u64,
+    /// The largest file kept in memory, in bytes.
+    pub cache_max_file: u64,
+    /// How long a kept file is served before it is looked at again.
+    pub revalidate: Duration,
+    /// Serve `x.br`, `x.zst` or `x.gz` beside `x` to clients that take it.
+    pub precompressed: bool,
+}
+
+/// FastCGI (`http.fcgi`).
+///
+/// # Defaults
+/// - `http.fcgi.address`: `[]`
+/// - `http.fcgi.allowed_clients`: `[]`
+/// - `http.fcgi.owner`: `null`
+/// - `http.fcgi.group`: `null`
+/// - `http.fcgi.mode`: `0660`
+/// - `http.fcgi.limit_extensions`: `[.php, .phar]`
+/// - `http.fcgi.status_path`: `null`
+/// - `http.fcgi.ping_path`: `null`
+/// - `http.fcgi.ping_response`: `pong`
+/// - `http.fcgi.max_connections`: `10000`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fcgi {
+    /// Where to listen; a TCP address given without a host is one on 127.0.0.1.
+    pub address: Vec<Address>,
+    /// TCP clients let in; empty means any.
+    pub allowed_clients: Vec<IpAddr>,
+    /// The sockets' owner; none means the server's.
+    pub owner: Option<String>,
+    /// The sockets' group; none means the server's.
+    pub group: Option<String>,
+    /// The sockets' permissions.
+    pub mode: u32,
+    /// Extensions that scripts may have, with their dot; empty means any.
+    pub limit_extensions: Vec<String>,
+    /// The script name that answers with the pool's figures.
+    pub status_path: Option<String>,
+    /// The script name that answers with `ping_response`.
+    pub ping_path: Option<String>,
+    /// What `ping_path` answers.
+    pub ping_response: String,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
+// === impl Http ===
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            address: vec![Address::Tcp("127.0.0.1:8080".into())],
+            root: None,
+            preset: Preset::Auto,
+            index: vec!["index.php".into(), "index.html".into()],
+            front_controller: None,
+            rewrite: Vec::new(),
+            error_pages: Vec::new(),
+            follow_symlinks: false,
+            pool: Pool::default(),
+            request_timeout: Duration::ZERO,
+            limits: Limits::default(),
+            output: Output::default(),
+            temp_dir: None,
+            static_files: StaticFiles::default(),
+            h2c: true,
+            max_concurrent_streams: 100,
+            fcgi: None,
+            access_logs: false,
+            internal_error_code: 500,
+        }
+    }
+}
+
+// === impl Address ===
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+// === impl Pool ===
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self { num_workers: None, max_queue_size: 1000, allocate_timeout: Duration::from_secs(30), max_jobs: 0 }
+    }
+}
+
+// === impl Limits ===
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_request_size: 1000 * MIB,
+            max_header_bytes: 32 * 1024,
+            max_headers: 100,
+            max_uri: 16 * 1024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            keepalive_requests: 0,
+            max_connections: 10_000,
+            body_memory: 64 * KIB,
+        }
+    }
+}
+
+// === impl Output ===
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { memory: MIB, file: 1024 * MIB, write_timeout: Duration::from_secs(60), first_chunk: 128 * KIB }
+    }
+}
+
+// === impl StaticFiles ===
+
+impl Default for StaticFiles {
+    fn default() -> Self {
+        Self {
+            cache_control: None,
+            cache_memory: 64 * MIB,
+            cache_max_file: 256 * KIB,
+            revalidate: Duration::from_secs(1),
+            precompressed: true,
+        }
+    }
+}
+
+// === impl Fcgi ===
+
+impl Default for Fcgi {
+    fn default() -> Self {
+        Self {
+            address: Vec::new(),
+            allowed_clients: Vec::new(),
+            owner: None,
+            group: None,
+            mode: 0o660,
+            limit_extensions: vec![".php".into(), ".phar".into()],
+            status_path: None,
+            ping_path: None,
+            ping_response: "pong".into(),
+            max_connections: 10_000,
+        }
+    }
+}
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;

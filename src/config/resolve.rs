@@ -1,0 +1,169 @@
+//! Raw values to resolved types, and back. Every fault is found, not only the first.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{
+    absent::{self, ABSENT, ALIASES},
+    compound::entries,
+    error::Error,
+    form::{Found, whole},
+    http::Fcgi,
+    schema::{self, KEYS, Key},
+    suggest::closest,
+    types::{Config, Encoding, Level},
+};
+
+/// The configuration that `raw` means; its keys are in lower case.
+pub(super) fn resolve(raw: &Value) -> Result<Config, Error> {
+    let mut walk = Walk { config: Config::default(), given: BTreeMap::new(), problems: Vec::new() };
+    walk.section("", raw);
+    walk.finish();
+    let Walk { config, problems, .. } = walk;
+    if problems.is_empty() { Ok(config) } else { Err(Error::Invalid { problems }) }
+}
+
+struct Walk {
+    config: Config,
+    /// The keys read so far, each with the spelling that the file has.
+    given: BTreeMap<&'static str, String>,
+    problems: Vec<String>,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// The resolved values under their keys: what `rr config` prints. Read back, they mean the same.
+    pub fn to_json(&self) -> Value {
+        let mut config = self.clone();
+        let mut shown = Value::Object(Map::new());
+        for key in KEYS {
+            let off = self.http.fcgi.is_none() && (key.path == "http.fcgi" || key.path.starts_with("http.fcgi."));
+            if let (false, Some(setting)) = (off, key.setting) {
+                let (sections, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+                put(&mut shown, sections.split('.'), name, setting.show(&mut config));
+            }
+        }
+        shown
+    }
+}
+
+// === impl Walk ===
+
+impl Walk {
+    fn section(&mut self, path: &str, raw: &Value) {
+        let entries = match raw {
+            Value::Null => return,
+            _ => match entries(raw) {
+                Ok(entries) => entries,
+                Err(_) => return self.problem(path, format_args!("expected a section, got {}", Found(raw))),
+            },
+        };
+        for (name, raw) in entries {
+            let path = if path.is_empty() { name } else { format!("{path}.{name}") };
+            if !DIRECTIVES.contains(&path.as_str()) {
+                self.entry(&path, raw);
+            }
+        }
+    }
+
+    fn entry(&mut self, path: &str, raw: &Value) {
+        let meant = ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, meant)| meant);
+        match schema::find(meant) {
+            Some(key) if key.setting.is_some() => self.setting(path, key, raw),
+            Some(_) => self.section(path, raw),
+            None => match absent::find(path) {
+                Some(absent) if absent.is_harmless(raw) => {}
+                Some(absent) => self.problem(path, absent.why),
+                None if is_section(path) => self.section(path, raw),
+                None => self.unknown(path),
+            },
+        }
+    }
+
+    fn setting(&mut self, path: &str, key: &'static Key, raw: &Value) {
+        let (false, Some(setting)) = (raw.is_null(), key.setting) else { return };
+        if let Some(other) = self.given.insert(key.path, path.to_owned()) {
+            return self.problem(path, format_args!("means the same as {other}: give one of them"));
+        }
+        if key.zero_is_default && (whole(raw) == Some(0) || raw == "0s") {
+            return;
+        }
+        if let Err(wrong) = setting.read(&mut self.config, raw) {
+            for (place, message) in wrong.0 {
+                self.problem(&format!("{path}{place}"), message);
+            }
+        }
+    }
+
+    /// Settles what follows from several keys.
+    fn finish(&mut self) {
+        let Config { http, logs, .. } = &mut self.config;
+        if !self.given.contains_key("logs.level") {
+            logs.level = Level::of(logs.mode);
+        }
+        if !self.given.contains_key("logs.encoding") {
+            logs.encoding = Encoding::of(logs.mode);
+        }
+        http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
+        let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
+        if http.fcgi.is_some() && !self.given.contains_key("http.address") {
+            http.address.clear();
+        }
+        let deaf = http.address.is_empty() && http.fcgi.is_none();
+        if addressless.is_some_and(|fcgi| fcgi != Fcgi::default()) {
+            self.problem("http.fcgi.address", "missing, while other keys of http.fcgi are set");
+        } else if deaf && self.problems.is_empty() {
+            self.problem("http.address", "expected an address here or in http.fcgi.address, got none");
+        }
+    }
+
+    fn unknown(&mut self, path: &str) {
+        let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let siblings = known().filter_map(|known| {
+            let rest = if section.is_empty() { known } else { known.strip_prefix(section)?.strip_prefix('.')? };
+            rest.split('.').next()
+        });
+        // A key in the wrong section is named in full.
+        let moved = || KEYS.iter().map(|key| key.path).find(|known| known.rsplit('.').next() == Some(name));
+        match closest(name, siblings).or_else(moved) {
+            Some(meant) => self.problem(path, format_args!("unknown key, did you mean {meant}?")),
+            None => self.problem(path, "unknown key"),
+        }
+    }
+
+    fn problem(&mut self, path: &str, message: impl std::fmt::Display) {
+        let path = if path.is_empty() { "the configuration" } else { path };
+        self.problems.push(format!("{path}: {message}"));
+    }
+}
+
+/// Puts `value` under `name` below the sections named, which are made where there are none.
+pub(super) fn put<'a>(into: &mut Value, sections: impl Iterator<Item = &'a str>, name: &str, value: Value) {
+    let mut at = into;
+    for section in sections {
+        at = object(at).entry(section).or_insert(Value::Null);
+    }
+    object(at).insert(name.to_owned(), value);
+}
+
+/// The map that `value` is, or now becomes.
+pub(super) fn object(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    value.as_object_mut().expect("just made an object")
+}
+
+fn known() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.path).chain(ABSENT.iter().map(|absent| absent.path)).chain(ALIASES.iter().map(|(alias, _)| *alias))
+}
+
+/// Whether `path` is a section of which only aliases and absent keys are known.
+fn is_section(path: &str) -> bool {
+    known().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Keys about the files themselves, dealt with while they were read.
+const DIRECTIVES: &[&str] = &["version", "include"];

@@ -1,0 +1,356 @@
+//! The one table of keys: what each is called, what it is for, where it is kept and how it is read.
+//!
+//! Defaults are those of the types' `Default`.
+
+use serde_json::Value;
+
+use super::{
+    compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
+    form::{
+        Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
+    },
+    http::{Fcgi, Preset},
+    types::{Config, Encoding, Level, LogMode},
+};
+
+/// A row of [`KEYS`].
+pub(super) struct Key {
+    /// The key with its sections, as messages name it.
+    pub(super) path: &'static str,
+    /// What it is for, in one line.
+    pub(super) doc: &'static str,
+    /// Where it is kept and how it is read; none for a section.
+    pub(super) setting: Option<&'static dyn Setting>,
+    /// Its default follows from other keys, so that `null` alone says "the default".
+    pub(super) derived: bool,
+    /// 0 means the default, as it does in RoadRunner.
+    pub(super) zero_is_default: bool,
+}
+
+/// A place in [`Config`] and the form of what it holds.
+pub(super) trait Setting: Sync {
+    /// Takes the value that `raw` means.
+    fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong>;
+    /// The value held; `&mut` only because a place is found that way.
+    fn show(&self, config: &mut Config) -> Value;
+}
+
+struct Field<T: 'static, F>(fn(&mut Config) -> &mut T, F);
+
+/// The row of `path`, if there is one.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Every section and key, a section before what it holds.
+pub(super) static KEYS: &[Key] = &[
+    section("engine", "The process."),
+    key(
+        "engine.io_threads",
+        "Threads that speak to clients: auto, or 1 to 256.",
+        &Field(|c| &mut c.engine.io_threads, Auto(Count(1, 256))),
+    ),
+    key(
+        "engine.sapi",
+        "What PHP_SAPI says: auto, or a name such as fpm-fcgi or cli.",
+        &Field(|c| &mut c.engine.sapi, Auto(SAPI)),
+    ),
+    key("engine.grace_period", "How long a graceful stop may take.", &Field(|c| &mut c.engine.grace_period, TIME)),
+    key(
+        "engine.shutdown_delay",
+        "How long to go on accepting after the signal to stop.",
+        &Field(|c| &mut c.engine.shutdown_delay, TIME),
+    ),
+    section("php", "The interpreter."),
+    key("php.ini", "Ini values, such as memory_limit => 256M.", &Field(|c| &mut c.php.ini, Pairs { nested: true })),
+    key("php.clear_env", "Hide the server's environment from scripts.", &Field(|c| &mut c.php.clear_env, Flag)),
+    key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs { nested: false })),
+    section("http", "The web server."),
+    derived(
+        "http.address",
+        "Where to listen, one or a list: 127.0.0.1:8080 unless only http.fcgi.address is set.",
+        &Field(|c| &mut c.http.address, List(Listen(""))),
+    ),
+    key("http.root", "The directory served, unless the command line names one.", &Field(|c| &mut c.http.root, Maybe(FilePath))),
+    key(
+        "http.preset",
+        "The application's rules: auto, wordpress, wordpress-multisite-subdirectory, wordpress-multisite-subdomain, drupal, laravel, symfony, front-controller, files.",
+        &Field(|c| &mut c.http.preset, Choice),
+    ),
+    key("http.index", "What a directory answers with, the first that exists.", &Field(|c| &mut c.http.index, List(INDEX))),
+    key(
+        "http.front_controller",
+        "The script for whatever is no file, such as /index.php; replaces the preset's.",
+        &Field(|c| &mut c.http.front_controller, Maybe(ROOTED)),
+    ),
+    key(
+        "http.rewrite",
+        "Rules such as [from => /old/*, to => /new/$1, status => 301]; without a status the client does not see it.",
+        &Field(|c| &mut c.http.rewrite, List(Rule)),
+    ),
+    key("http.error_pages", "Pages by status, such as 404 => /404.html.", &Field(|c| &mut c.http.error_pages, ErrorPages)),
+    key("http.follow_symlinks", "Symbolic links may lead out of the root.", &Field(|c| &mut c.http.follow_symlinks, Flag)),
+    key(
+        "http.request_timeout",
+        "How long a request may take by the wall clock; 0s means as long as it likes.",
+        &Field(|c| &mut c.http.request_timeout, TIME),
+    ),
+    zero_is_default(
+        "http.max_request_size",
+        "The largest request body, in megabytes.",
+        &Field(|c| &mut c.http.limits.max_request_size, Megabytes),
+    ),
+    key(
+        "http.temp_dir",
+        "Where bodies too large for memory go, unless the system's directory will do.",
+        &Field(|c| &mut c.http.temp_dir, Maybe(FilePath)),
+    ),
+    key("http.access_logs", "Log each request at length.", &Field(|c| &mut c.http.access_logs, Flag)),
+    zero_is_default(
+        "http.internal_error_code",
+        "The status sent when a script dies.",
+        &Field(|c| &mut c.http.internal_error_code, Count(400, 599)),
+    ),
+    section("http.pool", "The PHP threads."),
+    key(
+        "http.pool.num_workers",
+        "Requests that run at once: auto, or 1 to 1024.",
+        &Field(|c| &mut c.http.pool.num_workers, Auto(Count(1, 1024))),
+    ),
+    key(
+        "http.pool.max_queue_size",
+        "Requests that wait, one more is refused at once; 0 means no limit.",
+        &Field(|c| &mut c.http.pool.max_queue_size, QueueLength),
+    ),
+    zero_is_default(
+        "http.pool.allocate_timeout",
+        "How long a request may wait.",
+        &Field(|c| &mut c.http.pool.allocate_timeout, BOUND),
+    ),
+    key(
+        "http.pool.max_jobs",
+        "Requests after which a thread is replaced; 0 means never.",
+        &Field(|c| &mut c.http.pool.max_jobs, Count(0, u64::MAX)),
+    ),
+    section("http.limits", "What clients may ask for."),
+    key("http.limits.max_header_bytes", "The largest request head.", &Field(|c| &mut c.http.limits.max_header_bytes, Size(1024))),
+    key("http.limits.max_headers", "The most header fields.", &Field(|c| &mut c.http.limits.max_headers, Count(1, 10_000))),
+    key("http.limits.max_uri", "The longest request target.", &Field(|c| &mut c.http.limits.max_uri, Size(64))),
+    key(
+        "http.limits.header_timeout",
+        "How long a request head may take to arrive.",
+        &Field(|c| &mut c.http.limits.header_timeout, BOUND),
+    ),
+    key(
+        "http.limits.body_timeout",
+        "How long a request body may stand still.",
+        &Field(|c| &mut c.http.limits.body_timeout, BOUND),
+    ),
+    key(
+        "http.limits.keepalive_timeout",
+        "How long a connection may idle between requests.",
+        &Field(|c| &mut c.http.limits.keepalive_timeout, BOUND),
+    ),
+    key(
+        "http.limits.write_timeout",
+        "How long a client may take nothing of its answer.",
+        &Field(|c| &mut c.http.limits.write_timeout, BOUND),
+    ),
+    key(
+        "http.limits.keepalive_requests",
+        "Requests after which a connection is closed; 0 means never.",
+        &Field(|c| &mut c.http.limits.keepalive_requests, Count(0, u64::MAX)),
+    ),
+    key(
+        "http.limits.max_connections",
+        "Connections at once.",
+        &Field(|c| &mut c.http.limits.max_connections, Count(1, 1_000_000)),
+    ),
+    key(
+        "http.limits.body_memory",
+        "The part of a request body kept in memory; a larger body goes to a temporary file.",
+        &Field(|c| &mut c.http.limits.body_memory, Size(0)),
+    ),
+    section("http.output", "The answer on its way to the client."),
+    key("http.output.memory", "Bytes kept in memory per answer.", &Field(|c| &mut c.http.output.memory, Size(4096))),
+    key(
+        "http.output.file",
+        "Bytes kept in a temporary file per answer, once memory is full.",
+        &Field(|c| &mut c.http.output.file, Size(0)),
+    ),
+    key(
+        "http.output.write_timeout",
+        "How long a script waits for its client when both are full.",
+        &Field(|c| &mut c.http.output.write_timeout, BOUND),
+    ),
+    key(
+        "http.output.first_chunk",
+        "An answer longer than this starts before its script ends; never more than http.output.memory.",
+        &Field(|c| &mut c.http.output.first_chunk, Size(1)),
+    ),
+    section("http.files", "Files served without PHP."),
+    key(
+        "http.files.cache_control",
+        "The Cache-Control of every file, such as public, max-age=3600.",
+        &Field(|c| &mut c.http.static_files.cache_control, Maybe(HEADER)),
+    ),
+    key(
+        "http.files.cache_memory",
+        "Bytes of files kept in memory; 0 means none are.",
+        &Field(|c| &mut c.http.static_files.cache_memory, Size(0)),
+    ),
+    key(
+        "http.files.cache_max_file",
+        "The largest file kept in memory.",
+        &Field(|c| &mut c.http.static_files.cache_max_file, Size(0)),
+    ),
+    key(
+        "http.files.revalidate",
+        "How long a kept file is served before it is looked at again.",
+        &Field(|c| &mut c.http.static_files.revalidate, TIME),
+    ),
+    key(
+        "http.files.precompressed",
+        "Serve x.br, x.zst or x.gz beside x to clients that take it.",
+        &Field(|c| &mut c.http.static_files.precompressed, Flag),
+    ),
+    section("http.http2", "HTTP/2."),
+    key("http.http2.h2c", "Without TLS, by prior knowledge.", &Field(|c| &mut c.http.h2c, Flag)),
+    zero_is_default(
+        "http.http2.max_concurrent_streams",
+        "Requests at once on one connection.",
+        &Field(|c| &mut c.http.max_concurrent_streams, Count(1, 10_000)),
+    ),
+    section("http.fcgi", "FastCGI, for standing where php-fpm stood; off without an address."),
+    key(
+        "http.fcgi.address",
+        "Where to listen, one or a list; :9000 is 127.0.0.1:9000. Whoever connects can run any code: mind who may.",
+        &Field(|c| &mut fcgi(c).address, List(Listen("127.0.0.1"))),
+    ),
+    key(
+        "http.fcgi.allowed_clients",
+        "IP addresses of the TCP clients let in; empty means any.",
+        &Field(|c| &mut fcgi(c).allowed_clients, List(Client)),
+    ),
+    key("http.fcgi.owner", "The unix sockets' owner, unless the server's user.", &Field(|c| &mut fcgi(c).owner, Maybe(ACCOUNT))),
+    key("http.fcgi.group", "The unix sockets' group, unless the server's.", &Field(|c| &mut fcgi(c).group, Maybe(ACCOUNT))),
+    key("http.fcgi.mode", "The unix sockets' permissions.", &Field(|c| &mut fcgi(c).mode, Mode)),
+    key(
+        "http.fcgi.limit_extensions",
+        "Extensions that scripts may have; empty means any.",
+        &Field(|c| &mut fcgi(c).limit_extensions, List(EXTENSION)),
+    ),
+    key(
+        "http.fcgi.status_path",
+        "The script name that answers with the pool's figures.",
+        &Field(|c| &mut fcgi(c).status_path, Maybe(ROOTED)),
+    ),
+    key(
+        "http.fcgi.ping_path",
+        "The script name that answers with ping_response.",
+        &Field(|c| &mut fcgi(c).ping_path, Maybe(ROOTED)),
+    ),
+    key("http.fcgi.ping_response", "What ping_path answers.", &Field(|c| &mut fcgi(c).ping_response, Text("a text", |_| true))),
+    key("http.fcgi.max_connections", "Connections at once.", &Field(|c| &mut fcgi(c).max_connections, Count(1, 1_000_000))),
+    section("logs", "The server's own log."),
+    key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
+    derived(
+        "logs.level",
+        "debug, info, warn, error or panic: debug, but info when the mode is production.",
+        &Field(|c| &mut c.logs.level, Choice),
+    ),
+    derived(
+        "logs.encoding",
+        "console or json: console, but json when the mode is production.",
+        &Field(|c| &mut c.logs.encoding, Choice),
+    ),
+    key("logs.output", "stderr, stdout or file paths.", &Field(|c| &mut c.logs.output, List(OUTPUT))),
+    key(
+        "logs.err_output",
+        "Where the log's own troubles go: stderr, stdout or file paths.",
+        &Field(|c| &mut c.logs.err_output, List(OUTPUT)),
+    ),
+];
+
+// === impl Key ===
+
+const fn key(path: &'static str, doc: &'static str, setting: &'static dyn Setting) -> Key {
+    Key { path, doc, setting: Some(setting), derived: false, zero_is_default: false }
+}
+
+const fn derived(path: &'static str, doc: &'static str, setting: &'static dyn Setting) -> Key {
+    Key { derived: true, ..key(path, doc, setting) }
+}
+
+const fn zero_is_default(path: &'static str, doc: &'static str, setting: &'static dyn Setting) -> Key {
+    Key { zero_is_default: true, ..key(path, doc, setting) }
+}
+
+const fn section(path: &'static str, doc: &'static str) -> Key {
+    Key { path, doc, setting: None, derived: false, zero_is_default: false }
+}
+
+// === impl Field ===
+
+impl<T, F: Form<T>> Setting for Field<T, F> {
+    fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong> {
+        *(self.0)(config) = self.1.read(raw)?;
+        Ok(())
+    }
+
+    fn show(&self, config: &mut Config) -> Value {
+        self.1.show((self.0)(config))
+    }
+}
+
+// === the enums' names ===
+
+impl Named for Preset {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("wordpress", Self::Wordpress),
+        ("wordpress-multisite-subdirectory", Self::WordpressMultisiteSubdirectory),
+        ("wordpress-multisite-subdomain", Self::WordpressMultisiteSubdomain),
+        ("drupal", Self::Drupal),
+        ("laravel", Self::Laravel),
+        ("symfony", Self::Symfony),
+        ("front-controller", Self::FrontController),
+        ("files", Self::Files),
+    ];
+}
+
+impl Named for LogMode {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("development", Self::Development),
+        ("production", Self::Production),
+        ("raw", Self::Raw),
+        ("off", Self::Off),
+        ("none", Self::Off),
+    ];
+}
+
+impl Named for Level {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("debug", Self::Debug), ("info", Self::Info), ("warn", Self::Warn), ("error", Self::Error), ("panic", Self::Panic)];
+}
+
+impl Named for Encoding {
+    const NAMES: &'static [(&'static str, Self)] = &[("console", Self::Console), ("json", Self::Json)];
+}
+
+/// Absent until one of its keys is read; without an address it is taken away again.
+fn fcgi(config: &mut Config) -> &mut Fcgi {
+    config.http.fcgi.get_or_insert_default()
+}
+
+const ACCOUNT: Text = Text("the name or number of an account", |text| !text.is_empty() && !text.contains(':'));
+const EXTENSION: Text = Text("an extension with its dot, such as .php", |text| text.starts_with('.') && !text.contains('/'));
+const HEADER: Text = Text("a header's value", |text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+const INDEX: Text = Text("a file's name without a directory", |text| !text.is_empty() && !text.contains('/'));
+const OUTPUT: Text = Text("stderr, stdout or a file's path", |text| !text.is_empty());
+const SAPI: Text = Text("auto or a name such as fpm-fcgi or cli", |text| {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+});
+const TIME: Time = Time { zero: true };
+/// A wait that must end.
+const BOUND: Time = Time { zero: false };

@@ -1,0 +1,421 @@
+//! The configuration as an operator meets it.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::{dist, resolve::resolve, schema::KEYS, *};
+
+/// A directory of files that goes away with the test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(name: &str, files: &[(&str, &str)]) -> Self {
+        let directory = std::env::temp_dir().join(format!("rr-config-{}-{name}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        for (name, text) in files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+        Self(directory)
+    }
+
+    fn options(&self, overrides: &[&str]) -> LoadOptions {
+        LoadOptions {
+            directory: Some(self.0.clone()),
+            overrides: overrides.iter().map(|one| (*one).to_owned()).collect(),
+            ..LoadOptions::default()
+        }
+    }
+
+    fn load(&self, overrides: &[&str]) -> Result<Config, String> {
+        load(&self.options(overrides)).map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Loads one `.rr.yaml`, to which the version is added.
+fn yaml(name: &str, text: &str, overrides: &[&str]) -> Result<Config, String> {
+    Files::new(name, &[(".rr.yaml", &format!("version: \"3\"\n{text}"))]).load(overrides)
+}
+
+fn read(raw: Value) -> Result<Config, String> {
+    resolve(&raw).map_err(|error| error.to_string())
+}
+
+fn tcp(address: &str) -> Address {
+    Address::Tcp(address.into())
+}
+
+// === defaults and the .dist ===
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    assert_eq!(Files::new("nothing", &[]).load(&[]), Ok(Config::default()));
+    assert_eq!(read(Value::Null), Ok(Config::default()));
+    assert_eq!(read(json!([])), Ok(Config::default()), "an empty PHP array");
+    assert_eq!(read(json!({"http": null, "php": [], "logs": {}})), Ok(Config::default()));
+}
+
+#[test]
+fn the_committed_dist_is_the_rendering() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config.php.dist");
+    if std::env::var_os("RR_BLESS").is_some() {
+        fs::write(path, dist::render()).unwrap();
+    }
+    let committed = fs::read_to_string(path).unwrap();
+    assert!(committed == dist::render(), "config.php.dist is out of date: RR_BLESS=1 cargo test --lib config writes it anew");
+}
+
+#[test]
+fn the_dist_means_the_defaults() {
+    let text = dist::render();
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let mut rest = code.strip_prefix("<?phpreturn ").unwrap();
+    let array = php_literal(&mut rest);
+    assert_eq!(rest, ";");
+    assert_eq!(read(array), Ok(Config::default()));
+}
+
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let source = [include_str!("types.rs"), include_str!("http.rs")].concat();
+    let documented: Vec<_> =
+        source.lines().filter_map(|line| line.strip_prefix("/// - `")?.strip_suffix('`')?.split_once("`: `")).collect();
+    for key in KEYS {
+        let Some(default) = dist::default_of(key) else { continue };
+        let shown = match &default {
+            Value::Array(list) => format!("[{}]", list.iter().map(|one| one.as_str().unwrap()).collect::<Vec<_>>().join(", ")),
+            other => other.as_str().map_or_else(|| other.to_string(), str::to_owned),
+        };
+        let found: Vec<_> = documented.iter().filter(|(path, _)| *path == key.path).map(|(_, value)| *value).collect();
+        assert_eq!(found, [shown], "{}", key.path);
+    }
+    for (path, _) in documented {
+        assert!(schema::find(path).is_some(), "{path} is documented and no key");
+    }
+}
+
+#[test]
+fn keys_are_unique_and_follow_their_section() {
+    for (at, key) in KEYS.iter().enumerate() {
+        let section = key.path.rsplit_once('.').map(|(section, _)| section);
+        assert!(
+            section.is_none_or(|section| KEYS[..at].iter().any(|key| key.path == section && key.setting.is_none())),
+            "{}",
+            key.path
+        );
+        assert!(KEYS[..at].iter().all(|other| other.path != key.path), "{} stands twice", key.path);
+        assert!(absent::find(key.path).is_none(), "{} is both a key and refused", key.path);
+    }
+}
+
+// === values ===
+
+#[test]
+fn every_kind_of_value_is_read_and_shown_back() {
+    let raw = json!({
+        "engine": {"io_threads": 2, "grace_period": "1m30s", "sapi": "cli"},
+        "php": {"ini": {"memory_limit": "256M", "opcache": {"enable": true}}, "env": {"App_Env": "prod", "N": 5, "none": null}, "clear_env": "true"},
+        "http": {
+            "address": [":8080", "[::1]:80", "unix:///run/rr.sock", "tcp://localhost:81"],
+            "root": "public", "preset": "laravel", "index": "index.php,home.html", "front_controller": "/index.php",
+            "rewrite": [{"from": "/old/*", "to": "/new/$1", "status": 301}, {"from": "/a", "to": "/b"}],
+            "error_pages": {"404": "/404.html"}, "follow_symlinks": true, "request_timeout": 5000000000_u64,
+            "max_request_size": 64, "temp_dir": "/var/tmp", "access_logs": 1, "internal_error_code": 502,
+            "pool": {"num_workers": "8", "max_queue_size": 0, "allocate_timeout": "5s", "max_jobs": 500},
+            "limits": {"max_header_bytes": "64K", "body_memory": 0, "keepalive_timeout": "10s"},
+            "output": {"memory": "64K", "first_chunk": "1M"},
+            "files": {"cache_control": "public, max-age=60", "revalidate": "0s"},
+            "http2": {"h2c": false, "max_concurrent_streams": 7},
+            "fcgi": {"address": ":9000", "allowed_clients": ["127.0.0.1", "::1"], "mode": "0600", "limit_extensions": [], "status_path": "/status"},
+        },
+        "logs": {"mode": "production", "output": "stdout"},
+    });
+    let config = read(raw).unwrap();
+    assert_eq!(config.engine.io_threads, Some(2));
+    assert_eq!(config.engine.grace_period, Duration::from_secs(90));
+    assert_eq!(config.php.ini, [("memory_limit".into(), "256M".into()), ("opcache.enable".into(), "1".into())]);
+    assert_eq!(config.php.env, [("App_Env".into(), "prod".into()), ("N".into(), "5".into()), ("none".into(), String::new())]);
+    assert!(config.php.clear_env);
+    let http = &config.http;
+    assert_eq!(http.address, [tcp(":8080"), tcp("[::1]:80"), Address::Unix("/run/rr.sock".into()), tcp("localhost:81")]);
+    assert_eq!(http.index, ["index.php", "home.html"]);
+    assert_eq!(http.rewrite[0], Rewrite { from: "/old/*".into(), to: "/new/$1".into(), status: Some(301) });
+    assert_eq!(http.error_pages, [(404, "/404.html".into())]);
+    assert_eq!(http.request_timeout, Duration::from_secs(5), "a bare number is nanoseconds, as in Go");
+    assert_eq!(http.limits.max_request_size, 64 << 20);
+    assert_eq!((http.pool.num_workers, http.pool.max_queue_size), (Some(8), usize::MAX));
+    assert_eq!(http.output.first_chunk, 64 << 10, "never more than the memory");
+    let fcgi = http.fcgi.as_ref().unwrap();
+    assert_eq!((fcgi.address.as_slice(), fcgi.mode), ([tcp("127.0.0.1:9000")].as_slice(), 0o600));
+    assert_eq!((config.logs.level, config.logs.encoding), (Level::Info, Encoding::Json));
+    assert_eq!(read(config.to_json()), Ok(config.clone()), "what is shown reads back");
+    assert_eq!(read(Config::default().to_json()), Ok(Config::default()));
+}
+
+#[test]
+fn only_fcgi_means_no_http() {
+    let config = read(json!({"http": {"fcgi": {"address": "unix:/run/rr.sock"}}})).unwrap();
+    assert_eq!(config.http.address, []);
+    let both = read(json!({"http": {"address": ":80", "fcgi": {"address": "unix:/run/rr.sock"}}})).unwrap();
+    assert_eq!(both.http.address, [tcp(":80")]);
+}
+
+#[test]
+fn zero_means_the_default_where_it_does_in_roadrunner() {
+    let raw =
+        json!({"http": {"max_request_size": 0, "internal_error_code": 0, "pool": {"num_workers": 0, "allocate_timeout": "0s"}}});
+    assert_eq!(read(raw), Ok(Config::default()));
+}
+
+// === faults ===
+
+#[test]
+fn every_fault_is_told_on_a_line_of_its_own() {
+    let wrong = read(json!({
+        "htp": {},
+        "num_workers": 4,
+        "php": {"ini": {"a=b": 1}, "env": {"X": []}},
+        "http": {
+            "address": [":8080", "8080", ":http", "unix://"],
+            "pool": {"num_workers": "many", "num_worker": 1, "allocate_timeout": "soon"},
+            "preset": "wordpres",
+            "front_controller": "index.php",
+            "error_pages": {"200": "/x", "404": "x"},
+            "rewrite": [{"from": "/a", "too": "/b"}, {"from": "/a", "to": "/$1"}, {"from": "/a", "to": "http://x/"}, {"from": "/a", "to": "/b", "status": 303}, 5],
+            "limits": 5,
+            "output": {"memory": "lots"},
+            "fcgi": {"mode": 660},
+        },
+        "logs": {"mode": ["x"]},
+    }));
+    let expected = [
+        r#"htp: unknown key, did you mean http?"#,
+        r#"num_workers: unknown key, did you mean http.pool.num_workers?"#,
+        r#"php.ini.a=b: expected a name without =, got "a=b""#,
+        r#"php.env.X: expected a text, a number, true or false, got a list of 0"#,
+        r#"http.address[1]: expected an address such as 127.0.0.1:8080, :8080, [::1]:8080 or unix:///run/rr.sock, got "8080""#,
+        r#"http.address[2]: expected an address such as 127.0.0.1:8080, :8080, [::1]:8080 or unix:///run/rr.sock, got ":http""#,
+        r#"http.address[3]: expected a path after unix://, got "unix://""#,
+        r#"http.pool.num_workers: expected a whole number from 1 to 1024, got "many""#,
+        r#"http.pool.num_worker: unknown key, did you mean num_workers?"#,
+        r#"http.pool.allocate_timeout: expected a duration such as "30s", "1m30s" or "100ms", got "soon""#,
+        r#"http.preset: expected one of auto, wordpress, wordpress-multisite-subdirectory, wordpress-multisite-subdomain, drupal, laravel, symfony, front-controller, files, got "wordpres"; did you mean wordpress?"#,
+        r#"http.front_controller: expected a path that starts with /, got "index.php""#,
+        r#"http.error_pages.200: expected a whole number from 400 to 599, got "200""#,
+        r#"http.error_pages.404: expected a path that starts with /, got "x""#,
+        r#"http.rewrite[0].too: unknown key, did you mean to?"#,
+        r#"http.rewrite[0].to: missing"#,
+        r#"http.rewrite[1].to: $1 names no * of from, which has 0"#,
+        r#"http.rewrite[2].to: expected a path that starts with / (a URL needs a status), got "http://x/""#,
+        r#"http.rewrite[3].status: expected 301, 302, 307 or 308, got 303"#,
+        r#"http.rewrite[4]: expected a map of from, to and, for a redirect, status, got 5"#,
+        r#"http.limits: expected a section, got 5"#,
+        r#"http.output.memory: expected a size from 4K up, such as 65536 or "64K", got "lots""#,
+        r#"http.fcgi.mode: expected permissions in octal such as "0660", got 660"#,
+        r#"logs.mode: expected one of development, production, raw, off, none, got a list of 1"#,
+    ];
+    assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_roadrunner_has_and_rr_has_not_is_refused() {
+    let wrong = read(json!({
+        "rpc": {"listen": "tcp://127.0.0.1:6001"},
+        "server": {"command": "php worker.php", "relay": "pipes", "user": ""},
+        "jobs": {},
+        "http": {"middleware": ["gzip"], "ssl": {"address": ":443"}, "pool": {"debug": true, "supervisor": {"watch_tick": "1s", "exec_ttl": "5s", "ttl": "0s"}}},
+    }));
+    let expected = [
+        "rpc: not supported by this version of rr",
+        "server.command: worker mode is not supported by this version of rr; remove it and set http.root to serve in classic mode",
+        "jobs: not supported by this version of rr",
+        "http.middleware: middleware is not supported by this version of rr",
+        "http.ssl: TLS is not supported by this version of rr",
+        "http.pool.debug: not supported by this version of rr",
+        "http.pool.supervisor.exec_ttl: not supported by this version of rr; see http.request_timeout",
+    ];
+    assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn what_asks_for_nothing_is_no_fault() {
+    let raw = json!({
+        "rpc": null,
+        "server": {"relay": "pipes", "env": []},
+        "endure": {"grace_period": "10s", "log_level": "error"},
+        "http": {"middleware": [], "raw_body": false, "uploads": {"dir": "/tmp", "forbid": []}, "pool": {"debug": false, "destroy_timeout": "60s", "supervisor": {"watch_tick": "1s", "ttl": 0}}},
+        "logs": {"line_ending": "\n", "channels": null},
+    });
+    let config = read(raw).unwrap();
+    assert_eq!(config.engine.grace_period, Duration::from_secs(10));
+    assert_eq!(config.http.temp_dir, Some("/tmp".into()));
+}
+
+#[test]
+fn two_spellings_of_one_key_are_a_fault() {
+    let wrong = read(json!({"engine": {"grace_period": "1s"}, "endure": {"grace_period": "2s"}}));
+    assert_eq!(wrong, Err("endure.grace_period: means the same as engine.grace_period: give one of them".into()));
+}
+
+#[test]
+fn a_server_without_an_address_is_a_fault() {
+    assert_eq!(
+        read(json!({"http": {"address": []}})),
+        Err("http.address: expected an address here or in http.fcgi.address, got none".into())
+    );
+    let wrong = read(json!({"http": {"fcgi": {"ping_path": "/ping"}}}));
+    assert_eq!(wrong, Err("http.fcgi.address: missing, while other keys of http.fcgi are set".into()));
+}
+
+// === files ===
+
+#[test]
+fn keys_are_read_in_any_case_and_values_are_kept() {
+    let config = yaml("case", "HTTP:\n  Root: /Srv/App\n  Pool: {NUM_WORKERS: 3}\nphp: {Ini: {SMTP: Host}}\n", &[]).unwrap();
+    assert_eq!(config.http.root, Some("/Srv/App".into()));
+    assert_eq!(config.http.pool.num_workers, Some(3));
+    assert_eq!(config.php.ini, [("SMTP".into(), "Host".into())]);
+}
+
+#[test]
+fn yaml_is_read_as_go_reads_it() {
+    let config =
+        yaml("yaml", "logs: {mode: off}\nhttp:\n  error_pages: {404: /404.html}\n  fcgi: {address: ':9000', mode: 0640}\n", &[])
+            .unwrap();
+    assert_eq!(config.logs.mode, LogMode::Off);
+    assert_eq!(config.http.error_pages, [(404, "/404.html".into())]);
+    assert_eq!(config.http.fcgi.unwrap().mode, 0o640);
+    let wrong = yaml("broken", "http: [\n", &[]).unwrap_err();
+    assert!(wrong.contains(".rr.yaml: ") && wrong.contains("line"), "{wrong}");
+}
+
+#[test]
+fn variables_come_from_the_environment_then_the_dotenv_file() {
+    let files = Files::new(
+        "env",
+        &[(".rr.yaml", "version: '3'\nhttp: {root: '$RR_T_ROOT', address: '${RR_T_HOST:-[::1]}:81', temp_dir: $PATH}\n")],
+    );
+    let mut options = files.options(&["http.preset=$RR_T_ROOT"]);
+    options.dotenv = [("RR_T_ROOT".to_owned(), "files".to_owned()), ("PATH".to_owned(), "hidden".to_owned())].into();
+    let config = load(&options).unwrap();
+    assert_eq!((config.http.root, config.http.address), (Some("files".into()), vec![tcp("[::1]:81")]));
+    assert_eq!(config.http.preset, Preset::Files);
+    assert_ne!(config.http.temp_dir, Some("hidden".into()));
+}
+
+#[test]
+fn overrides_make_levels_and_are_weakly_typed() {
+    let overrides = [
+        "http.pool.num_workers=7",
+        "HTTP.Access_Logs=true",
+        "http.address=':81,:82'",
+        "php.ini.opcache.JIT=off",
+        "php.env.Mixed_Case=\"x=y\"",
+        "http.error_pages.404=/a",
+    ];
+    let config = yaml("overrides", "http: {pool: {num_workers: 3, max_jobs: 4}}", &overrides).unwrap();
+    assert_eq!((config.http.pool.num_workers, config.http.pool.max_jobs), (Some(7), 4));
+    assert!(config.http.access_logs);
+    assert_eq!(config.http.address, [tcp(":81"), tcp(":82")]);
+    assert_eq!(config.php.ini, [("opcache.JIT".into(), "off".into())]);
+    assert_eq!(config.php.env, [("Mixed_Case".into(), "x=y".into())]);
+    assert_eq!(config.http.error_pages, [(404, "/a".into())]);
+    let wrong = yaml("overrides-wrong", "", &["http.address"]).unwrap_err();
+    assert_eq!(wrong, "-o http.address: expected key=value, such as http.address=127.0.0.1:8080");
+}
+
+#[test]
+fn the_version_is_needed_as_a_text() {
+    let file = |text: &str, overrides: &[&str]| Files::new("version", &[(".rr.yaml", text)]).load(overrides).map(|_| ());
+    assert_eq!(file("version: '3'", &[]), Ok(()));
+    assert_eq!(file("version: '2.7'", &[]), Ok(()));
+    assert_eq!(file("", &["version=3"]), Ok(()), "as Octane starts it");
+    assert_eq!(file("version: 3", &[]), Err("version: expected the text \"3\" in quotes, got 3".into()));
+    assert_eq!(file("version: '4'", &[]), Err("version: expected \"3\", got \"4\"".into()));
+    let missing = file("htp: {}", &[]).unwrap_err();
+    assert!(missing.starts_with("version: missing from "), "{missing}");
+    assert!(missing.ends_with("\nhtp: unknown key, did you mean http?"), "{missing}");
+    assert_eq!(
+        Files::new("no-version", &[]).load(&["http.root=x"]).map(|_| ()),
+        Ok(()),
+        "without a file there is nothing to version"
+    );
+}
+
+#[test]
+fn an_included_file_replaces_whole_keys_and_overrides() {
+    let files = Files::new(
+        "include",
+        &[
+            (".rr.yaml", "version: '3'\ninclude: [more.yaml]\nhttp: {root: a, access_logs: true}\nlogs: {mode: raw}\n"),
+            ("more.yaml", "version: '3'\nHttp: {root: b}\n"),
+            ("other.yaml", "version: '2.7'\n"),
+        ],
+    );
+    let config = files.load(&["http.preset=files"]).unwrap();
+    assert_eq!(config.http, Http { root: Some("b".into()), ..Http::default() });
+    assert_eq!(config.logs.mode, LogMode::Raw);
+    let wrong = files.load(&["include=other.yaml"]).unwrap_err();
+    assert_eq!(wrong, "include: other.yaml has not the version of the file that includes it");
+    assert!(files.load(&["include=gone.yaml"]).unwrap_err().contains("gone.yaml: No such file"));
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_yaml_file_is_looked_for_first() {
+    let files = Files::new("find", &[("config.php", "<?php return [];")]);
+    let mut options = files.options(&[]);
+    assert_eq!(find(&options).unwrap(), Some(files.0.join("config.php")));
+    fs::write(files.0.join(".rr.yaml"), "").unwrap();
+    assert_eq!(find(&options).unwrap(), Some(files.0.join(".rr.yaml")));
+    options.path = Some("gone.yaml".into());
+    assert!(load(&options).unwrap_err().to_string().contains("gone.yaml: No such file"));
+}
+
+#[test]
+fn a_php_file_is_evaluated_and_not_expanded() {
+    let files = Files::new("php", &[("config.php", "<?php return […];")]);
+    let mut options = files.options(&["http.access_logs=1"]);
+    options.php = vec!["sh".into(), "-c".into(), r#"echo '{"http": {"root": "$HOME", "Address": [":90"]}, "php": []}'"#.into()];
+    let config = load(&options).unwrap();
+    assert_eq!((config.http.root, config.http.address), (Some("$HOME".into()), vec![tcp(":90")]));
+    assert!(config.http.access_logs);
+}
+
+/// Reads the part of PHP that the rendering uses.
+fn php_literal(rest: &mut &str) -> Value {
+    *rest = rest.trim_start();
+    if let Some(inside) = rest.strip_prefix('[') {
+        *rest = inside;
+        let (mut list, mut map) = (Vec::new(), serde_json::Map::new());
+        loop {
+            *rest = rest.trim_start_matches([' ', ',']);
+            if let Some(after) = rest.strip_prefix(']') {
+                *rest = after;
+                return if map.is_empty() { list.into() } else { map.into() };
+            }
+            let one = php_literal(rest);
+            match rest.trim_start().strip_prefix("=>") {
+                Some(after) => {
+                    *rest = after;
+                    map.insert(one.as_str().unwrap().to_owned(), php_literal(rest));
+                }
+                None => list.push(one),
+            }
+        }
+    }
+    if let Some(text) = rest.strip_prefix('\'') {
+        let end = text.find('\'').unwrap();
+        *rest = &text[end + 1..];
+        return text[..end].into();
+    }
+    let end = rest.find([',', ' ', ']', ';']).unwrap();
+    let (word, after) = rest.split_at(end);
+    *rest = after;
+    serde_json::from_str(word).unwrap()
+}

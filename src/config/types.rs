@@ -1,0 +1,159 @@
+//! The resolved configuration, but for [`Http`].
+
+use std::time::Duration;
+
+use super::http::Http;
+
+/// Everything the operator asked for, resolved.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The process.
+    pub engine: Engine,
+    /// The interpreter.
+    pub php: Php,
+    /// The web server.
+    pub http: Http,
+    /// The server's own log.
+    pub logs: Logs,
+}
+
+/// The process (`engine`).
+///
+/// # Defaults
+/// - `engine.io_threads`: `auto`
+/// - `engine.sapi`: `auto`
+/// - `engine.grace_period`: `25s`
+/// - `engine.shutdown_delay`: `0s`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Engine {
+    /// Threads that speak to clients; none means sized from the CPUs.
+    pub io_threads: Option<usize>,
+    /// How long a graceful stop may take; `endure.grace_period` is the same key.
+    pub grace_period: Duration,
+    /// The name PHP reports as `PHP_SAPI`; none means it follows from the scripts.
+    pub sapi: Option<String>,
+    /// How long to go on accepting after the signal to stop.
+    pub shutdown_delay: Duration,
+}
+
+/// The interpreter (`php`).
+///
+/// # Defaults
+/// - `php.ini`: `{}`
+/// - `php.clear_env`: `false`
+/// - `php.env`: `{}`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Php {
+    /// Ini values, in the order given.
+    pub ini: Vec<(String, String)>,
+    /// Hide the server's environment from scripts, as php-fpm's `clear_env` does.
+    pub clear_env: bool,
+    /// Environment variables that scripts see, in the order given.
+    pub env: Vec<(String, String)>,
+}
+
+/// The server's own log (`logs`).
+///
+/// # Defaults
+/// - `logs.mode`: `development`
+/// - `logs.level`: `null`
+/// - `logs.encoding`: `null`
+/// - `logs.output`: `[stderr]`
+/// - `logs.err_output`: `[stderr]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logs {
+    /// The style of a record.
+    pub mode: LogMode,
+    /// The least severe record written: `debug`, but `info` in production mode.
+    pub level: Level,
+    /// How a record is written: `console`, but `json` in production mode.
+    pub encoding: Encoding,
+    /// `stderr`, `stdout` or file paths.
+    pub output: Vec<String>,
+    /// Where the log's own troubles go: `stderr`, `stdout` or file paths.
+    pub err_output: Vec<String>,
+}
+
+/// The style of a log record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LogMode {
+    /// For people.
+    Development,
+    /// For machines.
+    Production,
+    /// The message alone.
+    Raw,
+    /// Nothing is written.
+    Off,
+}
+
+/// A record's severity, least severe first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Level {
+    /// For whoever looks for a fault.
+    Debug,
+    /// What happened.
+    Info,
+    /// What may need attention.
+    Warn,
+    /// What failed.
+    Error,
+    /// What ends the process.
+    Panic,
+}
+
+/// How a log record is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Encoding {
+    /// A line for people.
+    Console,
+    /// A JSON object per line.
+    Json,
+}
+
+// === impl Engine ===
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            io_threads: None,
+            // With the shutdown delay it must end before the 30 s after which a container runtime kills.
+            grace_period: Duration::from_secs(25),
+            sapi: None,
+            shutdown_delay: Duration::ZERO,
+        }
+    }
+}
+
+// === impl Logs ===
+
+impl Default for Logs {
+    fn default() -> Self {
+        let mode = LogMode::Development;
+        Self {
+            mode,
+            level: Level::of(mode),
+            encoding: Encoding::of(mode),
+            output: vec!["stderr".into()],
+            err_output: vec!["stderr".into()],
+        }
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    /// The level of a log whose mode alone was given.
+    pub(super) fn of(mode: LogMode) -> Self {
+        if mode == LogMode::Production { Self::Info } else { Self::Debug }
+    }
+}
+
+// === impl Encoding ===
+
+impl Encoding {
+    /// The encoding of a log whose mode alone was given.
+    pub(super) fn of(mode: LogMode) -> Self {
+        if mode == LogMode::Production { Self::Json } else { Self::Console }
+    }
+}

@@ -1,0 +1,146 @@
+//! One task per connection: the protocol is chosen here, hyper speaks it, and what hyper does not enforce is enforced
+//! around it.
+//!
+//! ```text
+//! accept → sniff → h1: hyper over a Wire (strict heads, time-outs, interim responses, lingering close)
+//!                → h2: hyper over a socket watched for stalls, streams counted
+//! ```
+
+mod accept;
+mod body;
+mod h1;
+mod h2;
+mod head;
+mod hints;
+mod link;
+mod sniff;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use accept::Stream;
+pub use accept::serve;
+pub use hints::EarlyHints;
+use sniff::Protocol;
+
+use super::{Body, Drain, Peer};
+
+/// Limits of connections; the same for every protocol as far as it knows the thing.
+///
+/// # Defaults
+/// Heads of 32 KiB, 100 fields and a 16 KiB URI within 10 s; 75 s between requests, 1000 requests a connection; 60 s for a
+/// peer that takes nothing; 10,000 connections; no h2c; 100 streams; 2 s of idleness while draining.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of a request head.
+    pub max_header_bytes: usize,
+    /// Fields in a request head.
+    pub max_headers: usize,
+    /// Bytes of a request's URI.
+    pub max_uri: usize,
+    /// From the first byte of a head to its last; also how long the first request of a connection may take to begin.
+    pub header_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub keepalive_timeout: Duration,
+    /// How long a peer may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// Requests on one connection.
+    pub keepalive_requests: u64,
+    /// Connections open at once over all listeners; with more, clients wait in the kernel's queue. Loops that accept at
+    /// the same moment may each go one over it.
+    pub max_connections: usize,
+    /// HTTP/2 without TLS, by prior knowledge.
+    pub h2c: bool,
+    /// Requests at once on one h2 connection.
+    pub max_concurrent_streams: u32,
+    /// How long an idle connection is kept for a last request while draining.
+    pub drain_idle: Duration,
+}
+
+/// Answers requests.
+pub trait Handler: Clone + Send + Sync + 'static {
+    /// Answers one request; whatever goes wrong, there is an answer.
+    fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// What all connections of one runtime have in common.
+#[derive(Debug)]
+pub(crate) struct Server<S> {
+    config: Arc<Config>,
+    handler: S,
+    drain: Drain,
+    http1: hyper::server::conn::http1::Builder,
+    http2: hyper::server::conn::http2::Builder<TokioExecutor>,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_header_bytes: 32 * 1024,
+            max_headers: 100,
+            max_uri: 16 * 1024,
+            header_timeout: Duration::from_secs(10),
+            keepalive_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(60),
+            keepalive_requests: 1000,
+            max_connections: 10_000,
+            h2c: false,
+            max_concurrent_streams: 100,
+            drain_idle: Duration::from_secs(2),
+        }
+    }
+}
+
+// === impl Server ===
+
+impl<S: Handler> Server<S> {
+    pub(crate) fn new(config: Arc<Config>, handler: S, drain: Drain) -> Self {
+        let mut http1 = hyper::server::conn::http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            // A client that shuts down its sending side after a complete request is served all the same.
+            .half_close(true)
+            .max_headers(config.max_headers)
+            // The wire has checked the size; hyper must have room for a head of just that size.
+            .max_buf_size((config.max_header_bytes + 1).max(HYPER_MIN_BUFFER));
+        let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .max_send_buf_size(H2_SEND_BUFFER)
+            .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(H2_RESETS)
+            .max_local_error_reset_streams(H2_ERRORS);
+        Self { config, handler, drain, http1, http2 }
+    }
+
+    /// Serves one connection to its end.
+    pub(crate) async fn connection(&self, io: Stream, peer: Peer, protocol: Protocol) {
+        let Some((protocol, read, io)) = sniff::choose(io, protocol, self).await else {
+            return;
+        };
+        match protocol {
+            Protocol::Http2 => h2::serve(self, io, read, peer).await,
+            _ => h1::serve(self, io, read, peer).await,
+        }
+    }
+}
+
+/// hyper takes no less.
+const HYPER_MIN_BUFFER: usize = 8 * 1024;
+
+/// What a stream may have waiting for a client that does not read; hyper's own 400 KB make 40 MB for 100 streams.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams reset by the peer before they were accepted, and by us for errors of the peer: past it the connection goes.
+const H2_RESETS: usize = 20;
+const H2_ERRORS: usize = 100;

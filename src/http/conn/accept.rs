@@ -1,0 +1,176 @@
+//! Accept loops: one per listening socket on every io thread.
+
+use std::{
+    future::poll_fn,
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+};
+
+use super::{Config, Handler, Protocol, Server};
+use crate::http::{Drain, Peer, drain::OpenConnection, listen::Listeners};
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A listening socket, registered with the current runtime.
+#[derive(Debug)]
+pub(crate) enum Acceptor {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// How long to wait when descriptors or memory ran out: nothing wakes us when there are some again.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections taken from the queue after the loop was told to stop; more than a usual backlog.
+const MAX_LAST: usize = 4096;
+
+/// Serves HTTP on `listeners` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
+/// tasks of the runtime; [`Drain::wait`] tells when they are done.
+pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
+    let protocol = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
+    let limit = config.max_connections;
+    let server = Arc::new(Server::new(config, handler, drain.clone()));
+    let mut loops = Vec::new();
+    for acceptor in Acceptor::register(listeners)? {
+        let (server, drain) = (server.clone(), drain.clone());
+        loops.push(tokio::spawn(async move {
+            accept(acceptor, &drain, limit, |stream, peer, open| {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    server.connection(stream, peer, protocol).await;
+                    drop(open);
+                });
+            })
+            .await;
+        }));
+    }
+    for running in loops {
+        running.await?;
+    }
+    Ok(())
+}
+
+/// Accepts connections until [`Drain::stop_accepting`], with no more than about `limit` open.
+pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serve: impl Fn(Stream, Peer, OpenConnection)) {
+    let _accepting = drain.accepting();
+    let mut stopped = pin!(drain.stopped());
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut stopped => break,
+            accepted = async {
+                drain.room(limit).await;
+                poll_fn(|context| acceptor.poll_accept(context)).await
+            } => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve(stream, peer, drain.open()),
+            // The client left before we came.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
+            Err(error) => {
+                drain.count_pause();
+                tracing::warn!(%error, "cannot accept");
+                tokio::time::sleep(EXHAUSTED_PAUSE).await;
+            }
+        }
+    }
+    // What the kernel has already greeted must be served: a closing listener would reset it.
+    // Readiness is known only after a turn of the driver, which this waits for.
+    tokio::task::yield_now().await;
+    for _ in 0..MAX_LAST {
+        match poll_fn(|context| Poll::Ready(acceptor.poll_accept(context))).await {
+            Poll::Ready(Ok((stream, peer))) => serve(stream, peer, drain.open()),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => (),
+            _ => break,
+        }
+    }
+}
+
+// === impl Acceptor ===
+
+impl Acceptor {
+    /// Registers all of `listeners` with the current runtime.
+    pub(crate) fn register(listeners: &Listeners) -> io::Result<Vec<Self>> {
+        let register = |(descriptor, is_unix)| {
+            if is_unix {
+                UnixListener::from_std(std::os::unix::net::UnixListener::from(descriptor)).map(Self::Unix)
+            } else {
+                TcpListener::from_std(std::net::TcpListener::from(descriptor)).map(Self::Tcp)
+            }
+        };
+        listeners.duplicates()?.into_iter().map(register).collect()
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
+        match self {
+            Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, remote)| {
+                let peer =
+                    Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: false };
+                (Stream::Tcp(stream), peer)
+            }),
+            Self::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::default())),
+        }
+    }
+}
+
+/// On a socket for both families IPv4 addresses come mapped into IPv6; nobody downstream wants those.
+fn canonical(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+    address.set_ip(address.ip().to_canonical());
+    address
+}
+
+// === impl Stream ===
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have nothing to flush.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! HTTP/1 connections.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use bytes::BytesMut;
+use http::{HeaderValue, Version, header::CONNECTION};
+use hyper::{Request, body::Incoming, service::service_fn};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    EarlyHints, Handler, Server,
+    link::{Expired, Link, Timer},
+    wire::Wire,
+};
+use crate::http::{Peer, drain::Timeout};
+
+/// Serves `io`, from which `read` was already read.
+pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
+where
+    S: Handler,
+    I: AsyncRead + AsyncWrite + Unpin,
+{
+    let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let link = link.clone();
+        let number = link.count_request();
+        if request.version() == Version::HTTP_11 {
+            request.extensions_mut().insert(EarlyHints::new(link.clone(), number));
+        }
+        let handler = server.handler.clone();
+        async move {
+            let mut response = handler.handle(request, peer).await;
+            if link.is_last(number) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let wire = Wire::new(io, read, link.clone());
+    let mut connection = pin!(server.http1.serve_connection(wire, service));
+    let mut drain = server.drain.signal();
+    let mut timer = Timer::default();
+    let result = poll_fn(|context| {
+        link.set_task(context);
+        if drain.hear(context) {
+            link.hurry();
+        }
+        loop {
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            if timer.poll(context, link.deadline()).is_pending() {
+                return Poll::Pending;
+            }
+            match link.expired() {
+                Expired::Lingering => return Poll::Ready(Ok(())),
+                Expired::Timeout(reason) => {
+                    link.drain.count_timeout(reason);
+                    // A slow head is told so: the wire answers at hyper's next read, which is now.
+                    if reason != Timeout::Head {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended early");
+    }
+}

@@ -1,0 +1,308 @@
+//! HTTP/2 connections.
+//!
+//! hyper runs each stream in a task of its own, so what streams do is counted here for the connection's timer: with no
+//! stream the connection is idle, with one whose client takes nothing it is stalled.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::{Context, Poll},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode, header::HOST};
+use http_body::{Frame, SizeHint};
+use hyper::{Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    Config, Handler, Server,
+    link::{Expired, Link, Timer, after, now},
+};
+use crate::http::{Body, Peer, drain::Timeout};
+
+/// The streams of one connection.
+#[derive(Debug)]
+struct Streams {
+    link: Arc<Link>,
+    active: AtomicUsize,
+    // Streams that were given a frame and have not asked for the next: their clients have yet to take it.
+    sending: AtomicUsize,
+    idle_since: AtomicU64,
+    progress: AtomicU64,
+}
+
+/// A stream, for as long as its answer is not wholly sent.
+#[derive(Debug)]
+struct Active {
+    streams: Arc<Streams>,
+    is_sending: AtomicBool,
+}
+
+/// A body that tells when it is asked for more, and gives little at once.
+#[derive(Debug)]
+struct Watched {
+    body: Body,
+    // What is left of a large chunk.
+    rest: Bytes,
+    stream: Active,
+}
+
+/// The socket, with what was read of it before, and watched for a peer that takes nothing.
+#[derive(Debug)]
+struct Socket<I> {
+    io: I,
+    read: BytesMut,
+    link: Arc<Link>,
+}
+
+/// What hyper gets at once. Given all of a large body, it would let go of the stream long before the client has it.
+const PIECE: usize = 32 * 1024;
+
+/// Serves `io`, from which `read` was already read.
+pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
+where
+    S: Handler,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
+    let streams = Arc::new(Streams::new(link.clone()));
+    let service = service_fn(|request: Request<Incoming>| {
+        link.count_request();
+        let stream = Active::new(streams.clone());
+        let (handler, config) = (server.handler.clone(), server.config.clone());
+        async move {
+            let response = match check(&request, &config) {
+                Ok(()) => handler.handle(request, peer).await,
+                Err(status) => refuse(status, &stream),
+            };
+            Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
+        }
+    });
+    let socket = TokioIo::new(Socket { io, read, link: link.clone() });
+    let mut connection = pin!(server.http2.serve_connection(socket, service));
+    let mut drain = server.drain.signal();
+    let mut timer = Timer::default();
+    let mut leaving = None;
+    let result = poll_fn(|context| {
+        link.set_task(context);
+        loop {
+            let told = drain.hear(context) || link.is_last(link.requests());
+            if told && leaving.is_none() {
+                leaving = Some(after(server.config.drain_idle));
+                connection.as_mut().graceful_shutdown();
+            }
+            if let Poll::Ready(result) = connection.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            // The request that was one too many may just have come.
+            if leaving.is_none() && link.is_last(link.requests()) {
+                continue;
+            }
+            if timer.poll(context, streams.deadline(leaving)).is_pending() {
+                return Poll::Pending;
+            }
+            let reason = streams.expired();
+            if reason == Timeout::Idle && leaving.is_none() {
+                link.drain.count_timeout(reason);
+                leaving = Some(after(server.config.drain_idle));
+                connection.as_mut().graceful_shutdown();
+            } else {
+                if reason == Timeout::Write {
+                    link.drain.count_timeout(reason);
+                }
+                return Poll::Ready(Ok(()));
+            }
+        }
+    })
+    .await;
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
+
+/// The rules that HTTP/1's heads are held to, as far as h2 does not have them itself.
+fn check(request: &Request<Incoming>, config: &Config) -> Result<(), StatusCode> {
+    let uri = request.uri();
+    if request.method() == Method::CONNECT {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    if uri.path_and_query().map_or(0, |path| path.as_str().len()) > config.max_uri {
+        return Err(StatusCode::URI_TOO_LONG);
+    }
+    if request.headers().len() > config.max_headers {
+        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+    if has_one_host(request.headers(), uri.authority().map(http::uri::Authority::as_str)) {
+        Ok(())
+    } else {
+        Err(StatusCode::BAD_REQUEST)
+    }
+}
+
+fn has_one_host(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next(), authority) {
+        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
+        (Some(_), None, None) | (None, _, Some(_)) => true,
+        _ => false,
+    }
+}
+
+fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {
+    stream.streams.link.drain.count_refusal();
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = status;
+    response
+}
+
+// === impl Streams ===
+
+impl Streams {
+    fn new(link: Arc<Link>) -> Self {
+        let started = AtomicU64::new(now());
+        Self { link, active: AtomicUsize::new(0), sending: AtomicUsize::new(0), idle_since: started, progress: AtomicU64::new(0) }
+    }
+
+    /// When to look again; `leaving` bounds an idle connection that was told to go.
+    fn deadline(&self, leaving: Option<u64>) -> u64 {
+        let config = &self.link.config;
+        let since = |start: &AtomicU64, limit: std::time::Duration| {
+            start.load(Relaxed).saturating_add(limit.as_millis() as u64).saturating_add(1)
+        };
+        let deadline = if self.active.load(SeqCst) == 0 {
+            let limit = if self.link.requests() == 0 { config.header_timeout } else { config.keepalive_timeout };
+            leaving.unwrap_or(u64::MAX).min(since(&self.idle_since, limit))
+        } else if self.sending.load(SeqCst) > 0 {
+            since(&self.progress, config.write_timeout)
+        } else {
+            u64::MAX
+        };
+        deadline.min(self.link.deadline())
+    }
+
+    fn expired(&self) -> Timeout {
+        let is_stalled = self.link.deadline() <= now() && self.link.expired() == Expired::Timeout(Timeout::Write);
+        if is_stalled || self.active.load(SeqCst) > 0 { Timeout::Write } else { Timeout::Idle }
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    fn new(streams: Arc<Streams>) -> Self {
+        streams.active.fetch_add(1, SeqCst);
+        Self { streams, is_sending: AtomicBool::new(false) }
+    }
+
+    fn set_sending(&self, is_sending: bool) {
+        self.streams.progress.store(now(), Relaxed);
+        if self.is_sending.swap(is_sending, Relaxed) != is_sending {
+            if is_sending {
+                self.streams.sending.fetch_add(1, SeqCst);
+            } else {
+                self.streams.sending.fetch_sub(1, SeqCst);
+            }
+        }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.set_sending(false);
+        self.streams.idle_since.store(now(), Relaxed);
+        if self.streams.active.fetch_sub(1, SeqCst) == 1 {
+            // The connection may have been polled for the last time before this, with no idle deadline.
+            self.streams.link.wake();
+        }
+    }
+}
+
+// === impl Watched ===
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = &mut *self;
+        if this.rest.is_empty() {
+            match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => {
+                    this.stream.set_sending(false);
+                    return other;
+                }
+            }
+        }
+        this.stream.set_sending(true);
+        let count = this.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(count)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Asked before the first frame only, when there is no rest.
+        self.body.size_hint()
+    }
+}
+
+// === impl Socket ===
+
+impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.read.is_empty() {
+            let count = self.read.len().min(out.remaining());
+            out.put_slice(&self.read[..count]);
+            self.read.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.io).poll_read(context, out)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.link.wrote(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.io).poll_write_vectored(context, slices);
+        self.link.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,163 @@
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::LINK};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+    task::JoinHandle,
+};
+
+use super::{Config, EarlyHints, Handler, serve};
+use crate::http::{
+    Body, Drain, Peer,
+    listen::{self, Listeners},
+};
+
+mod draining;
+mod http1;
+mod http2;
+mod interim;
+mod strict;
+
+/// Answers what the path says.
+#[derive(Clone, Default)]
+struct App {
+    entered: Arc<Notify>,
+    release: Arc<Notify>,
+}
+
+/// A server on a free port, with its accept loop.
+struct Server {
+    address: SocketAddr,
+    drain: Drain,
+    app: App,
+    running: JoinHandle<()>,
+    _listeners: Listeners,
+}
+
+/// A client that sees bytes.
+struct Client(TcpStream);
+
+impl Handler for App {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        assert!(peer.remote.is_some() && peer.local.is_some());
+        let (head, body) = request.into_parts();
+        match head.uri.path() {
+            "/echo" => match body.collect().await {
+                Ok(body) => Response::new(body.to_bytes().into()),
+                Err(_) => status(400),
+            },
+            "/ignore" => Response::new(Bytes::from_static(b"ignored").into()),
+            "/wait" => {
+                self.entered.notify_one();
+                self.release.notified().await;
+                Response::new(Bytes::from_static(b"waited").into())
+            }
+            "/hints" => {
+                let sent = match head.extensions.get::<EarlyHints>().cloned() {
+                    Some(hints) => std::thread::spawn(move || hints.send(&link())).join().unwrap(),
+                    None => false,
+                };
+                self.entered.notify_one();
+                self.release.notified().await;
+                Response::new(Bytes::from(sent.to_string()).into())
+            }
+            "/big" => Response::new(Bytes::from(vec![b'x'; 64 << 20]).into()),
+            path => Response::new(Bytes::from(path.to_owned()).into()),
+        }
+    }
+}
+
+fn status(code: u16) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}
+
+fn link() -> HeaderMap {
+    HeaderMap::from_iter([(LINK, HeaderValue::from_static("</a.css>; rel=preload"))])
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config::default();
+        change(&mut config);
+        let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
+        let (drain, app) = (Drain::new(), App::default());
+        let running = tokio::spawn({
+            let (listeners, app, drain) = (listeners.clone(), app.clone(), drain.clone());
+            async move { serve(&listeners, Arc::new(config), app, drain).await.unwrap() }
+        });
+        Self { address: listeners.addresses()[0], drain, app, running, _listeners: listeners }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    /// All that comes back for `input` until the server closes.
+    async fn raw(&self, input: impl AsRef<[u8]>) -> String {
+        let mut client = self.connect().await;
+        client.send(input).await;
+        client.rest().await
+    }
+
+    /// Waits until no connection is left.
+    async fn finished(&self) -> bool {
+        self.drain.wait(Instant::now() + Duration::from_secs(5)).await
+    }
+}
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// One answer with a Content-Length: its head and its body.
+    async fn answer(&mut self) -> (String, String) {
+        let head = self.head().await;
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse::<usize>().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).await.unwrap();
+        (head, String::from_utf8(body).unwrap())
+    }
+
+    async fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.0.read_u8().await.expect("a whole head"));
+        }
+        String::from_utf8(head).unwrap()
+    }
+
+    /// Everything until the server closes; a reset is an error.
+    async fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let reading = self.0.read_to_end(&mut bytes);
+        tokio::time::timeout(Duration::from_secs(10), reading).await.expect("a close").expect("no reset");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// A client that speaks HTTP/2 over TCP.
+async fn h2_client(server: &Server) -> (hyper::client::conn::http2::SendRequest<Empty<Bytes>>, JoinHandle<()>) {
+    let stream = hyper_util::rt::TokioIo::new(TcpStream::connect(server.address).await.unwrap());
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, stream).await.unwrap();
+    (sender, tokio::spawn(async move { drop(connection.await) }))
+}

@@ -1,0 +1,97 @@
+//! The threads that read files, so that a slow disk holds up only those who wait for it.
+
+use std::{collections::VecDeque, fmt, io, sync::Arc, thread};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+/// A few threads behind one bounded queue; they end when it is dropped.
+pub(super) struct Threads(Arc<Shared>);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    filled: Condvar,
+    capacity: usize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    is_closed: bool,
+}
+
+/// Jobs that may wait for each thread: at 256 KiB a job, some 10 ms of work for a common disk.
+const QUEUED_PER_THREAD: usize = 64;
+
+// === impl Threads ===
+
+impl Threads {
+    pub(super) fn start(count: usize) -> io::Result<Arc<Self>> {
+        let threads = Self(Arc::new(Shared { capacity: count * QUEUED_PER_THREAD, ..Shared::default() }));
+        for number in 0..count {
+            let shared = threads.0.clone();
+            thread::Builder::new().name(format!("rr-file-{number}")).spawn(move || shared.work())?;
+        }
+        Ok(Arc::new(threads))
+    }
+
+    /// Has a thread run `job`; gives it back if too many wait already.
+    pub(super) fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), F> {
+        let mut queue = self.0.queue.lock();
+        if queue.jobs.len() >= self.0.capacity {
+            return Err(job);
+        }
+        queue.jobs.push_back(Box::new(job));
+        drop(queue);
+        self.0.filled.notify_one();
+        Ok(())
+    }
+
+    /// What `function` returns on one of the threads. With the queue full it runs here: whoever asks faster than the disk
+    /// answers is the one to be slowed down.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        if let Err(job) = self.submit(move || drop(sender.send(function()))) {
+            job();
+        }
+        receiver.await.unwrap_or_else(|_| Err(io::Error::other("the file thread ended")))
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.0.queue.lock().is_closed = true;
+        self.0.filled.notify_all();
+    }
+}
+
+impl fmt::Debug for Threads {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Threads").field("capacity", &self.0.capacity).finish_non_exhaustive()
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn work(&self) {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                job();
+                queue = self.queue.lock();
+            } else if queue.is_closed {
+                return;
+            } else {
+                self.filled.wait(&mut queue);
+            }
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Listening sockets: bound once, shared by every io thread.
+
+use std::{
+    fmt,
+    fs::{self, Permissions},
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, PermissionsExt},
+            net::UnixStream,
+        },
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// What to listen on.
+///
+/// # Defaults
+/// A backlog of 1024.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Addresses, each of which gets a socket.
+    pub addresses: Vec<Address>,
+    /// Connections that the kernel queues for each socket.
+    pub backlog: i32,
+}
+
+/// Where a socket listens: `127.0.0.1:80`, `[::1]:80`, `:80`, `localhost:80`, `tcp://…`, `unix:/run/rr.sock`, `unix://…`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Address {
+    /// TCP.
+    Tcp {
+        /// A name or an address; empty for every interface, IPv6 and IPv4.
+        host: String,
+        /// The port; 0 for any free one.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix {
+        /// Its path.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+/// Bound sockets. Clones share them; the paths of unix sockets are removed with the last clone.
+#[derive(Clone, Debug)]
+pub struct Listeners(Arc<Sockets>);
+
+/// A socket could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {reason}")]
+pub struct Error {
+    /// The address as configured.
+    pub address: Address,
+    reason: String,
+}
+
+/// An address could not be read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("expected host:port, :port, [ipv6]:port or unix:/path")]
+pub struct InvalidAddress;
+
+#[derive(Debug, Default)]
+struct Sockets {
+    sockets: Vec<Socket>,
+    paths: Vec<PathBuf>,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { addresses: Vec::new(), backlog: 1024 }
+    }
+}
+
+impl Config {
+    /// Binds every address and starts to listen.
+    pub fn build(self) -> Result<Listeners, Error> {
+        let mut sockets = Sockets::default();
+        for address in self.addresses {
+            match sockets.bind(&address, self.backlog) {
+                Ok(()) => (),
+                Err(error) => return Err(Error { reason: explain(&error, &address), address }),
+            }
+        }
+        Ok(Listeners(Arc::new(sockets)))
+    }
+}
+
+// === impl Listeners ===
+
+impl Listeners {
+    /// Takes over sockets that already listen, such as those of a supervisor, which also removes their paths.
+    pub fn adopt(descriptors: Vec<OwnedFd>) -> Self {
+        Self(Arc::new(Sockets { sockets: descriptors.into_iter().map(Socket::from).collect(), paths: Vec::new() }))
+    }
+
+    /// The sockets, to be handed to another process.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.0.sockets.iter().map(AsFd::as_fd)
+    }
+
+    /// The TCP addresses that are listened on; a port given as 0 is known here.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.sockets.iter().filter_map(|socket| socket.local_addr().ok()?.as_socket()).collect()
+    }
+
+    /// Duplicates for one runtime, and whether each is a unix socket.
+    pub(crate) fn duplicates(&self) -> io::Result<Vec<(OwnedFd, bool)>> {
+        self.0
+            .sockets
+            .iter()
+            .map(|socket| {
+                // O_NONBLOCK is a property of the open file, so this holds for every duplicate.
+                socket.set_nonblocking(true)?;
+                Ok((socket.try_clone()?.into(), socket.local_addr()?.is_unix()))
+            })
+            .collect()
+    }
+}
+
+// === impl Sockets ===
+
+impl Sockets {
+    fn bind(&mut self, address: &Address, backlog: i32) -> io::Result<()> {
+        let socket = match address {
+            Address::Tcp { host, port } if host.is_empty() => every_interface(*port, backlog)?,
+            Address::Tcp { host, port } => tcp(resolve(host, *port)?, backlog)?,
+            Address::Unix { path, mode } => {
+                let socket = unix(path, *mode, backlog)?;
+                self.paths.push(path.clone());
+                socket
+            }
+        };
+        self.sockets.push(socket);
+        Ok(())
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            drop(fs::remove_file(path));
+        }
+    }
+}
+
+fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
+    let mut found = (host.trim_start_matches('[').trim_end_matches(']'), port).to_socket_addrs()?.collect::<Vec<_>>();
+    // As Go does: a name with both kinds of address is listened on by IPv4.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    found.into_iter().next().ok_or_else(|| io::Error::other("the name has no address"))
+}
+
+fn every_interface(port: u16, backlog: i32) -> io::Result<Socket> {
+    match tcp((Ipv6Addr::UNSPECIFIED, port).into(), backlog) {
+        // A kernel without IPv6.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
+            tcp((Ipv4Addr::UNSPECIFIED, port).into(), backlog)
+        }
+        result => result,
+    }
+}
+
+fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    // Inherited by accepted sockets, which saves a system call on each.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Socket> {
+    remove_stale(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // Before it listens: until then nobody can connect, whatever the umask left open.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    socket.listen(backlog)?;
+    Ok(socket)
+}
+
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket is in the way"));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+fn explain(error: &io::Error, address: &Address) -> String {
+    match (error.kind(), address) {
+        (io::ErrorKind::PermissionDenied, Address::Tcp { port, .. }) => {
+            format!("permission denied; port {port} needs root or the capability CAP_NET_BIND_SERVICE")
+        }
+        (io::ErrorKind::PermissionDenied, Address::Unix { path, .. }) => {
+            let directory = path.parent().unwrap_or(path).display();
+            format!("permission denied; this user may not make files in {directory}")
+        }
+        (io::ErrorKind::NotFound, Address::Unix { path, .. }) => {
+            format!("there is no directory {}", path.parent().unwrap_or(path).display())
+        }
+        (io::ErrorKind::AddrInUse, _) => "address in use; another server listens there".into(),
+        (io::ErrorKind::AddrNotAvailable, _) => "no interface of this machine has that address".into(),
+        _ => error.to_string(),
+    }
+}
+
+// === impl Address ===
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.is_empty() { Err(InvalidAddress) } else { Ok(Self::unix(path)) };
+        }
+        let (host, port) = text.strip_prefix("tcp://").unwrap_or(text).rsplit_once(':').ok_or(InvalidAddress)?;
+        let port = port.parse().map_err(|_| InvalidAddress)?;
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        if host.contains([' ', '/']) || host.contains(':') && !bracketed {
+            return Err(InvalidAddress);
+        }
+        Ok(Self::Tcp { host: host.into(), port })
+    }
+}
+
+impl Address {
+    /// A unix socket that everybody may connect to, as its directory is where access is decided.
+    pub fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::Unix { path: path.into(), mode: 0o666 }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } => write!(formatter, "{host}:{port}"),
+            Self::Unix { path, .. } => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("rr-listen-{}-{name}.sock", std::process::id()))
+    }
+
+    fn listen(address: Address) -> Result<Listeners, Error> {
+        Config { addresses: vec![address], ..Config::default() }.build()
+    }
+
+    #[test]
+    fn reads_addresses() {
+        let tcp = |host: &str, port| Ok(Address::Tcp { host: host.into(), port });
+        assert_eq!(":8080".parse(), tcp("", 8080));
+        assert_eq!("127.0.0.1:80".parse(), tcp("127.0.0.1", 80));
+        assert_eq!("tcp://localhost:80".parse(), tcp("localhost", 80));
+        assert_eq!("[::1]:80".parse(), tcp("[::1]", 80));
+        assert_eq!("unix:///run/a.sock".parse(), Ok(Address::unix("/run/a.sock")));
+        assert_eq!("unix:a.sock".parse(), Ok(Address::unix("a.sock")));
+        for wrong in ["", "8080", "host", "a:b", "::1:80", "a:99999", "unix:", "http://a:80"] {
+            assert_eq!(wrong.parse::<Address>(), Err(InvalidAddress), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tells_the_port_it_got_and_refuses_it_twice() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = first.addresses()[0].port();
+        let error = listen(format!("127.0.0.1:{port}").parse().unwrap()).unwrap_err().to_string();
+        assert_eq!(error, format!("cannot listen on 127.0.0.1:{port}: address in use; another server listens there"));
+        assert_eq!(first.duplicates().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn listens_on_every_interface() {
+        let listeners = listen(":0".parse().unwrap()).unwrap();
+        let port = listeners.addresses()[0].port();
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    }
+
+    #[test]
+    fn replaces_a_stale_socket_but_no_living_one() {
+        let path = path("stale");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let first = listen(Address::Unix { path: path.clone(), mode: 0o600 }).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let error = listen(Address::unix(&path)).unwrap_err().to_string();
+        assert!(error.ends_with("address in use; another server listens there"), "{error}");
+        assert!(path.exists(), "the second must not remove what it did not bind");
+        drop(first);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn leaves_a_file_that_is_no_socket() {
+        let path = path("file");
+        fs::write(&path, "precious").unwrap();
+        let error = listen(Address::unix(&path)).unwrap_err().to_string();
+        assert!(error.ends_with("a file that is not a socket is in the way"), "{error}");
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn adopts_inherited_sockets() {
+        let first = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let descriptors = first.descriptors().map(|descriptor| descriptor.try_clone_to_owned().unwrap()).collect();
+        assert_eq!(Listeners::adopt(descriptors).addresses(), first.addresses());
+    }
+}

@@ -1,0 +1,92 @@
+//! Receives a request's body before a worker is taken: into memory, then into an unlinked temporary file.
+
+use std::{io, path::PathBuf, time::Duration};
+
+use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::spool::Spool;
+use crate::worker;
+
+/// Bounds of a request body.
+///
+/// # Defaults
+/// 1000 MB in all, 64 KiB of it in memory, 60 s without a byte.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes in all (`http.max_request_size`); more is answered with 413.
+    pub max_size: u64,
+    /// Bytes kept in memory; a larger body goes to a file.
+    pub memory: usize,
+    /// How long the client may send nothing.
+    pub idle_timeout: Duration,
+    /// Where temporary files are made.
+    pub directory: PathBuf,
+}
+
+/// Why a body was not received.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is larger than `http.max_request_size`.
+    #[error("request body larger than {0} bytes")]
+    TooLarge(u64),
+    /// The client stopped sending.
+    #[error("request body: nothing received for {0:?}")]
+    Timeout(Duration),
+    /// The client broke off, or sent bad framing.
+    #[error("request body: {0}")]
+    Broken(#[from] hyper::Error),
+    /// The temporary file cannot be written.
+    #[error("request body: temporary file in {directory}: {error}")]
+    Spool {
+        /// Where it was to be.
+        directory: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The status that tells the client.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Broken(_) => StatusCode::BAD_REQUEST,
+            Self::Spool { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// Receives all of `body`.
+    pub async fn receive(&self, mut body: Incoming) -> Result<worker::Body, Error> {
+        use http_body::Body as _;
+        if body.is_end_stream() {
+            return Ok(worker::Body::Empty);
+        }
+        if body.size_hint().lower() > self.max_size {
+            return Err(Error::TooLarge(self.max_size));
+        }
+        let mut spool = Spool::new(self.memory, &self.directory);
+        loop {
+            let frame = match tokio::time::timeout(self.idle_timeout, body.frame()).await {
+                Ok(Some(frame)) => frame?,
+                Ok(None) => break,
+                Err(_) => return Err(Error::Timeout(self.idle_timeout)),
+            };
+            // Trailers are dropped: a script has no place for them, and as headers they would be a way to smuggle some in.
+            let Ok(data) = frame.into_data() else { continue };
+            if spool.len() + data.len() as u64 > self.max_size {
+                return Err(Error::TooLarge(self.max_size));
+            }
+            spool.push(data).map_err(|error| Error::Spool { directory: self.directory.clone(), error })?;
+        }
+        Ok(spool.finish())
+    }
+}

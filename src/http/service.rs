@@ -1,0 +1,206 @@
+//! THE path of a request: route, file or script; body; pool; reply.
+
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use super::{
+    Body, Peer,
+    conn::{EarlyHints, Handler},
+    files::Files,
+    request, response,
+    route::{Route, Router},
+};
+use crate::worker::{self, Failure, HttpHead, Interim, Pool, Responder, Script, Source, Wake, Work};
+
+/// What a [`Service`] needs.
+#[derive(Debug)]
+pub struct Needs {
+    /// Decides what answers a URL.
+    pub router: Router,
+    /// Sends files.
+    pub files: Files,
+    /// Runs scripts.
+    pub pool: Pool,
+    /// Bounds of request bodies.
+    pub body: request::Limits,
+    /// Wall-clock limit of a script; zero is none.
+    pub request_timeout: Duration,
+    /// Status when a worker ends without an answer.
+    pub internal_error_code: StatusCode,
+    /// The source of request ids, shared with the other fronts.
+    pub request_ids: Arc<AtomicU64>,
+}
+
+/// Answers requests; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Service(Arc<Needs>);
+
+/// How much later than `request_timeout` the client is told: until then the script may still end by itself, interrupted.
+const TIMEOUT_MARGIN: Duration = Duration::from_millis(2500);
+
+// === impl Service ===
+
+impl Service {
+    /// A service made of these parts.
+    pub fn new(needs: Needs) -> Self {
+        Self(Arc::new(needs))
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let host = host_of(&parts, &peer);
+        match self.0.router.route(path, query, &host) {
+            Route::Script { script, query } => {
+                let target = target.to_owned();
+                let body = match self.0.body.receive(body).await {
+                    Ok(body) => body,
+                    Err(error) => return self.refuse_body(&error),
+                };
+                let interim = parts.extensions.remove::<EarlyHints>().map(interim);
+                let head = head(parts, target, query, host, &body, peer);
+                self.run(script, head, body, interim).await
+            }
+            Route::File(file) => {
+                let response = self.0.files.respond(&file, &parts.method, &parts.headers).await;
+                match response.status() {
+                    // Gone or closed since it was routed. The other errors carry headers that belong to them.
+                    status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.error(status, parts, host, peer).await,
+                    _ => response,
+                }
+            }
+            Route::Redirect { status, location } => response::redirect(status, &location),
+            Route::Refuse(status) => self.error(status, parts, host, peer).await,
+        }
+    }
+
+    /// Hands a script to the pool and waits for its answer.
+    async fn run(&self, script: Script, head: HttpHead, body: worker::Body, interim: Option<Interim>) -> Response<Body> {
+        let (responder, answer) = Responder::new();
+        let request = worker::Request {
+            id: self.0.request_ids.fetch_add(1, Relaxed),
+            received: SystemTime::now(),
+            script,
+            source: Source::Http(head),
+            body,
+            ini: Vec::new(),
+            interim,
+        };
+        let id = request.id;
+        let work = Work { request, responder, submitted: Instant::now() };
+        if self.0.pool.submit(work, Wake::WhenParked).is_err() {
+            tracing::warn!(request = id, "refused: the queue of http.pool is full");
+            return response::overloaded();
+        }
+        let reply = if self.0.request_timeout.is_zero() {
+            answer.await
+        } else {
+            let limit = self.0.pool.config().allocate_timeout + self.0.request_timeout + TIMEOUT_MARGIN;
+            match tokio::time::timeout(limit, answer).await {
+                Ok(reply) => reply,
+                Err(_) => Ok(Err(Failure::RequestTimeout)),
+            }
+        };
+        match reply.unwrap_or(Err(Failure::WorkerLost)) {
+            Ok(reply) => response::from_reply(reply),
+            Err(failure) => {
+                tracing::error!(request = id, "no answer: {failure}");
+                match failure {
+                    Failure::QueueTimeout => response::overloaded(),
+                    Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
+                    Failure::WorkerLost => response::plain(self.0.internal_error_code),
+                }
+            }
+        }
+    }
+
+    fn refuse_body(&self, error: &request::Error) -> Response<Body> {
+        if matches!(error, request::Error::Spool { .. }) {
+            tracing::error!("{error}");
+        }
+        let mut response = response::plain(error.status());
+        // What is left of the body stays unread, so nothing after it can be a request.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    }
+
+    /// Answers with the site's own page for `status` if it has one.
+    async fn error(&self, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
+        let mut response = match self.0.router.error_page(status.as_u16()) {
+            Some(Route::File(file)) => self.0.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
+            Some(Route::Script { script, query }) => {
+                let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+                let head = head(parts, target, query, host, &worker::Body::Empty, peer);
+                self.run(script, head, worker::Body::Empty, None).await
+            }
+            _ => return response::plain(status),
+        };
+        if response.status().is_success() {
+            *response.status_mut() = status;
+        }
+        response
+    }
+}
+
+impl Handler for Service {
+    async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        self.answer(request, peer).await
+    }
+}
+
+fn interim(hints: EarlyHints) -> Interim {
+    Interim::new(move |status, headers| status == StatusCode::from_u16(103).unwrap_or_default() && hints.send(headers))
+}
+
+/// The host asked for, without its port, in lower case; our own address if the client names none.
+fn host_of(parts: &Parts, peer: &Peer) -> String {
+    let named = parts.uri.authority().map(|authority| authority.as_str());
+    let named = named.or_else(|| parts.headers.get(header::HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
+    let without_port = match named.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(named, |(host, _)| &named[..host.len() + 2]),
+        None => named.split_once(':').map_or(named, |(host, _)| host),
+    };
+    if without_port.is_empty() {
+        return peer.local.map_or_else(|| "localhost".into(), |local| ip_text(local.ip()));
+    }
+    without_port.to_ascii_lowercase()
+}
+
+fn ip_text(ip: IpAddr) -> String {
+    ip.to_canonical().to_string()
+}
+
+fn head(mut parts: Parts, target: String, query: String, server_name: String, body: &worker::Body, peer: Peer) -> HttpHead {
+    // Chunked framing was ours to undo: a script sees a body of known length, as behind nginx.
+    if parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+    }
+    // HTTP/2 and 3 put the host elsewhere; scripts look for it here.
+    if !parts.headers.contains_key(header::HOST)
+        && let Some(authority) = parts.uri.authority()
+        && let Ok(value) = HeaderValue::from_str(authority.as_str())
+    {
+        parts.headers.insert(header::HOST, value);
+    }
+    HttpHead {
+        method: parts.method,
+        target,
+        query,
+        version: parts.version,
+        headers: parts.headers,
+        remote: peer.remote,
+        local: peer.local,
+        secure: peer.secure,
+        server_name,
+    }
+}

@@ -1,0 +1,327 @@
+//! The request that a PHP thread is running: where its body comes from and where its output goes.
+
+use std::{
+    ffi::{CString, c_char},
+    io::{self, Read},
+    ptr,
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
+
+use bytes::{BufMut, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use super::ffi;
+use crate::worker::{
+    BodyReader, Failure, Head, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Source, Variables, Work,
+};
+
+/// One request while its script runs.
+pub(crate) struct Active {
+    request: Request,
+    body: BodyReader,
+    answer: Answer,
+    limits: Arc<Limits>,
+    output: BytesMut,
+    variables: Variables,
+    pairs: Vec<ffi::Pair>,
+}
+
+/// Bounds of an answer.
+#[derive(Debug)]
+pub(crate) struct Limits {
+    /// An answer that grows past this starts on its way while its script still runs.
+    pub(crate) first_chunk: usize,
+    /// What holds for it then.
+    pub(crate) stream: Arc<OutputLimits>,
+}
+
+enum Answer {
+    /// Nothing has left yet.
+    Pending { responder: Responder, head: Option<Head> },
+    /// The head is out, and the body follows.
+    Streaming(OutputWriter),
+    /// Complete, or given up: further output is discarded.
+    Over,
+}
+
+/// The strings that C reads while a request runs.
+pub(crate) struct Strings {
+    method: CString,
+    query: CString,
+    uri: CString,
+    path_info: CString,
+    script: CString,
+    document_root: CString,
+    server_name: CString,
+    content_type: Option<CString>,
+    authorization: Option<CString>,
+    cookies: Option<CString>,
+    ini: Vec<ffi::Ini>,
+}
+
+// === impl Active ===
+
+impl Active {
+    pub(crate) fn new(work: Work, limits: Arc<Limits>, variables: Variables) -> Self {
+        let Work { mut request, responder, .. } = work;
+        let body = std::mem::take(&mut request.body).into_reader();
+        Self {
+            request,
+            body,
+            answer: Answer::Pending { responder, head: None },
+            limits,
+            output: BytesMut::new(),
+            variables,
+            pairs: Vec::new(),
+        }
+    }
+
+    pub(crate) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// Gives back what the next request can use again.
+    pub(crate) fn into_variables(self) -> Variables {
+        self.variables
+    }
+
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.body.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::error!(request = self.request.id, %error, "spooled request body: cannot be read");
+                    break;
+                }
+            }
+        }
+        filled
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> ffi::Verdict {
+        match &self.answer {
+            Answer::Over => ffi::Verdict::GoOn,
+            Answer::Pending { responder, .. } if responder.is_abandoned() => {
+                self.output.clear();
+                ffi::Verdict::Aborted
+            }
+            _ => {
+                self.output.extend_from_slice(bytes);
+                if self.output.len() >= self.limits.first_chunk { self.flush() } else { ffi::Verdict::GoOn }
+            }
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> ffi::Verdict {
+        if let Answer::Pending { head, .. } = &mut self.answer {
+            let Some(head) = head.take() else { return ffi::Verdict::GoOn };
+            let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
+            let before = std::mem::replace(&mut self.answer, Answer::Streaming(writer));
+            if let Answer::Pending { responder, .. } = before {
+                responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader) }));
+            }
+        }
+        let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
+        let chunk = self.output.split().freeze();
+        let result =
+            if chunk.is_empty() && writer.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { writer.write(chunk) };
+        match result {
+            Ok(()) => ffi::Verdict::GoOn,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::BrokenPipe {
+                    tracing::warn!(request = self.request.id, %error, "response: given up");
+                }
+                ffi::Verdict::Aborted
+            }
+        }
+    }
+
+    pub(crate) fn headers<'a>(&mut self, status: i32, status_line: Option<&[u8]>, lines: impl Iterator<Item = &'a [u8]>) {
+        let Answer::Pending { head, .. } = &mut self.answer else { return };
+        *head = Some(parse_head(status, status_line, lines));
+    }
+
+    /// Sends an interim response, where the protocol allows one.
+    pub(crate) fn interim<'a>(&mut self, status: i32, lines: impl Iterator<Item = &'a [u8]>) -> bool {
+        let Answer::Pending { .. } = self.answer else { return false };
+        let Some(interim) = &self.request.interim else { return false };
+        let head = parse_head(status, None, lines);
+        interim.send(head.status, &head.headers)
+    }
+
+    /// Completes the answer while the script may go on; false if it was complete before.
+    pub(crate) fn finish(&mut self) -> bool {
+        match std::mem::replace(&mut self.answer, Answer::Over) {
+            Answer::Over => false,
+            Answer::Pending { responder, head } => {
+                let body = ReplyBody::Whole(self.output.split().freeze());
+                responder.send(head.map(|head| Reply { head, body }).ok_or(Failure::WorkerLost));
+                true
+            }
+            Answer::Streaming(writer) => {
+                let rest = self.output.split().freeze();
+                // The client is gone or takes nothing: there is nobody left to tell.
+                drop(writer.write(rest));
+                writer.finish(Ok(()));
+                true
+            }
+        }
+    }
+
+    /// Completes the answer of a script that a fatal error cut off. A body that is on its way already is broken off: its end would
+    /// say that nothing is missing.
+    pub(crate) fn finish_cut_off(&mut self) {
+        match &self.answer {
+            Answer::Streaming(_) => {
+                self.flush();
+                self.fail(Failure::WorkerLost);
+            }
+            _ => drop(self.finish()),
+        }
+    }
+
+    /// Ends the asker's wait with `failure`; a body on its way is broken off.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        match std::mem::replace(&mut self.answer, Answer::Over) {
+            Answer::Over => {}
+            Answer::Pending { responder, .. } => responder.send(Err(failure)),
+            Answer::Streaming(writer) => writer.finish(Err(io::Error::other(failure))),
+        }
+    }
+
+    /// The server variables, or the request's headers, for C to borrow until the next call.
+    pub(crate) fn variables(&mut self, headers: bool) -> &[ffi::Pair] {
+        self.variables.clear();
+        if headers {
+            self.variables.fill_headers(&self.request);
+        } else {
+            self.variables.fill_server(&self.request);
+        }
+        self.pairs.clear();
+        let pairs =
+            self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
+        self.pairs.extend(pairs);
+        &self.pairs
+    }
+}
+
+/// Turns the engine's header lines into a head, by the rules that nginx has for a FastCGI answer.
+fn parse_head<'a>(status: i32, status_line: Option<&[u8]>, lines: impl Iterator<Item = &'a [u8]>) -> Head {
+    let mut code = StatusCode::from_u16(status.try_into().unwrap_or(0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reason = status_line.and_then(custom_reason);
+    let mut headers = HeaderMap::with_capacity(8);
+    // One buffer for all values: a header value is then a slice of it, not an allocation.
+    let mut text = BytesMut::with_capacity(256);
+    for line in lines {
+        let Some(colon) = memchr::memchr(b':', line) else { continue };
+        let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"status") {
+            if code == StatusCode::OK
+                && let Some((given, phrase)) = parse_status(value)
+            {
+                code = given;
+                reason = phrase;
+            }
+            continue;
+        }
+        let Ok(name) = HeaderName::from_bytes(name) else { continue };
+        // These describe our connection, which the script does not know.
+        if name == header::CONNECTION || name == header::TRANSFER_ENCODING || name == header::UPGRADE || name == "keep-alive" {
+            continue;
+        }
+        if code == StatusCode::NOT_MODIFIED && name == header::CONTENT_TYPE {
+            continue;
+        }
+        text.put_slice(value);
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
+            headers.append(name, value);
+        }
+    }
+    Head { status: code, reason, headers }
+}
+
+/// The phrase of `HTTP/1.1 404 Gone fishing`, if it is not the usual one.
+fn custom_reason(line: &[u8]) -> Option<Box<[u8]>> {
+    let (_, rest) = split_once(line, b' ')?;
+    parse_status(rest)?.1
+}
+
+fn parse_status(text: &[u8]) -> Option<(StatusCode, Option<Box<[u8]>>)> {
+    let (code, phrase) = split_once(text, b' ').unwrap_or((text, b""));
+    let code = StatusCode::from_bytes(code).ok()?;
+    let phrase = phrase.trim_ascii();
+    let usual = phrase.is_empty() || code.canonical_reason().is_some_and(|reason| reason.as_bytes() == phrase);
+    Some((code, (!usual).then(|| phrase.into())))
+}
+
+fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let index = memchr::memchr(at, text)?;
+    Some((&text[..index], &text[index + 1..]))
+}
+
+// === impl Strings ===
+
+impl Strings {
+    pub(crate) fn new(request: &Request) -> Self {
+        let mut cookies = Vec::new();
+        request.cookies(&mut cookies);
+        let script = &request.script;
+        let server_name = match &request.source {
+            Source::Http(head) => head.server_name.as_bytes(),
+            Source::FastCgi(_) => request.param(b"SERVER_NAME").unwrap_or_default(),
+        };
+        let ini = request.ini.iter().map(|ini| ffi::Ini {
+            name: ffi::Bytes::of(ini.name.as_bytes()),
+            value: ffi::Bytes::of(ini.value.as_bytes()),
+            locked: ini.locked,
+        });
+        Self {
+            method: c_string(request.method()),
+            query: c_string(request.query()),
+            uri: c_string(script.name.as_bytes()),
+            path_info: c_string(script.path_info.as_bytes()),
+            script: c_string(script.filename.as_bytes()),
+            document_root: c_string(script.document_root.as_bytes()),
+            server_name: c_string(server_name),
+            content_type: request.header(header::CONTENT_TYPE).map(c_string),
+            authorization: request.header(header::AUTHORIZATION).map(c_string),
+            cookies: (!cookies.is_empty()).then(|| c_string(&cookies)),
+            ini: ini.collect(),
+        }
+    }
+
+    /// The C view; valid as long as `self` and `request` are.
+    pub(crate) fn view(&mut self, request: &Request, body_length: u64) -> ffi::Request {
+        ffi::Request {
+            method: self.method.as_ptr(),
+            query: self.query.as_ptr().cast_mut(),
+            uri: self.uri.as_ptr().cast_mut(),
+            path_info: self.path_info.as_ptr(),
+            script: self.script.as_ptr().cast_mut(),
+            document_root: self.document_root.as_ptr(),
+            server_name: self.server_name.as_ptr(),
+            content_type: optional(&self.content_type),
+            authorization: optional(&self.authorization),
+            cookies: optional(&self.cookies).cast_mut(),
+            content_length: body_length.try_into().unwrap_or(i64::MAX),
+            received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
+            protocol: request.protocol_number(),
+            ini: self.ini.as_ptr(),
+            ini_count: self.ini.len(),
+        }
+    }
+}
+
+fn optional(text: &Option<CString>) -> *const c_char {
+    text.as_ref().map_or(ptr::null(), |text| text.as_ptr())
+}
+
+/// The front refuses NUL in all it passes on; from a FastCGI client a value ends at one, as it does in php-fpm.
+fn c_string(bytes: &[u8]) -> CString {
+    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
+    CString::new(&bytes[..end]).expect("cut before the first NUL")
+}

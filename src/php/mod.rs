@@ -1,0 +1,26 @@
+//! The fence: every PHP name and nearly all `unsafe` of the crate live here.
+//!
+//! Rust owns the loops and the threads; C owns every `setjmp`. A Rust function calls a verb of `shim.h`, which is guarded and
+//! returns a status. The engine calls back into [`sapi`], which moves bytes and returns a verdict; only then does C raise, so
+//! that no longjmp ever crosses a Rust frame.
+#![allow(unsafe_code, reason = "this folder is the fence around the engine")]
+
+mod module;
+
+#[cfg(php_embed)]
+mod active;
+#[cfg(php_embed)]
+mod engine;
+#[cfg(php_embed)]
+mod ffi;
+#[cfg(php_embed)]
+mod sapi;
+#[cfg(php_embed)]
+mod thread;
+#[cfg(php_embed)]
+mod watchdog;
+
+#[cfg(php_embed)]
+pub use engine::{Config, Engine, Error};
+#[cfg(php_embed)]
+pub use thread::{Slot, SlotState, Threads};

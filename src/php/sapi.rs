@@ -1,0 +1,141 @@
+//! The callbacks of `shim.h`: view the arguments, enter the guard, return a verdict.
+
+use std::{
+    ffi::{CStr, c_char, c_int, c_void},
+    panic::{self, AssertUnwindSafe},
+    slice,
+};
+
+use super::{active::Active, ffi, thread};
+
+/// Runs `act` on the thread's active request; a panic becomes `failed`, for no unwinding may reach C.
+///
+/// # Safety
+/// `context` is the pointer that `rr_php_run` was given, and that call has not returned.
+unsafe fn enter<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Active) -> T) -> T {
+    panic::catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: `thread::run` made the pointer from its own `Active` and touches it only after the shim has returned;
+        // callbacks come one at a time, on that thread.
+        let active = unsafe { &mut *context.cast::<Active>() };
+        act(active)
+    }))
+    .unwrap_or(failed)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_write(context: *mut c_void, bytes: *const c_char, length: usize) -> ffi::Verdict {
+    // SAFETY: the engine lends `length` readable bytes until this call returns.
+    let bytes = unsafe { ffi::view(bytes, length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, ffi::Verdict::Fatal, |active| active.write(bytes)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_flush(context: *mut c_void) -> ffi::Verdict {
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, ffi::Verdict::Fatal, Active::flush) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_headers(
+    context: *mut c_void,
+    status: c_int,
+    status_line: *const c_char,
+    lines: *const ffi::Bytes,
+    count: usize,
+) -> ffi::Verdict {
+    // SAFETY: the line is null or a C string of the engine's that lives until this call returns.
+    let status_line = unsafe { optional_text(status_line) };
+    // SAFETY: C lends `count` entries on its stack.
+    let lines = unsafe { slice::from_raw_parts(lines, count) };
+    // SAFETY: each entry views a header line of the engine's that lives until this call returns.
+    let lines = lines.iter().map(|line| unsafe { line.view() });
+    let act = |active: &mut Active| {
+        active.headers(status, status_line, lines);
+        ffi::Verdict::GoOn
+    };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, ffi::Verdict::Fatal, act) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_interim(context: *mut c_void, status: c_int, lines: *const ffi::Bytes, count: usize) -> bool {
+    // SAFETY: C lends `count` entries on its stack.
+    let lines = unsafe { slice::from_raw_parts(lines, count) };
+    // SAFETY: each entry views a header line of the engine's that lives until this call returns.
+    let lines = lines.iter().map(|line| unsafe { line.view() });
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, false, |active| active.interim(status, lines)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_read(context: *mut c_void, buffer: *mut c_char, length: usize) -> usize {
+    if length == 0 {
+        return 0;
+    }
+    // SAFETY: the engine lends `length` writable bytes, and only this call touches them until it returns.
+    let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, 0, |active| active.read(buffer)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_variables(context: *mut c_void, headers: bool, out: *mut *const ffi::Pair) -> usize {
+    let act = |active: &mut Active| {
+        let pairs = active.variables(headers);
+        (pairs.as_ptr(), pairs.len())
+    };
+    // SAFETY: C passes the context of the running request.
+    let (pairs, count) = unsafe { enter(context, (std::ptr::null(), 0), act) };
+    // SAFETY: `out` points to a local of the C caller.
+    unsafe { *out = pairs };
+    count
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_finish(context: *mut c_void) -> bool {
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, false, Active::finish) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *const c_char, length: usize) {
+    // SAFETY: C lends `length` readable bytes until this call returns.
+    let message = unsafe { ffi::view(message, length) };
+    let message = String::from_utf8_lossy(message);
+    let request = if context.is_null() {
+        0
+    } else {
+        // SAFETY: not null, so it is the context of the running request.
+        unsafe { enter(context, 0, |active| active.request().id) }
+    };
+    log(level, request, message.trim_end());
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_status(buffer: *mut c_char, length: usize) -> usize {
+    let Ok(text) = panic::catch_unwind(thread::status_json) else { return 0 };
+    if text.len() <= length {
+        // SAFETY: C lends `length` writable bytes, and the text fits.
+        unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
+    }
+    text.len()
+}
+
+/// Levels are syslog's; -1 is a line that a script wrote to `php://stderr`.
+fn log(level: c_int, request: u64, message: &str) {
+    match level {
+        -1 => tracing::info!(target: "php::stderr", request, "{message}"),
+        libc::LOG_EMERG..=libc::LOG_ERR => tracing::error!(target: "php", request, "{message}"),
+        libc::LOG_WARNING => tracing::warn!(target: "php", request, "{message}"),
+        libc::LOG_NOTICE | libc::LOG_INFO => tracing::info!(target: "php", request, "{message}"),
+        _ => tracing::debug!(target: "php", request, "{message}"),
+    }
+}
+
+/// # Safety
+/// `text` is null or a C string that outlives `'a`.
+unsafe fn optional_text<'a>(text: *const c_char) -> Option<&'a [u8]> {
+    // SAFETY: checked for null; the caller vouches for the rest.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
+}

@@ -1,0 +1,252 @@
+/* The engine's life, a thread's life, and one request. */
+#include "php.h"
+#include "php_main.h"
+#include "php_ini.h"
+#include "php_variables.h"
+#include "SAPI.h"
+#include "TSRM.h"
+#include "ext/standard/php_standard.h"
+#include "zend_ini.h"
+#include <signal.h>
+
+#include "shim.h"
+
+#ifdef RR_LIBPHP_SHARED
+ZEND_TSRMLS_CACHE_DEFINE()
+#else
+/* A static libphp brings it along. */
+ZEND_TSRMLS_CACHE_EXTERN()
+#endif
+
+extern void *rr_php_module(void);
+/* Exported by libphp, in none of its headers. */
+extern PHPAPI char *php_ini_opened_path;
+
+static char **environment;
+__thread uint32_t rr_limit_epoch;
+static ZEND_INI_MH((*stock_time_limit));
+
+char **rr_environment(void)
+{
+	return environment;
+}
+
+/* set_time_limit() and ini_set() both end here. The stock handler only knows PHP's own timer; the watchdog must hear of it too. */
+static ZEND_INI_MH(rr_time_limit)
+{
+	int result = stock_time_limit(entry, new_value, mh_arg1, mh_arg2, mh_arg3, stage);
+	rr_limit_epoch++;
+	return result;
+}
+
+int rr_php_startup(const rr_engine *engine)
+{
+	environment = engine->environment;
+	rr_libc_install(environment, rr_environment_for_child);
+	signal(SIGPIPE, SIG_IGN);
+	/* One more than the PHP threads: this one. */
+	if (!php_tsrm_startup_ex(engine->threads + 1)) {
+		return -1;
+	}
+	zend_signal_startup();
+	rr_sapi.name = (char *) engine->sapi_name;
+	sapi_startup(&rr_sapi);
+	rr_sapi.ini_entries = engine->ini_entries;
+	rr_sapi.executable_location = (char *) engine->php_binary;
+	rr_sapi.php_ini_ignore_cwd = 1;
+	rr_sapi.additional_functions = rr_sapi_functions;
+	if (php_module_startup(&rr_sapi, rr_php_module()) == FAILURE) {
+		sapi_shutdown();
+		tsrm_shutdown();
+		return -1;
+	}
+	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
+	if (limit) {
+		stock_time_limit = limit->on_modify;
+		limit->on_modify = rr_time_limit;
+	}
+	rr_overrides_install();
+	rr_streams_install();
+	return 0;
+}
+
+void rr_php_shutdown(void)
+{
+	php_module_shutdown();
+	sapi_shutdown();
+	tsrm_shutdown();
+}
+
+/* The folder of the last script and its real path, for a second: most requests to a thread are for the same one. */
+static __thread struct {
+	char *folder;
+	char *real;
+	time_t until;
+} last_folder;
+
+static void forget_folder(void)
+{
+	free(last_folder.folder);
+	free(last_folder.real);
+	last_folder.folder = last_folder.real = NULL;
+}
+
+/* A script starts in its own folder. The engine would look at that folder on the disk twice for every request. */
+static void rr_enter_folder(const rr_request *request)
+{
+	const char *slash = strrchr(request->script, '/');
+	size_t length = slash && slash != request->script ? (size_t) (slash - request->script) : 1;
+	if (!last_folder.folder || (time_t) request->received > last_folder.until
+		|| strncmp(last_folder.folder, request->script, length) != 0 || last_folder.folder[length]) {
+		forget_folder();
+		last_folder.folder = strndup(request->script, length);
+		last_folder.real = last_folder.folder ? realpath(last_folder.folder, NULL) : NULL;
+		last_folder.until = (time_t) request->received + 1;
+	}
+	if (!last_folder.real) {
+		forget_folder();
+		return;
+	}
+	if (CWDG(cwd).cwd) {
+		efree(CWDG(cwd).cwd);
+	}
+	CWDG(cwd).cwd_length = strlen(last_folder.real);
+	CWDG(cwd).cwd = estrndup(last_folder.real, CWDG(cwd).cwd_length);
+	SG(options) |= SAPI_OPTION_NO_CHDIR;
+}
+
+void rr_php_thread_start(rr_thread *out)
+{
+	(void) ts_resource(0);
+	ZEND_TSRMLS_CACHE_UPDATE();
+#ifdef ZEND_SIGNALS
+	/* Else every request start would replace the process's own signal handlers. */
+	SIGG(reset) = 0;
+#endif
+	rr_libc_thread_start();
+	out->timed_out = &EG(timed_out);
+	out->vm_interrupt = &EG(vm_interrupt);
+	out->time_limit = &EG(timeout_seconds);
+	out->limit_epoch = &rr_limit_epoch;
+}
+
+void rr_php_thread_end(void)
+{
+	rr_user_ini_free();
+	forget_folder();
+	rr_libc_thread_end();
+	ts_free_thread();
+}
+
+#ifndef RR_LIBPHP_SHARED
+/* With a static libphp the linker sends the engine's calls here (--wrap). The stock function also installs the handler of a
+ * timer that we keep from existing: two system calls for every request. */
+void __wrap_zend_set_timeout(zend_long seconds, bool reset_signals)
+{
+	EG(timeout_seconds) = seconds;
+	zend_atomic_bool_store_ex(&EG(timed_out), false);
+}
+#endif
+
+static void rr_apply_ini(const rr_request *request)
+{
+	for (size_t i = 0; i < request->ini_count; i++) {
+		const rr_ini *ini = &request->ini[i];
+		zend_string *name = zend_string_init(ini->name.ptr, ini->name.len, 0);
+		zend_string *value = zend_string_init(ini->value.ptr, ini->value.len, 0);
+		/* The engine locks an entry for the request if ZEND_INI_SYSTEM is given alone at this stage. An unknown name is no error. */
+		zend_alter_ini_entry_ex(name, value, ini->locked ? ZEND_INI_SYSTEM : ZEND_INI_ALL, ZEND_INI_STAGE_ACTIVATE, true);
+		zend_string_release(value);
+		zend_string_release(name);
+	}
+}
+
+static void rr_fill_request_info(rr_request *request, void *context)
+{
+	SG(server_context) = context;
+	SG(request_info).request_method = request->method;
+	SG(request_info).query_string = request->query;
+	SG(request_info).request_uri = request->uri;
+	SG(request_info).path_translated = request->script;
+	SG(request_info).content_type = request->content_type;
+	SG(request_info).content_length = request->content_length;
+	SG(request_info).auth_user = NULL;
+	SG(request_info).auth_password = NULL;
+	SG(request_info).auth_digest = NULL;
+	SG(sapi_headers).http_response_code = 200;
+	if (request->authorization) {
+		php_handle_auth_data(request->authorization);
+	}
+}
+
+rr_end rr_php_run(rr_request *request, void *context)
+{
+	volatile rr_end end = RR_DONE;
+
+	zend_first_try {
+		rr_sapi_begin(request);
+		rr_fill_request_info(request, context);
+#ifdef ZEND_MAX_EXECUTION_TIMERS
+		/* As long as the engine believes that its timer exists, it makes none; `activate` then tells it that there is none to
+		 * set. The watchdog enforces the limits, in CPU time as php-fpm does, and two system calls per request are saved. */
+		EG(pid) = getpid();
+#endif
+		rr_apply_ini(request);
+		if (php_request_startup() == FAILURE) {
+			end = RR_STARTUP_FAILED;
+		} else {
+			zend_file_handle file;
+			zend_stream_init_filename(&file, request->script);
+			file.primary_script = 1;
+			CG(skip_shebang) = 1;
+			rr_enter_folder(request);
+			php_execute_script(&file);
+			if (CG(unclean_shutdown)) {
+				end = RR_FATAL_ERROR;
+			}
+			zend_destroy_file_handle(&file);
+		}
+	} zend_catch {
+		end = RR_BAILED_OUT;
+	} zend_end_try();
+
+	zend_first_try {
+		php_request_shutdown(NULL);
+	} zend_catch {
+		end = RR_BAILED_OUT;
+	} zend_end_try();
+
+	SG(server_context) = NULL;
+	rr_environment_reset();
+	return end;
+}
+
+size_t rr_php_memory_peak(void)
+{
+	return zend_memory_peak_usage(true);
+}
+
+const char *rr_php_version(void)
+{
+	return PHP_VERSION;
+}
+
+bool rr_php_opcache_enabled(void)
+{
+	/* The extension registers its functions only if it has started; its ini switch alone would not tell. */
+	return zend_hash_str_exists(CG(function_table), ZEND_STRL("opcache_get_status"))
+		&& zend_ini_long(ZEND_STRL("opcache.enable"), 0);
+}
+
+void rr_php_modules(void (*each)(void *context, const char *name, size_t length), void *context)
+{
+	zend_module_entry *module;
+	ZEND_HASH_FOREACH_PTR(&module_registry, module) {
+		each(context, module->name, strlen(module->name));
+	} ZEND_HASH_FOREACH_END();
+}
+
+const char *rr_php_ini_path(void)
+{
+	return php_ini_opened_path;
+}

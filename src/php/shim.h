@@ -1,0 +1,126 @@
+/*
+ * The border between Rust and the engine.
+ *
+ * rr_php_* are verbs that Rust calls; each is guarded, so none ever longjmps over a Rust frame.
+ * rr_on_*  are callbacks into Rust; they move bytes and return a verdict, and C raises only after they have returned.
+ */
+#ifndef RR_SHIM_H
+#define RR_SHIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct {
+	const char *ptr;
+	size_t len;
+} rr_bytes;
+
+typedef struct {
+	rr_bytes name;
+	rr_bytes value;
+} rr_pair;
+
+typedef struct {
+	rr_bytes name;
+	rr_bytes value;
+	bool locked;
+} rr_ini;
+
+/* What a callback tells its C caller to do next. */
+typedef enum {
+	RR_GO_ON = 0,
+	RR_ABORTED = 1, /* the client is gone: raise it, unless the script ignores that */
+	RR_FATAL = 2,   /* our own code failed (a panic): end the script */
+} rr_verdict;
+
+/* How a request ended. */
+typedef enum {
+	RR_DONE = 0,
+	RR_STARTUP_FAILED = 1,
+	RR_FATAL_ERROR = 3, /* the script was cut off by a fatal error */
+	RR_BAILED_OUT = 2, /* a bailout reached the outermost guard: the thread's context is suspect */
+} rr_end;
+
+typedef struct {
+	const char *sapi_name;
+	const char *ini_entries; /* "key=value\n" lines that win over php.ini; lives as long as the process */
+	const char *php_binary;  /* absolute path of the matching php, or NULL */
+	char **environment;      /* NULL-terminated NAME=value snapshot; lives as long as the process */
+	int threads;
+} rr_engine;
+
+/* Addresses inside a thread's engine context that the watchdog reads and writes; valid until rr_php_thread_end. */
+typedef struct {
+	void *timed_out;    /* zend_atomic_bool */
+	void *vm_interrupt; /* zend_atomic_bool */
+	const int64_t *time_limit; /* max_execution_time in seconds, as set_time_limit last set it */
+	const uint32_t *limit_epoch; /* grows each time the limit is set, which restarts its count */
+} rr_thread;
+
+typedef struct {
+	const char *method;
+	char *query;
+	char *uri;                /* SCRIPT_NAME, as php-fpm has it */
+	const char *path_info;    /* what PHP_SELF adds to the script's name */
+	char *script;             /* absolute path */
+	const char *document_root;
+	const char *server_name;
+	const char *content_type; /* NULL if there is none */
+	const char *authorization;
+	char *cookies;            /* NULL if there are none */
+	int64_t content_length;
+	double received;          /* seconds since the epoch */
+	int protocol;             /* 1000, 1001, 2000, 3000 */
+	const rr_ini *ini;
+	size_t ini_count;
+} rr_request;
+
+/* --- out: Rust calls the engine ------------------------------------------------------------------------------------- */
+
+int rr_php_startup(const rr_engine *engine);
+void rr_php_shutdown(void);
+void rr_php_thread_start(rr_thread *out);
+void rr_php_thread_end(void);
+rr_end rr_php_run(rr_request *request, void *context);
+size_t rr_php_memory_peak(void);
+const char *rr_php_version(void);
+bool rr_php_opcache_enabled(void);
+/* Calls `each` with every loaded module's name, in order. */
+void rr_php_modules(void (*each)(void *context, const char *name, size_t length), void *context);
+const char *rr_php_ini_path(void);
+
+/* --- in: the engine calls Rust ---------------------------------------------------------------------------------------- */
+
+rr_verdict rr_on_write(void *context, const char *bytes, size_t length);
+rr_verdict rr_on_flush(void *context);
+rr_verdict rr_on_headers(void *context, int status, const char *status_line, const rr_bytes *lines, size_t count);
+bool rr_on_interim(void *context, int status, const rr_bytes *lines, size_t count);
+size_t rr_on_read(void *context, char *buffer, size_t length);
+/* The variables of $_SERVER, or the request's headers: borrowed until the next call on this thread. */
+size_t rr_on_variables(void *context, bool headers, const rr_pair **out);
+bool rr_on_finish(void *context); /* false if already finished */
+void rr_on_log(void *context, int level, const char *message, size_t length);
+size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
+
+/* --- between the C files --------------------------------------------------------------------------------------------- */
+
+char **rr_environment(void); /* the snapshot */
+void rr_environment_reset(void);
+/* A malloc'ed NULL-terminated array (free the array only) of what a child of this thread should get, or NULL for the snapshot. */
+char **rr_environment_for_child(void);
+/* The environment of all PHP threads, and what asks for that of the calling one. */
+void rr_libc_install(char **environment, char **(*for_child)(void));
+void rr_libc_thread_start(void);
+void rr_sapi_begin(const rr_request *request);
+void rr_user_ini_free(void);
+void rr_libc_thread_end(void);
+void rr_overrides_install(void);
+void rr_streams_install(void);
+extern __thread uint32_t rr_limit_epoch;
+#ifdef SAPI_H /* libc.c knows nothing of PHP */
+extern const zend_function_entry rr_sapi_functions[];
+extern sapi_module_struct rr_sapi;
+#endif
+
+#endif

@@ -1,0 +1,340 @@
+//! PHP threads: each owns an engine context, receives work, runs it and sends the reply.
+
+use std::{
+    ffi::c_void,
+    io,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use super::{
+    active::{Active, Limits, Strings},
+    ffi, watchdog,
+};
+use crate::worker::{Failure, Pool, Variables, Work};
+
+/// PHP derives its recursion limit from the stack; 8 MiB is what the command line has.
+const STACK: usize = 8 << 20;
+
+/// All PHP threads of one pool.
+#[derive(Debug)]
+pub struct Threads {
+    pool: Pool,
+    settings: Settings,
+    slots: Mutex<Vec<Arc<Slot>>>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+    written_off: AtomicU32,
+    stopping: AtomicBool,
+}
+
+/// What every thread is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_jobs: u64,
+}
+
+/// What others may know of a PHP thread.
+#[derive(Debug)]
+pub struct Slot {
+    name: String,
+    started: Instant,
+    state: AtomicU8,
+    requests: AtomicU64,
+    memory_peak: AtomicU64,
+    current: Mutex<Current>,
+    pub(crate) target: Mutex<Option<watchdog::Target>>,
+    pub(crate) written_off: AtomicBool,
+}
+
+/// What a thread is doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotState {
+    /// Making its engine context.
+    Starting,
+    /// Waiting for work.
+    Idle,
+    /// Running a script.
+    Running,
+    /// Ended, or given up.
+    Gone,
+}
+
+/// The request that a thread runs, or ran last.
+#[derive(Clone, Debug, Default)]
+pub struct Current {
+    /// Its number; 0 before the first.
+    pub request: u64,
+    /// Its method.
+    pub method: String,
+    /// Its target.
+    pub target: String,
+    /// Its script.
+    pub script: String,
+    /// Bytes of its body.
+    pub body: u64,
+    /// When it began.
+    pub began: Option<Instant>,
+    /// When it ended; none while it runs.
+    pub ended: Option<Instant>,
+}
+
+static STATUS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+
+/// What `fpm_get_status()` answers, as JSON; empty if nothing provides it.
+pub(crate) fn status_json() -> String {
+    STATUS.get().map(|render| render()).unwrap_or_default()
+}
+
+// === impl Threads ===
+
+impl Threads {
+    pub(crate) fn start(pool: Pool, settings: Settings) -> io::Result<Arc<Self>> {
+        let threads = Arc::new(Self {
+            settings,
+            slots: Mutex::default(),
+            handles: Mutex::default(),
+            written_off: AtomicU32::new(0),
+            stopping: AtomicBool::new(false),
+            pool,
+        });
+        for _ in 0..threads.pool.config().num_workers {
+            threads.add()?;
+        }
+        watchdog::start(threads.clone(), threads.settings.request_timeout)?;
+        Ok(threads)
+    }
+
+    /// Sets what `fpm_get_status()` answers; the first call counts.
+    pub fn provide_status(&self, render: impl Fn() -> String + Send + Sync + 'static) {
+        drop(STATUS.set(Box::new(render)));
+    }
+
+    /// The slots of all threads that have not ended.
+    pub fn slots(&self) -> Vec<Arc<Slot>> {
+        self.slots.lock().clone()
+    }
+
+    /// Threads that never came back from a script and were replaced.
+    pub fn written_off(&self) -> u32 {
+        self.written_off.load(Relaxed)
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Gives up on the thread of `slot` and starts another in its place.
+    pub(crate) fn replace(self: &Arc<Self>, slot: &Slot) {
+        slot.written_off.store(true, Relaxed);
+        slot.set(SlotState::Gone);
+        self.written_off.fetch_add(1, Relaxed);
+        self.slots.lock().retain(|other| !std::ptr::eq(&**other, slot));
+        if let Err(error) = self.add() {
+            tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
+        }
+    }
+
+    fn add(self: &Arc<Self>) -> io::Result<()> {
+        let mut handles = self.handles.lock();
+        let name = format!("php-http-{}", handles.len());
+        let slot = Arc::new(Slot {
+            name: name.clone(),
+            started: Instant::now(),
+            state: AtomicU8::new(SlotState::Starting as u8),
+            requests: AtomicU64::new(0),
+            memory_peak: AtomicU64::new(0),
+            current: Mutex::default(),
+            target: Mutex::default(),
+            written_off: AtomicBool::new(false),
+        });
+        self.slots.lock().push(slot.clone());
+        let (pool, settings) = (self.pool.clone(), self.settings.clone());
+        handles.push(thread::Builder::new().name(name).stack_size(STACK).spawn(move || work(&pool, &slot, &settings))?);
+        Ok(())
+    }
+
+    /// Waits until every thread has ended, at most `patience`; false if one has not.
+    pub(crate) fn join(&self, patience: Duration) -> bool {
+        self.stopping.store(true, Relaxed);
+        let deadline = Instant::now() + patience;
+        for handle in self.handles.lock().drain(..) {
+            while !handle.is_finished() {
+                if Instant::now() >= deadline {
+                    return false;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+            drop(handle.join());
+        }
+        true
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    /// The thread's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When the thread was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// What it is doing.
+    pub fn state(&self) -> SlotState {
+        match self.state.load(Relaxed) {
+            0 => SlotState::Starting,
+            1 => SlotState::Idle,
+            2 => SlotState::Running,
+            _ => SlotState::Gone,
+        }
+    }
+
+    /// Requests it has begun.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// The most memory that the engine used for its last request, in bytes.
+    pub fn memory_peak(&self) -> u64 {
+        self.memory_peak.load(Relaxed)
+    }
+
+    /// Its present or last request.
+    pub fn current(&self) -> Current {
+        self.current.lock().clone()
+    }
+
+    /// When the running request began, and its number.
+    pub(crate) fn running_since(&self) -> Option<(u64, Instant)> {
+        let current = self.current.lock();
+        match (current.began, current.ended) {
+            (Some(began), None) => Some((current.request, began)),
+            _ => None,
+        }
+    }
+
+    fn set(&self, state: SlotState) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    fn begin(&self, work: &Work) {
+        let request = &work.request;
+        let mut current = self.current.lock();
+        current.request = request.id;
+        // Strings are refilled, not made: this happens for every request.
+        refill(&mut current.method, request.method());
+        refill(&mut current.target, request.target());
+        current.script.clear();
+        current.script.push_str(&request.script.filename);
+        current.body = request.body.len();
+        current.began = Some(Instant::now());
+        current.ended = None;
+        drop(current);
+        self.requests.fetch_add(1, Relaxed);
+        self.set(SlotState::Running);
+    }
+
+    fn end(&self) {
+        self.current.lock().ended = Some(Instant::now());
+        self.set(SlotState::Idle);
+    }
+}
+
+fn refill(text: &mut String, bytes: &[u8]) {
+    text.clear();
+    match std::str::from_utf8(bytes) {
+        Ok(valid) => text.push_str(valid),
+        Err(_) => text.push_str(&String::from_utf8_lossy(bytes)),
+    }
+}
+
+/// The life of a PHP thread.
+fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
+    let seat = pool.seat();
+    let mut context = Context::attach(slot);
+    let mut variables = Variables::default();
+    let mut since_attached = 0;
+    slot.set(SlotState::Idle);
+    while let Some(work) = seat.next() {
+        slot.begin(&work);
+        let (end, reused) = run(work, settings, variables);
+        variables = reused;
+        slot.end();
+        // SAFETY: this thread has a context.
+        slot.memory_peak.store(unsafe { ffi::rr_php_memory_peak() } as u64, Relaxed);
+        if slot.written_off.load(Relaxed) {
+            break;
+        }
+        since_attached += 1;
+        if end == ffi::End::BailedOut {
+            tracing::error!(thread = slot.name, "PHP gave up outside a script; the thread's context is made anew");
+        }
+        if end == ffi::End::BailedOut || (settings.max_jobs > 0 && since_attached >= settings.max_jobs) {
+            drop(context);
+            context = Context::attach(slot);
+            since_attached = 0;
+        }
+    }
+    drop(context);
+    slot.set(SlotState::Gone);
+}
+
+fn run(work: Work, settings: &Settings, variables: Variables) -> (ffi::End, Variables) {
+    let body_length = work.request.body.len();
+    let mut active = Active::new(work, settings.limits.clone(), variables);
+    let mut strings = Strings::new(active.request());
+    let mut request = strings.view(active.request(), body_length);
+    // Through the pointer alone until the shim returns: the callbacks make their references from it.
+    let context: *mut Active = &raw mut active;
+    // SAFETY: this thread has a context; `request` and all it points to (`strings`, the work's ini values) and `active` outlive the call.
+    let end = unsafe { ffi::rr_php_run(&raw mut request, context.cast::<c_void>()) };
+    match end {
+        ffi::End::Done => drop(active.finish()),
+        ffi::End::FatalError => active.finish_cut_off(),
+        ffi::End::StartupFailed | ffi::End::BailedOut => active.fail(Failure::WorkerLost),
+    }
+    (end, active.into_variables())
+}
+
+/// A thread's engine context, and its registration with the watchdog.
+struct Context<'slot> {
+    slot: &'slot Slot,
+}
+
+// === impl Context ===
+
+impl<'slot> Context<'slot> {
+    fn attach(slot: &'slot Slot) -> Self {
+        let mut thread = ffi::Thread {
+            timed_out: std::ptr::null_mut(),
+            vm_interrupt: std::ptr::null_mut(),
+            time_limit: std::ptr::null(),
+            limit_epoch: std::ptr::null(),
+        };
+        // SAFETY: the engine has started, and this thread has no context yet.
+        unsafe { ffi::rr_php_thread_start(&raw mut thread) };
+        *slot.target.lock() = Some(watchdog::Target::of_this_thread(&thread));
+        Self { slot }
+    }
+}
+
+impl Drop for Context<'_> {
+    fn drop(&mut self) {
+        // Cleared before the context is freed: the watchdog, which writes through it under this lock, must see an empty slot.
+        *self.slot.target.lock() = None;
+        // SAFETY: this thread made its context in `attach` and uses it no more.
+        unsafe { ffi::rr_php_thread_end() };
+    }
+}

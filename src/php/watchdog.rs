@@ -1,0 +1,225 @@
+//! One thread that ends scripts which run too long.
+//!
+//! `max_execution_time` counts the thread's CPU time, as under php-fpm; `request_timeout` is wall clock. Past the former a script
+//! is interrupted at its next opcode; past the latter it is interrupted, then blocking calls are broken by a signal, and at
+//! last the thread is written off and replaced.
+
+use std::{
+    collections::HashMap,
+    io, mem, ptr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    ffi,
+    thread::{Slot, Threads},
+};
+
+/// How often the limits are looked at: PHP counts whole seconds.
+const TICK: Duration = Duration::from_millis(50);
+/// From the interrupt to the first signal, and from one signal to the next.
+const SIGNAL_AFTER: Duration = Duration::from_secs(1);
+/// From the interrupt to giving the thread up.
+const WRITE_OFF_AFTER: Duration = Duration::from_secs(5);
+
+/// Where a thread can be reached; only under the slot's lock, for the thread empties the slot before it frees its context.
+#[derive(Debug)]
+pub(crate) struct Target {
+    timed_out: *const AtomicBool,
+    vm_interrupt: *const AtomicBool,
+    time_limit: *const i64,
+    limit_epoch: *const u32,
+    thread: libc::pthread_t,
+}
+
+// SAFETY: the pointers lead to atomics, or to words that are only read, inside a context that outlives the target; the
+// thread's id may be used from any thread.
+unsafe impl Send for Target {}
+
+/// What the watchdog remembers of a thread's present request.
+struct Seen {
+    request: u64,
+    limit_epoch: u32,
+    cpu_at_start: Duration,
+    cpu_expired: bool,
+    interrupted: Option<Instant>,
+    signalled: Option<Instant>,
+}
+
+pub(super) fn start(threads: Arc<Threads>, request_timeout: Duration) -> io::Result<()> {
+    install_signal()?;
+    thread::Builder::new().name("php-watchdog".into()).spawn(move || watch(&threads, request_timeout)).map(drop)
+}
+
+fn watch(threads: &Arc<Threads>, request_timeout: Duration) {
+    let mut seen: HashMap<String, Seen> = HashMap::new();
+    while !threads.is_stopping() {
+        thread::sleep(TICK);
+        for slot in threads.slots() {
+            let Some((request, began)) = slot.running_since() else {
+                seen.remove(slot.name());
+                continue;
+            };
+            let target = slot.target.lock();
+            let Some(target) = &*target else { continue };
+            let entry = match seen.get_mut(slot.name()) {
+                Some(entry) if entry.request == request => entry,
+                _ => {
+                    seen.insert(slot.name().to_owned(), Seen::new(request, target));
+                    seen.get_mut(slot.name()).expect("just inserted")
+                }
+            };
+            entry.check_cpu_limit(&slot, target);
+            if !request_timeout.is_zero()
+                && began.elapsed() >= request_timeout
+                && entry.past_wall_limit(&slot, target, request_timeout)
+            {
+                threads.replace(&slot);
+                seen.remove(slot.name());
+            }
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Describes the calling thread, whose context `thread` gives the addresses of.
+    pub(crate) fn of_this_thread(thread: &ffi::Thread) -> Self {
+        Self {
+            // zend_atomic_bool is one byte that both sides access atomically.
+            timed_out: thread.timed_out.cast(),
+            vm_interrupt: thread.vm_interrupt.cast(),
+            time_limit: thread.time_limit,
+            limit_epoch: thread.limit_epoch,
+            // SAFETY: has no preconditions.
+            thread: unsafe { libc::pthread_self() },
+        }
+    }
+
+    /// Makes the script raise "Maximum execution time exceeded" at its next opcode.
+    fn interrupt(&self) {
+        // SAFETY: the caller holds the slot's lock, so the context lives.
+        let timed_out = unsafe { &*self.timed_out };
+        timed_out.store(true, SeqCst);
+        // SAFETY: as above.
+        let vm_interrupt = unsafe { &*self.vm_interrupt };
+        vm_interrupt.store(true, SeqCst);
+    }
+
+    fn signal(&self) {
+        // SAFETY: the caller holds the slot's lock, so the thread has not ended; the handler does nothing.
+        unsafe { libc::pthread_kill(self.thread, breaking_signal()) };
+    }
+
+    fn limit(&self) -> Duration {
+        // SAFETY: the context lives; the word is only ever replaced by another whole value.
+        let seconds = unsafe { ptr::read_volatile(self.time_limit) };
+        Duration::from_secs(seconds.try_into().unwrap_or(0))
+    }
+
+    fn limit_epoch(&self) -> u32 {
+        // SAFETY: a thread-local of a thread that has not ended.
+        unsafe { ptr::read_volatile(self.limit_epoch) }
+    }
+
+    fn cpu_time(&self) -> Duration {
+        let mut clock = 0;
+        // SAFETY: the thread has not ended, and `clock` is ours to write.
+        if unsafe { libc::pthread_getcpuclockid(self.thread, &raw mut clock) } != 0 {
+            return Duration::ZERO;
+        }
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is ours to write.
+        unsafe { libc::clock_gettime(clock, &raw mut time) };
+        Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
+    }
+}
+
+// === impl Seen ===
+
+impl Seen {
+    fn new(request: u64, target: &Target) -> Self {
+        Self {
+            request,
+            limit_epoch: target.limit_epoch(),
+            cpu_at_start: target.cpu_time(),
+            cpu_expired: false,
+            interrupted: None,
+            signalled: None,
+        }
+    }
+
+    fn check_cpu_limit(&mut self, slot: &Slot, target: &Target) {
+        let epoch = target.limit_epoch();
+        if epoch != self.limit_epoch {
+            // set_time_limit() starts the count anew.
+            self.limit_epoch = epoch;
+            self.cpu_at_start = target.cpu_time();
+            self.cpu_expired = false;
+        }
+        let limit = target.limit();
+        if limit.is_zero() || self.cpu_expired {
+            return;
+        }
+        if target.cpu_time().saturating_sub(self.cpu_at_start) >= limit {
+            self.cpu_expired = true;
+            target.interrupt();
+            tracing::debug!(thread = slot.name(), request = self.request, ?limit, "max_execution_time reached");
+        }
+    }
+
+    /// Takes the next step against a script past `request_timeout`; true if its thread is to be written off.
+    fn past_wall_limit(&mut self, slot: &Slot, target: &Target, limit: Duration) -> bool {
+        let Some(interrupted) = self.interrupted else {
+            self.interrupted = Some(Instant::now());
+            target.interrupt();
+            let current = slot.current();
+            tracing::warn!(
+                request = self.request,
+                method = current.method,
+                uri = current.target,
+                script = current.script,
+                ?limit,
+                "request timeout reached; the script is interrupted"
+            );
+            return false;
+        };
+        if interrupted.elapsed() >= WRITE_OFF_AFTER {
+            tracing::error!(
+                thread = slot.name(),
+                request = self.request,
+                script = slot.current().script,
+                "a script cannot be interrupted; its thread is replaced and its capacity lost until it returns"
+            );
+            return true;
+        }
+        if self.signalled.unwrap_or(interrupted).elapsed() >= SIGNAL_AFTER {
+            self.signalled = Some(Instant::now());
+            target.interrupt();
+            target.signal();
+        }
+        false
+    }
+}
+
+/// PHP's own timer, which we keep from existing, would use SIGRTMIN.
+fn breaking_signal() -> libc::c_int {
+    libc::SIGRTMIN() + 3
+}
+
+/// Installs a handler that does nothing, without SA_RESTART, so that a blocking system call returns EINTR.
+fn install_signal() -> io::Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: all zero is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    action.sa_sigaction = nothing as *const () as usize;
+    // SAFETY: the handler is async-signal-safe, as it does nothing; `action` lives through the call.
+    let result = unsafe { libc::sigaction(breaking_signal(), &raw const action, ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,3 @@
+//! What the operating system and its container say.
+
+pub mod limits;

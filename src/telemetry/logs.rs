@@ -1,0 +1,219 @@
+//! The server's log: lines for people, or the JSON of RoadRunner (`level`, `ts`, `logger`, `msg`, then the fields).
+
+use std::{
+    fmt::{self, Write as _},
+    fs::{File, OpenOptions},
+    io::{self, IsTerminal, Write},
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use parking_lot::Mutex;
+use tracing::{
+    Event, Level, Subscriber,
+    field::{Field, Visit},
+    level_filters::LevelFilter,
+};
+use tracing_subscriber::{
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        writer::{BoxMakeWriter, MakeWriterExt},
+    },
+    registry::LookupSpan,
+};
+
+use crate::config::{self, Encoding, LogMode};
+
+/// Installs the log of this process. Later calls change nothing.
+pub fn install(config: &config::Logs) -> io::Result<()> {
+    if config.mode == LogMode::Off {
+        return Ok(());
+    }
+    let level = match config.level {
+        config::Level::Debug => LevelFilter::DEBUG,
+        config::Level::Info => LevelFilter::INFO,
+        config::Level::Warn => LevelFilter::WARN,
+        config::Level::Error | config::Level::Panic => LevelFilter::ERROR,
+    };
+    let mut writer: Option<BoxMakeWriter> = None;
+    let mut terminal = true;
+    for output in &config.output {
+        let next = match output.as_str() {
+            "stderr" => {
+                terminal &= io::stderr().is_terminal();
+                BoxMakeWriter::new(io::stderr)
+            }
+            "stdout" => {
+                terminal &= io::stdout().is_terminal();
+                BoxMakeWriter::new(io::stdout)
+            }
+            path => {
+                terminal = false;
+                BoxMakeWriter::new(LogFile::open(path)?)
+            }
+        };
+        writer = Some(match writer {
+            Some(before) => BoxMakeWriter::new(before.and(next)),
+            None => next,
+        });
+    }
+    let Some(writer) = writer else { return Ok(()) };
+    let style = match (config.mode, config.encoding) {
+        (LogMode::Raw, _) => Style::Raw,
+        (_, Encoding::Json) => Style::Json,
+        (_, Encoding::Console) => Style::Console { coloured: terminal },
+    };
+    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(style).finish();
+    // A second call comes from a test in the same process.
+    drop(tracing::subscriber::set_global_default(subscriber));
+    Ok(())
+}
+
+/// A file that several threads append whole lines to.
+#[derive(Clone, Debug)]
+struct LogFile(Arc<Mutex<File>>);
+
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    Json,
+    Console { coloured: bool },
+    Raw,
+}
+
+// === impl LogFile ===
+
+impl LogFile {
+    fn open(path: &str) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(|error| io::Error::new(error.kind(), format!("log file {path}: {error}")))?;
+        Ok(Self(Arc::new(Mutex::new(file))))
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.lock().flush()
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for LogFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+// === impl Style ===
+
+impl<S, N> FormatEvent<S, N> for Style
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut record = Record::default();
+        event.record(&mut record);
+        let meta = event.metadata();
+        // Our own modules are one logger; `php` and others name themselves.
+        let logger = if meta.target().starts_with("rr::") || meta.target() == "rr" { "server" } else { meta.target() };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        match self {
+            Self::Raw => writeln!(writer, "{}", record.message),
+            Self::Json => {
+                let time = now.as_nanos();
+                write!(
+                    writer,
+                    r#"{{"level":"{}","ts":{time},"logger":"{logger}","msg":{}"#,
+                    level_name(meta.level()),
+                    quote(&record.message)
+                )?;
+                for (name, value) in &record.fields {
+                    write!(writer, ",{}:{value}", quote(name))?;
+                }
+                writeln!(writer, "}}")
+            }
+            Self::Console { coloured } => {
+                let time = httpdate::fmt_http_date(SystemTime::now());
+                let (on, off) = if *coloured { (colour(meta.level()), "\x1b[0m") } else { ("", "") };
+                write!(writer, "{time} {on}{:5}{off} {logger}: {}", level_name(meta.level()).to_uppercase(), record.message)?;
+                for (name, value) in &record.fields {
+                    write!(writer, " {name}={value}")?;
+                }
+                writeln!(writer)
+            }
+        }
+    }
+}
+
+fn level_name(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "error",
+        Level::WARN => "warn",
+        Level::INFO => "info",
+        _ => "debug",
+    }
+}
+
+fn colour(level: &Level) -> &'static str {
+    match *level {
+        Level::ERROR => "\x1b[31m",
+        Level::WARN => "\x1b[33m",
+        Level::INFO => "\x1b[32m",
+        _ => "\x1b[2m",
+    }
+}
+
+fn quote(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".into())
+}
+
+/// An event's message and fields; a field's value is JSON.
+#[derive(Default)]
+struct Record {
+    message: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Visit for Record {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        if write!(text, "{value:?}").is_err() {
+            return;
+        }
+        self.add(field, text);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value.to_owned());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.fields.push((field.name(), value.to_string()));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.fields.push((field.name(), value.to_string()));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.fields.push((field.name(), value.to_string()));
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    fn add(&mut self, field: &Field, text: String) {
+        if field.name() == "message" {
+            self.message = text;
+        } else {
+            self.fields.push((field.name(), quote(&text)));
+        }
+    }
+}
