@@ -16,5 +16,7 @@ mod golden;
 mod http;
 mod isolation;
 mod lifecycle;
+mod presets;
 mod routing;
 mod sapi;
+mod settings;

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the real applications of the tests into the cache, from Debian's archive and npm. Usage: fetch.sh [NAME…]
+# Puts the real applications of the tests into the cache, from Debian's archive and npm. Usage: fetch.sh [DIR/] [NAME…]
 #
 # Each ends up in $cache/apps/NAME with a file .complete; where one cannot be had, NAME.reason says why and the tests
 # report it. Nothing of it is installed into the system but mariadb-server-core, which brings no service.
@@ -7,6 +7,7 @@ set -uo pipefail
 
 cache=${RR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rr}
 apps=$cache/apps
+case ${1:-} in */*) apps=${1%/}; shift ;; esac
 work=$apps/.work
 mkdir -p "$apps" "$work"
 

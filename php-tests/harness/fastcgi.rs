@@ -14,6 +14,9 @@ pub(crate) const PARAMS: u8 = 4;
 pub(crate) const STDIN: u8 = 5;
 pub(crate) const STDOUT: u8 = 6;
 pub(crate) const STDERR: u8 = 7;
+pub(crate) const GET_VALUES: u8 = 9;
+pub(crate) const GET_VALUES_RESULT: u8 = 10;
+pub(crate) const UNKNOWN_TYPE: u8 = 11;
 
 /// A connection to a FastCGI server.
 #[derive(Debug)]

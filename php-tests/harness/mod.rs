@@ -2,7 +2,7 @@
 
 mod client;
 mod dir;
-mod fastcgi;
+pub(crate) mod fastcgi;
 mod log;
 mod reference;
 mod reply;

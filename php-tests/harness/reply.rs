@@ -7,7 +7,6 @@ use std::io::{self, BufRead, Read};
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) reason: String,
-    pub(crate) version: String,
     /// In the order they came, names as they were spelt.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
@@ -65,7 +64,7 @@ impl Reply {
     pub(crate) fn read_head(from: &mut impl BufRead) -> io::Result<Self> {
         let line = read_line(from)?;
         let mut parts = line.splitn(3, ' ');
-        let version = parts.next().unwrap_or_default().to_owned();
+        let version = parts.next().unwrap_or_default();
         let status = parts.next().and_then(|status| status.parse().ok());
         let Some(status) = status.filter(|_| version.starts_with("HTTP/1.")) else {
             return Err(invalid(format!("not a status line: {line:?}")));
@@ -75,7 +74,7 @@ impl Reply {
         loop {
             let line = read_line(from)?;
             if line.is_empty() {
-                return Ok(Self { status, reason, version, headers, ..Self::default() });
+                return Ok(Self { status, reason, headers, ..Self::default() });
             }
             let (name, value) = line.split_once(':').ok_or_else(|| invalid(format!("not a header: {line:?}")))?;
             headers.push((name.to_owned(), value.trim().to_owned()));
