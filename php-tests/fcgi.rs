@@ -1,6 +1,6 @@
 //! FastCGI: what stood before php-fpm stands before `rr`.
 
-use crate::harness::{Fcgi, FcgiReply, Front, Server, fastcgi, params, reference, server};
+use crate::harness::{Fcgi, FcgiReply, Front, PATIENCE, Server, fastcgi, params, reference, server, wait_until};
 
 fn fpm() -> Server {
     server()
@@ -47,7 +47,7 @@ fn the_named_script_runs() {
     let server = fpm();
     let reply = run(&server, "/ok.php", &[]);
     assert_eq!((reply.body().as_str(), reply.app_status, reply.protocol_status), ("ok", 0, 0));
-    assert!(reply.head().contains("Content-type: text/html; charset=UTF-8"), "{}", reply.head());
+    assert!(reply.head().to_lowercase().contains("content-type: text/html; charset=utf-8"), "{}", reply.head());
     assert!(!reply.head().contains("Status:"), "200 goes without saying: {}", reply.head());
 }
 
@@ -407,7 +407,9 @@ fn the_listener_binds_to_loopback_unless_told_otherwise() {
     }
     let port = crate::harness::free_port().port();
     let server = server().option(&format!("http.fcgi.address=:{port}")).start();
-    let mut client = Fcgi::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(wait_until(PATIENCE, || std::net::TcpStream::connect(address).is_ok()));
+    let mut client = Fcgi::connect(address).unwrap();
     assert!(client.request(false, &get(&server, "/clean.php", &[]), &[]).unwrap().body().starts_with("clean"));
     let listening = std::fs::read_to_string("/proc/net/tcp").unwrap();
     assert!(!listening.contains(&format!("00000000:{port:04X}")), "an open FastCGI port is remote code execution");

@@ -136,11 +136,6 @@ fn seeding_one_request_does_not_seed_the_next() {
 #[test]
 fn memory_is_flat_over_thousands_of_requests() {
     let server = server().threads(2).php("m.php", "$a = range(1, 2000); echo count($a), class_exists('X') ? 1 : 0;").start();
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
-    };
     let run = |count: usize| {
         let mut connection = server.connect();
         for _ in 0..count {
@@ -153,10 +148,60 @@ fn memory_is_flat_over_thousands_of_requests() {
     for part in 0..4 {
         run(500 + part);
     }
-    let (before, begun) = (resident(), Instant::now());
+    let (before, begun) = (resident(&server), Instant::now());
     for part in 0..4 {
         run(1000 + part);
     }
-    let after = resident();
+    let after = resident(&server);
     assert!(after < before + 4096, "{before} KiB, and {after} KiB after 4,000 more in {:?}", begun.elapsed());
+}
+
+#[test]
+#[ignore = "takes minutes; run with --ignored"]
+fn two_hundred_thousand_mixed_requests_leave_memory_flat() {
+    let server = prepared(4);
+    soak(&server, 20_000);
+    let before = resident(&server);
+    soak(&server, 180_000);
+    let after = resident(&server);
+    assert!(after < before + 16_384, "{before} KiB after 20,000, {after} KiB after 200,000");
+    mixed(&server, 8, 200);
+}
+
+/// `count` requests over kept connections; scripts that end badly are among them.
+fn soak(server: &Server, count: usize) {
+    const TARGETS: [&str; 8] = [
+        "/server.php?a[]=1&b=2",
+        "/end/exception.php",
+        "/buffers.php",
+        "/session.php",
+        "/headers.php",
+        "/end/exit-deep.php",
+        "/end/fatal.php",
+        "/shutdown.php",
+    ];
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut connection = server.connect();
+                loop {
+                    let number = next.fetch_add(1, Relaxed);
+                    if number >= count {
+                        return;
+                    }
+                    if connection.send(&server.get(TARGETS[number % TARGETS.len()])).is_err() {
+                        connection = server.connect();
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Resident memory in KiB.
+fn resident(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

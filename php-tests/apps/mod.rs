@@ -5,6 +5,7 @@ mod database;
 mod dokuwiki;
 mod laravel;
 mod mediawiki;
+mod multisite;
 mod symfony;
 mod wordpress;
 

@@ -8,18 +8,7 @@ use crate::harness::{PATIENCE, Reply, Server, Setup, multipart, server, wait_unt
 #[test]
 fn wordpress_on_sqlite_works_with_one_thread() {
     let Some(source) = app("wordpress") else { return };
-    let setup = prepare(
-        &source,
-        1,
-        "define('DB_NAME', 'wordpress'); define('DB_USER', ''); define('DB_PASSWORD', ''); define('DB_HOST', '');",
-    );
-    let plugin = setup.document_root().join("wp-content/plugins/sqlite-database-integration");
-    crate::harness::copy_tree(&source.join("sqlite-database-integration"), &plugin);
-    let drop_in = std::fs::read_to_string(plugin.join("db.copy")).unwrap();
-    let drop_in = drop_in
-        .replace("{SQLITE_IMPLEMENTATION_FOLDER_PATH}", plugin.to_str().unwrap())
-        .replace("{SQLITE_PLUGIN}", "sqlite-database-integration/load.php");
-    journey(setup.file("wp-content/db.php", drop_in).start());
+    journey(on_sqlite(&source, 1).start());
 }
 
 #[test]
@@ -38,11 +27,24 @@ fn wordpress_on_mariadb_works() {
     journey(server);
 }
 
+/// The same with the SQLite drop-in for a database.
+pub(super) fn on_sqlite(source: &Path, threads: usize) -> Setup {
+    let constants = "define('DB_NAME', 'wordpress'); define('DB_USER', ''); define('DB_PASSWORD', ''); define('DB_HOST', '');";
+    let setup = prepare(source, threads, constants);
+    let plugin = setup.document_root().join("wp-content/plugins/sqlite-database-integration");
+    crate::harness::copy_tree(&source.join("sqlite-database-integration"), &plugin);
+    let drop_in = std::fs::read_to_string(plugin.join("db.copy")).unwrap();
+    let drop_in = drop_in
+        .replace("{SQLITE_IMPLEMENTATION_FOLDER_PATH}", plugin.to_str().unwrap())
+        .replace("{SQLITE_PLUGIN}", "sqlite-database-integration/load.php");
+    setup.file("wp-content/db.php", drop_in)
+}
+
 /// A site that only lacks its installation; `rr` finds out by itself that it is WordPress.
 fn prepare(source: &Path, threads: usize, constants: &str) -> Setup {
     let config = format!(
         "<?php {constants} define('DB_CHARSET', 'utf8mb4'); define('DB_COLLATE', ''); $table_prefix = 'wp_';\n\
-         define('WP_HOME', 'http://' . ($_SERVER['HTTP_HOST'] ?? 'localhost')); define('WP_SITEURL', WP_HOME);\n\
+         if (!defined('MULTISITE')) {{ define('WP_HOME', 'http://' . ($_SERVER['HTTP_HOST'] ?? 'localhost')); define('WP_SITEURL', WP_HOME); }}\n\
          define('WP_HTTP_BLOCK_EXTERNAL', true); define('WP_ACCESSIBLE_HOSTS', '127.0.0.1'); define('WP_ENVIRONMENT_TYPE', 'local');\n\
          define('FS_METHOD', 'direct'); define('AUTOMATIC_UPDATER_DISABLED', true); define('WP_DEBUG', false);\n\
          foreach (['AUTH_KEY', 'SECURE_AUTH_KEY', 'LOGGED_IN_KEY', 'NONCE_KEY', 'AUTH_SALT', 'SECURE_AUTH_SALT', 'LOGGED_IN_SALT', 'NONCE_SALT'] as $key) define($key, \"of the tests $key\");\n\
@@ -328,7 +330,7 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 const PLUGIN: &str = r"<?php
 /* Plugin Name: RR tested */

@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     io::{Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::Mutex,
@@ -162,7 +162,7 @@ impl Setup {
             let mut ended = None;
             let ready = wait_until(PATIENCE, || {
                 ended = child.try_wait().unwrap();
-                ended.is_some() || std::net::TcpStream::connect(address).is_ok()
+                ended.is_some() || fcgi.iter().chain([&address]).all(|address| TcpStream::connect(address).is_ok())
             });
             match ended {
                 None if ready => return self.running(address, fcgi, log, vec![child]),
