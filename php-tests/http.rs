@@ -237,14 +237,22 @@ fn a_full_queue_is_a_503_with_retry_after() {
     if reference().is_some() {
         return;
     }
-    let server = echo().threads(1).option("http.pool.max_queue_size=1").start();
+    let server = echo()
+        .threads(1)
+        .option("http.pool.max_queue_size=1")
+        .php("began.php", "touch($_GET['to']); usleep(1500000); echo 'slow';")
+        .start();
+    let began = server.dir().join("began");
+    let mut running = server.get(&format!("/began.php?to={}", began.display())).fire();
+    assert!(wait_until(Duration::from_secs(10), || began.exists()));
     thread::scope(|scope| {
-        let replies: Vec<_> = (0..6).map(|_| scope.spawn(|| server.get("/slow.php?ms=700").send())).collect();
+        let replies: Vec<_> = (0..5).map(|_| scope.spawn(|| server.get("/ok.php").send())).collect();
         let replies: Vec<_> = replies.into_iter().map(|reply| reply.join().unwrap()).collect();
         let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 503).collect();
-        assert_eq!(refused.len(), 4, "one runs, one waits: {:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
+        assert_eq!(refused.len(), 4, "one waits: {:?}", replies.iter().map(|reply| reply.status).collect::<Vec<_>>());
         assert!(refused.iter().all(|reply| reply.header("retry-after").is_some()));
     });
+    assert_eq!(running.read().unwrap().text(), "slow");
     assert_eq!(server.text("/ok.php"), "ok");
 }
 

@@ -112,6 +112,45 @@ fn ini_values_of_one_thread_are_not_another_s() {
 }
 
 #[test]
+fn opcache_restarts_under_load_change_no_output() {
+    const INCLUDED: usize = 40;
+    let mut setup = server()
+        .threads(8)
+        .ini("opcache.memory_consumption", "8")
+        .ini("opcache.interned_strings_buffer", "1")
+        .ini("opcache.max_accelerated_files", "200")
+        .ini("opcache.max_wasted_percentage", "1")
+        .php("main.php", "$sum = 0; for ($i = 0; $i < 40; $i++) { require __DIR__ . \"/inc/$i.php\"; $class = \"Included$i\"; $sum += $class::sum(); } echo $sum, ' ', Included7::NAME, ' ', end(Included9::$list);")
+        .php("reset.php", "opcache_reset(); foreach (glob(__DIR__ . '/inc/*.php') as $file) opcache_invalidate($file, true); echo 'reset';");
+    for number in 0..INCLUDED {
+        let padding = format!(
+            "function padding{number}() {{ return [{}]; }}",
+            (0..400).map(|n| format!("'k{n}' => 'v{number}-{n}'")).collect::<Vec<_>>().join(", ")
+        );
+        setup = setup.php(
+            &format!("inc/{number}.php"),
+            &format!("class Included{number} {{ const NAME = 'n{number}'; static $list = ['a', 'z{number}']; static function sum() {{ static $calls = 0; return ++$calls * {number} + count(self::$list); }} }} {padding}"),
+        );
+    }
+    let server = setup.start();
+    let expected = format!("{} n7 z9", (0..INCLUDED).sum::<usize>() + 2 * INCLUDED);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..12 {
+            scope.spawn(|| {
+                while next.fetch_add(1, Relaxed) < 1500 {
+                    let number = next.load(Relaxed);
+                    let (target, text) =
+                        if number % 25 == 0 { ("/reset.php", "reset") } else { ("/main.php", expected.as_str()) };
+                    assert_eq!(server.text(target), text);
+                }
+            });
+        }
+    });
+    server.stop();
+}
+
+#[test]
 fn random_numbers_differ_between_threads_and_requests() {
     let server = server()
         .threads(4)

@@ -181,3 +181,55 @@ fn a_welcome_page_is_served_without_a_directory() {
     let reply = reply.unwrap();
     assert!(reply.status == 200 && reply.text().contains("8."), "{reply:?}");
 }
+
+#[test]
+fn a_php_ini_in_the_working_directory_is_not_read() {
+    let setup = server();
+    std::fs::write(setup.scratch().join("php.ini"), "precision=3\n").unwrap();
+    if reference().is_none() {
+        assert_eq!(setup.php("i.php", "echo ini_get('precision');").start().text("/i.php"), "14");
+    }
+}
+
+#[test]
+fn php_ini_is_found_through_phprc_and_the_scan_directory() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server();
+    let (one, two) = (setup.scratch().join("one"), setup.scratch().join("two"));
+    std::fs::create_dir(&one).unwrap();
+    std::fs::create_dir(&two).unwrap();
+    std::fs::write(one.join("php.ini"), "precision=3\nuser_agent=from php.ini\n").unwrap();
+    std::fs::write(two.join("10-x.ini"), "user_agent=from the scan directory\n").unwrap();
+    let setup = setup.env("PHPRC", one.to_str().unwrap()).env("PHP_INI_SCAN_DIR", &format!(":{}", two.display()));
+    let server = setup.php("i.php", "echo ini_get('precision'), ini_get('user_agent'), basename(php_ini_loaded_file());").start();
+    assert_eq!(server.text("/i.php"), "3from the scan directoryphp.ini");
+}
+
+#[test]
+fn working_directory_dotenv_and_pid_file_are_as_roadrunner_has_them() {
+    if reference().is_some() {
+        return;
+    }
+    let dir = crate::harness::TempDir::new();
+    dir.write("site/index.php", "<?php echo getenv('RR_TEST_DOTENV'), '|', ini_get('user_agent');");
+    dir.write("settings.env", "RR_TEST_DOTENV=from dotenv\n");
+    dir.write(
+        ".rr.yaml",
+        "version: \"3\"\nhttp:\n  root: site\n  pool: { num_workers: 1 }\nphp:\n  ini: { user_agent: \"${RR_TEST_DOTENV}\" }\n",
+    );
+    let address = crate::harness::free_port();
+    let mut command = crate::harness::rr();
+    command.args(["serve", "-s", "-p", "-w"]).arg(dir.path()).arg("--dotenv").arg(dir.path().join("settings.env"));
+    command.args(["-o", &format!("http.address={address}")]).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(address).is_ok());
+    let reply = crate::harness::Request::new(address, "GET", "/").try_send();
+    let pid = std::fs::read_to_string(dir.path().join(".pid"));
+    _ = child.kill();
+    let said = child.wait_with_output().unwrap();
+    assert_eq!(reply.unwrap().text(), "from dotenv|from dotenv");
+    assert!(pid.is_ok_and(|pid| pid.trim().parse::<u32>().is_ok()), "a pid file");
+    assert!(!String::from_utf8_lossy(&said.stderr).contains("http://"), "-s leaves the banner out");
+}
