@@ -3,12 +3,21 @@
 use std::{path::Path, thread, time::Duration};
 
 use super::{Browser, app, between, database::MariaDb};
-use crate::harness::{PATIENCE, Reply, Server, Setup, multipart, server, wait_until};
+use crate::harness::{Front, PATIENCE, Reply, Server, Setup, multipart, server, wait_until};
 
 #[test]
 fn wordpress_on_sqlite_works_with_one_thread() {
     let Some(source) = app("wordpress") else { return };
     journey(on_sqlite(&source, 1).start());
+}
+
+#[test]
+fn wordpress_works_behind_nginx() {
+    let Some(source) = app("wordpress") else { return };
+    let mut server = on_sqlite(&source, 2).with_fcgi().start();
+    let Some(front) = Front::before(&server, "/index.php?$args") else { return };
+    server.address = front.address;
+    journey(server);
 }
 
 #[test]
