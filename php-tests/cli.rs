@@ -60,7 +60,10 @@ fn exit_codes_reach_the_shell() {
     assert_eq!(run(&["php", "-r", "exit('text');"], "").status.code(), Some(0));
     assert_eq!(run(&["php", "-r", "register_shutdown_function(fn () => exit(9));"], "").status.code(), Some(9));
     let missing = run(&["php", "/nowhere/at/all.php"], "");
-    assert_eq!((missing.status.code(), (out(&missing) + &err(&missing)).trim()), (Some(1), "Could not open input file: /nowhere/at/all.php"));
+    assert_eq!(
+        (missing.status.code(), (out(&missing) + &err(&missing)).trim()),
+        (Some(1), "Could not open input file: /nowhere/at/all.php")
+    );
 }
 
 #[test]
@@ -69,7 +72,10 @@ fn standard_streams_are_the_shell_s() {
     says(&["php", "-r", "echo fgets(STDIN), fgets(STDIN);"], "a\nb\nc", "a\nb\n");
     says(&["php", "-r", "echo file_get_contents('php://stdin');"], "a\nb\nc", "a\nb\nc");
     says(&["php"], "<?php echo 'a script from stdin';", "a script from stdin");
-    let output = run(&["php", "-r", "fwrite(STDERR, 'to stderr'); fwrite(STDOUT, 'to stdout'); file_put_contents('php://stderr', '!');"], "");
+    let output = run(
+        &["php", "-r", "fwrite(STDERR, 'to stderr'); fwrite(STDOUT, 'to stdout'); file_put_contents('php://stderr', '!');"],
+        "",
+    );
     assert_eq!((out(&output).as_str(), err(&output).as_str()), ("to stdout", "to stderr!"));
 }
 
@@ -102,9 +108,25 @@ fn a_link_named_php_is_php() {
 #[test]
 fn command_line_scripts_may_do_what_servers_may_not() {
     says(&["php", "-r", "$p = pcntl_fork(); if (!$p) exit(3); pcntl_waitpid($p, $s); echo pcntl_wexitstatus($s);"], "", "3");
-    says(&["php", "-r", "pcntl_async_signals(true); pcntl_signal(SIGUSR1, function () { echo 'got'; }); posix_kill(getmypid(), SIGUSR1); echo '.';"], "", "got.");
+    says(
+        &[
+            "php",
+            "-r",
+            "pcntl_async_signals(true); pcntl_signal(SIGUSR1, function () { echo 'got'; }); posix_kill(getmypid(), SIGUSR1); echo '.';",
+        ],
+        "",
+        "got.",
+    );
     says(&["php", "-r", "putenv('A=b'); echo getenv('A'), shell_exec('echo $A');"], "", "bb\n");
-    says(&["php", "-r", "echo ini_get('max_execution_time'), ini_get('display_errors') ? 1 : 0, ini_get('html_errors') ? 1 : 0, PHP_BINARY !== '' ? 1 : 0;"], "", "0101");
+    says(
+        &[
+            "php",
+            "-r",
+            "echo ini_get('max_execution_time'), ini_get('display_errors') ? 1 : 0, ini_get('html_errors') ? 1 : 0, PHP_BINARY !== '' ? 1 : 0;",
+        ],
+        "",
+        "0101",
+    );
 }
 
 #[test]

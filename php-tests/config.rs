@@ -102,7 +102,10 @@ fn a_php_configuration_is_obeyed() {
     if reference().is_some() {
         return;
     }
-    let server = server().config("config.php", "<?php return ['php' => ['ini' => ['precision' => 2 + 5]]];").php("i.php", "echo ini_get('precision');").start();
+    let server = server()
+        .config("config.php", "<?php return ['php' => ['ini' => ['precision' => 2 + 5]]];")
+        .php("i.php", "echo ini_get('precision');")
+        .start();
     assert_eq!(server.text("/i.php"), "7");
 }
 

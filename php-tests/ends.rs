@@ -223,7 +223,8 @@ fn a_missing_script_is_a_404_and_a_missing_include_is_not() {
 #[test]
 fn all_ends_in_a_row_leave_one_thread_clean() {
     let server = one_thread();
-    let mut scripts: Vec<_> = std::fs::read_dir(server.root().join("end")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let mut scripts: Vec<_> =
+        std::fs::read_dir(server.root().join("end")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     scripts.sort();
     for script in scripts.iter().filter_map(|name| name.to_str()).filter(|name| !name.starts_with("time")) {
         server.get(&format!("/end/{script}")).send();

@@ -53,7 +53,11 @@ fn the_named_script_runs() {
 
 #[test]
 fn status_and_headers_come_as_cgi_spells_them() {
-    let server = server().with_fcgi().php("s.php", "http_response_code(404); header('X-A: 1');").php("r.php", "header('HTTP/1.1 418 Short and Stout');").start();
+    let server = server()
+        .with_fcgi()
+        .php("s.php", "http_response_code(404); header('X-A: 1');")
+        .php("r.php", "header('HTTP/1.1 418 Short and Stout');")
+        .start();
     let reply = run(&server, "/s.php", &[]);
     assert!(reply.head().starts_with("Status: 404 Not Found\r\n") && reply.head().contains("\r\nX-A: 1"), "{}", reply.head());
     assert!(run(&server, "/r.php", &[]).head().starts_with("Status: 418 Short and Stout"), "{}", reply.head());
@@ -78,11 +82,15 @@ fn extensions_are_limited() {
 #[test]
 fn path_info_is_split_from_the_file_name() {
     let server = fpm();
-    let reply = run(&server, "/server.php/extra/path", &[("SCRIPT_NAME", "/server.php/extra/path"), ("PATH_INFO", "/extra/path")]);
+    let reply =
+        run(&server, "/server.php/extra/path", &[("SCRIPT_NAME", "/server.php/extra/path"), ("PATH_INFO", "/extra/path")]);
     let seen: serde_json::Value = serde_json::from_str(&reply.body()).unwrap();
     let vars = &seen["server"];
     assert_eq!(vars["SCRIPT_FILENAME"], format!("{}/server.php", server.root().display()));
-    assert_eq!((vars["PATH_INFO"].as_str(), vars["SCRIPT_NAME"].as_str(), vars["PHP_SELF"].as_str()), (Some("/extra/path"), Some("/server.php/extra/path"), Some("/server.php/extra/path/extra/path")));
+    assert_eq!(
+        (vars["PATH_INFO"].as_str(), vars["SCRIPT_NAME"].as_str(), vars["PHP_SELF"].as_str()),
+        (Some("/extra/path"), Some("/server.php/extra/path"), Some("/server.php/extra/path/extra/path"))
+    );
     assert_eq!(vars["ORIG_SCRIPT_FILENAME"], format!("{}/server.php/extra/path", server.root().display()), "{vars}");
 }
 
@@ -100,7 +108,8 @@ fn a_path_info_underflow_is_harmless() {
 fn all_parameters_become_server_variables() {
     let server = fpm();
     let long = "v".repeat(20_000);
-    let reply = run(&server, "/server.php", &[("CUSTOM_PARAM", "custom"), ("LONG_PARAM", &long), ("HTTP_X_HEADER", "h"), ("EMPTY", "")]);
+    let reply =
+        run(&server, "/server.php", &[("CUSTOM_PARAM", "custom"), ("LONG_PARAM", &long), ("HTTP_X_HEADER", "h"), ("EMPTY", "")]);
     let seen: serde_json::Value = serde_json::from_str(&reply.body()).unwrap();
     assert_eq!((&seen["server"]["CUSTOM_PARAM"], &seen["server"]["LONG_PARAM"]), (&"custom".into(), &long.into()));
     assert_eq!((&seen["server"]["EMPTY"], &seen["headers"]["X-Header"]), (&"".into(), &"h".into()));
@@ -111,7 +120,11 @@ fn bodies_of_any_size_arrive() {
     let server = fpm();
     for length in [1, 65_535, 1_000_000] {
         let body = vec![b'x'; length];
-        let pairs = get(&server, "/echo.php", &[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", &length.to_string()), ("CONTENT_TYPE", "text/plain")]);
+        let pairs = get(
+            &server,
+            "/echo.php",
+            &[("REQUEST_METHOD", "POST"), ("CONTENT_LENGTH", &length.to_string()), ("CONTENT_TYPE", "text/plain")],
+        );
         let reply = connect(&server).request(false, &pairs, &body).unwrap();
         assert!(reply.body().starts_with(&format!("{length} ")), "{}", reply.text());
     }
@@ -131,8 +144,18 @@ fn a_kept_connection_serves_again_and_another_is_closed() {
 
 #[test]
 fn php_value_is_in_force_and_undone_after() {
-    let server = server().with_fcgi().threads(1).php("ini.php", "echo ini_get('precision'), '|', ini_get('user_agent'), '|', var_export(ini_set('precision', '9'), true);").start();
-    assert_eq!(run(&server, "/ini.php", &[("PHP_VALUE", "precision=5\nuser_agent = \"a b\"\nnonsense\nunknown.key=1\n")]).body(), "5|a b|'5'");
+    let server = server()
+        .with_fcgi()
+        .threads(1)
+        .php(
+            "ini.php",
+            "echo ini_get('precision'), '|', ini_get('user_agent'), '|', var_export(ini_set('precision', '9'), true);",
+        )
+        .start();
+    assert_eq!(
+        run(&server, "/ini.php", &[("PHP_VALUE", "precision=5\nuser_agent = \"a b\"\nnonsense\nunknown.key=1\n")]).body(),
+        "5|a b|'5'"
+    );
     if reference().is_none() {
         assert_eq!(run(&server, "/ini.php", &[]).body(), "14||'14'", "php-fpm leaks it; we do not");
     }
@@ -140,7 +163,11 @@ fn php_value_is_in_force_and_undone_after() {
 
 #[test]
 fn php_value_can_set_what_only_a_directory_may() {
-    let server = server().with_fcgi().threads(1).php("p.php", "echo ini_get('post_max_size'), ini_get('output_buffering'), ini_get('upload_max_filesize');").start();
+    let server = server()
+        .with_fcgi()
+        .threads(1)
+        .php("p.php", "echo ini_get('post_max_size'), ini_get('output_buffering'), ini_get('upload_max_filesize');")
+        .start();
     assert_eq!(run(&server, "/p.php", &[("PHP_VALUE", "post_max_size=1M\noutput_buffering=4096")]).body(), "1M40962M");
     if reference().is_none() {
         assert_eq!(run(&server, "/p.php", &[]).body(), "8M02M");
@@ -175,7 +202,11 @@ fn values_that_cannot_be_undone_are_refused_and_logged() {
     if reference().is_some() {
         return;
     }
-    let server = server().with_fcgi().threads(1).php("f.php", "echo function_exists('phpversion') ? phpversion() === PHP_VERSION : 'gone', class_exists('ArrayObject');").start();
+    let server = server()
+        .with_fcgi()
+        .threads(1)
+        .php("f.php", "echo function_exists('phpversion') ? phpversion() === PHP_VERSION : 'gone', class_exists('ArrayObject');")
+        .start();
     for value in ["disable_functions=phpversion", "disable_classes=ArrayObject", "extension=nothing.so"] {
         assert_eq!(run(&server, "/f.php", &[("PHP_ADMIN_VALUE", value)]).body(), "11", "{value}");
         assert!(server.logs(value.split('=').next().unwrap()), "{value}");
@@ -184,7 +215,12 @@ fn values_that_cannot_be_undone_are_refused_and_logged() {
 
 #[test]
 fn error_messages_go_to_the_web_server_s_log() {
-    let server = server().with_fcgi().ini("display_errors", "0").ini("log_errors", "1").php("e.php", "error_log('for the front'); echo $undefined, 'ok';").start();
+    let server = server()
+        .with_fcgi()
+        .ini("display_errors", "0")
+        .ini("log_errors", "1")
+        .php("e.php", "error_log('for the front'); echo $undefined, 'ok';")
+        .start();
     let reply = run(&server, "/e.php", &[]);
     let errors = String::from_utf8_lossy(&reply.stderr).into_owned();
     assert_eq!(reply.body(), "ok");
@@ -245,13 +281,22 @@ fn multiplexing_and_unknown_roles_are_refused_politely() {
 #[test]
 fn junk_is_survived() {
     let server = fpm();
-    for junk in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[1, 1, 0, 1, 0xff, 0xff, 0xff, 0], &[1, 4, 0, 1, 0, 4, 0, 0, 0xff, 0xff, 0xff, 0xff]] {
+    for junk in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 64],
+        &[1, 1, 0, 1, 0xff, 0xff, 0xff, 0],
+        &[1, 4, 0, 1, 0, 4, 0, 0, 0xff, 0xff, 0xff, 0xff],
+    ] {
         use std::io::Write as _;
         let mut stream = std::net::TcpStream::connect(server.fcgi.unwrap()).unwrap();
         _ = stream.write_all(junk);
         drop(stream);
         let mut client = connect(&server);
-        client.begin(1, false).record(4, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).record(4, 1, &[]).record(5, 1, &[]);
+        client.begin(1, false).record(4, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).record(4, 1, &[]).record(
+            5,
+            1,
+            &[],
+        );
         _ = client.reply();
     }
     assert_eq!(run(&server, "/ok.php", &[]).body(), "ok");
@@ -262,14 +307,36 @@ fn the_status_page_reads_as_php_fpm_s() {
     let server = fpm();
     let page = |query: &str| run(&server, "/status", &[("SCRIPT_FILENAME", "/status"), ("QUERY_STRING", query)]);
     let text = page("").body();
-    for key in ["pool:", "process manager:", "start time:", "accepted conn:", "listen queue:", "idle processes:", "active processes:", "total processes:", "max children reached:", "slow requests:"] {
+    for key in [
+        "pool:",
+        "process manager:",
+        "start time:",
+        "accepted conn:",
+        "listen queue:",
+        "idle processes:",
+        "active processes:",
+        "total processes:",
+        "max children reached:",
+        "slow requests:",
+    ] {
         assert!(text.contains(key), "{key}: {text}");
     }
     let json: serde_json::Value = serde_json::from_str(&page("json").body()).unwrap();
     assert!(json["accepted conn"].is_u64() && json["total processes"].as_u64() >= Some(1), "{json}");
     let full: serde_json::Value = serde_json::from_str(&page("full&json").body()).unwrap();
     let one = &full["processes"][0];
-    for key in ["pid", "state", "start time", "requests", "request method", "request uri", "content length", "script", "last request cpu", "last request memory"] {
+    for key in [
+        "pid",
+        "state",
+        "start time",
+        "requests",
+        "request method",
+        "request uri",
+        "content length",
+        "script",
+        "last request cpu",
+        "last request memory",
+    ] {
         assert!(!one[key].is_null(), "{key}: {full}");
     }
     assert!(page("xml").body().starts_with("<?xml version=\"1.0\" ?>"), "{}", page("xml").body());
@@ -299,7 +366,17 @@ fn ping_says_pong() {
 fn fpm_get_status_tells_a_script_the_same() {
     let server = server().with_fcgi().php("s.php", "echo json_encode(fpm_get_status());").start();
     let seen: serde_json::Value = serde_json::from_str(&run(&server, "/s.php", &[]).body()).unwrap();
-    for key in ["pool", "process-manager", "start-time", "accepted-conn", "listen-queue", "idle-processes", "active-processes", "total-processes", "procs"] {
+    for key in [
+        "pool",
+        "process-manager",
+        "start-time",
+        "accepted-conn",
+        "listen-queue",
+        "idle-processes",
+        "active-processes",
+        "total-processes",
+        "procs",
+    ] {
         assert!(!seen[key].is_null(), "{key}: {seen}");
     }
     assert!(seen["active-processes"].is_u64());

@@ -37,7 +37,11 @@ fn types_are_those_browsers_want() {
     }
     for target in ["/app.js", "/mod.mjs"] {
         let reply = server.get(target).send();
-        assert!(reference().is_some() || reply.header("content-type").unwrap().contains("javascript"), "{target}: {:?}", reply.headers);
+        assert!(
+            reference().is_some() || reply.header("content-type").unwrap().contains("javascript"),
+            "{target}: {:?}",
+            reply.headers
+        );
     }
     let unknown = server.get("/unknown.qqq").send();
     assert!(unknown.header("content-type").is_none_or(|value| value == "application/octet-stream" || value == "text/plain"));
@@ -74,7 +78,11 @@ fn ranges_are_served() {
         ("bytes=-100", "0123456789", "bytes 0-9/10"),
     ] {
         let reply = server.get("/a.txt").header("Range", range).send();
-        assert_eq!((reply.status, reply.text().as_str(), reply.header("content-range")), (206, body, Some(content_range)), "{range}");
+        assert_eq!(
+            (reply.status, reply.text().as_str(), reply.header("content-range")),
+            (206, body, Some(content_range)),
+            "{range}"
+        );
     }
     let reply = server.get("/a.txt").header("Range", "bytes=10-").send();
     assert_eq!((reply.status, reply.header("content-range")), (416, Some("bytes */10")));

@@ -99,7 +99,10 @@ fn expect_100_continue_is_not_sent_for_a_body_that_is_refused() {
 
 #[test]
 fn head_runs_the_script_and_sends_no_body() {
-    let server = echo().php("h.php", "header('X-Method: ' . $_SERVER['REQUEST_METHOD']); echo str_repeat('x', 100);").file("f.txt", "12345").start();
+    let server = echo()
+        .php("h.php", "header('X-Method: ' . $_SERVER['REQUEST_METHOD']); echo str_repeat('x', 100);")
+        .file("f.txt", "12345")
+        .start();
     let mut connection = server.connect();
     let reply = connection.send(&server.request("HEAD", "/h.php")).unwrap();
     assert_eq!((reply.status, reply.header("x-method"), reply.body.len()), (200, Some("HEAD"), 0));
@@ -144,7 +147,8 @@ fn long_or_many_headers_are_a_431() {
 
 #[test]
 fn large_bodies_pass_both_ways() {
-    let server = server().php("copy.php", "header('Content-Type: x/y'); readfile('php://input');").ini("post_max_size", "0").start();
+    let server =
+        server().php("copy.php", "header('Content-Type: x/y'); readfile('php://input');").ini("post_max_size", "0").start();
     let body: Vec<u8> = (0..20_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     assert!(server.post("/copy.php", "application/octet-stream", body.clone()).send().body == body);
 }
@@ -186,7 +190,10 @@ fn smuggling_attempts_are_refused_or_harmless() {
     let server = echo().start();
     let smuggled = "GET /echo.php?smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
     for request in [
-        format!("POST /ok.php HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}", 5 + smuggled.len()),
+        format!(
+            "POST /ok.php HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{smuggled}",
+            5 + smuggled.len()
+        ),
         format!("POST /ok.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n{smuggled}"),
         format!("POST /ok.php HTTP/1.1\r\nHost: x\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n{smuggled}"),
         format!("GET /ok.php HTTP/1.1\nHost: x\n\n{smuggled}"),
@@ -217,7 +224,10 @@ fn odd_methods_reach_the_script_or_are_refused_cleanly() {
         assert!(server.request(method, "/echo.php").send().text().starts_with(method));
     }
     for method in ["TRACE", "CONNECT"] {
-        assert!(matches!(status_of(&server, format!("{method} /echo.php HTTP/1.1\r\nHost: x\r\n\r\n")), 0 | 200 | 400 | 405 | 501));
+        assert!(matches!(
+            status_of(&server, format!("{method} /echo.php HTTP/1.1\r\nHost: x\r\n\r\n")),
+            0 | 200 | 400 | 405 | 501
+        ));
     }
     assert_eq!(server.text("/ok.php"), "ok");
 }
@@ -372,7 +382,12 @@ fn the_server_listens_on_a_unix_socket_and_on_ipv6() {
         return crate::harness::not_run("IPv6", "no ::1 here");
     }
     let mut command = crate::harness::rr();
-    command.arg("serve").arg(setup.document_root()).args(["-o", &format!("http.address={address}"), "-o", "http.pool.num_workers=1"]);
+    command.arg("serve").arg(setup.document_root()).args([
+        "-o",
+        &format!("http.address={address}"),
+        "-o",
+        "http.pool.num_workers=1",
+    ]);
     let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
     wait_until(Duration::from_secs(10), || std::net::TcpStream::connect(address).is_ok());
     let reply = crate::harness::Request::new(address, "GET", "/ok.php").try_send();

@@ -28,14 +28,20 @@ fn mixed(server: &Server, clients: usize, count: usize) {
         let clients: Vec<_> = (0..clients).map(|_| scope.spawn(run)).collect();
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
-    assert!(failures.is_empty(), "{} of {count} failed, first:\n{}", failures.len(), failures[..failures.len().min(5)].join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {count} failed, first:\n{}",
+        failures.len(),
+        failures[..failures.len().min(5)].join("\n")
+    );
 }
 
 fn one(server: &Server, number: usize, locale: &str) -> Result<(), String> {
     let tag = format!("t{number}x");
     // Every seventh request ends badly, between the others.
     if number % 7 == 6 {
-        let script = ["exception", "fatal", "exit-deep", "exit-in-shutdown", "memory", "fatal-in-buffer", "normal"][number / 7 % 7];
+        let script =
+            ["exception", "fatal", "exit-deep", "exit-in-shutdown", "memory", "fatal-in-buffer", "normal"][number / 7 % 7];
         server.get(&format!("/end/{script}.php")).try_send().map_err(|error| format!("{script}: {error}"))?;
         return Ok(());
     }
@@ -107,7 +113,10 @@ fn ini_values_of_one_thread_are_not_another_s() {
 
 #[test]
 fn random_numbers_differ_between_threads_and_requests() {
-    let server = server().threads(4).php("r.php", "echo mt_rand(), '-', rand(), '-', uniqid('', true), '-', bin2hex(random_bytes(4));").start();
+    let server = server()
+        .threads(4)
+        .php("r.php", "echo mt_rand(), '-', rand(), '-', uniqid('', true), '-', bin2hex(random_bytes(4));")
+        .start();
     let mut seen = std::collections::HashSet::new();
     for _ in 0..40 {
         for (place, number) in server.text("/r.php").split('-').enumerate() {

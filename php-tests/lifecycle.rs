@@ -10,7 +10,9 @@ use nix::sys::signal::Signal;
 use crate::harness::{Setup, reference, server};
 
 fn slow() -> Setup {
-    server().php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';").php("ok.php", "echo 'ok';")
+    server()
+        .php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';")
+        .php("ok.php", "echo 'ok';")
 }
 
 #[test]
@@ -105,7 +107,10 @@ fn a_client_that_never_reads_does_not_keep_a_server_alive_for_ever() {
     if reference().is_some() {
         return;
     }
-    let server = slow().php("big.php", "for ($i = 0; $i < 3000; $i++) echo str_repeat('x', 10000);").option("engine.grace_period=2s").start();
+    let server = slow()
+        .php("big.php", "for ($i = 0; $i < 3000; $i++) echo str_repeat('x', 10000);")
+        .option("engine.grace_period=2s")
+        .start();
     let _stuck = server.get("/big.php").fire();
     thread::sleep(Duration::from_millis(300));
     server.signal(Signal::SIGTERM);

@@ -74,14 +74,21 @@ fn the_index_list_is_configurable() {
     if reference().is_some() {
         return;
     }
-    let server = site("files").php("home.php", WHERE).config(".rr.yaml", "version: \"3\"\nhttp:\n  index: [home.php, index.html]\n").start();
+    let server = site("files")
+        .php("home.php", WHERE)
+        .config(".rr.yaml", "version: \"3\"\nhttp:\n  index: [home.php, index.html]\n")
+        .start();
     assert_eq!(seen(&server, "/")[0], "home.php");
     assert_eq!(server.text("/plain/"), "<p>plain");
 }
 
 #[test]
 fn rewritten_wordpress_urls_reach_index_php() {
-    let server = site("wordpress").php("wp-login.php", WHERE).php("wp-admin/index.php", WHERE).php("wp-admin/admin-ajax.php", WHERE).start();
+    let server = site("wordpress")
+        .php("wp-login.php", WHERE)
+        .php("wp-admin/index.php", WHERE)
+        .php("wp-admin/admin-ajax.php", WHERE)
+        .start();
     assert_eq!(seen(&server, "/2026/11/hello/?x=1"), json!(["index.php", "/index.php", "", "x=1", "/2026/11/hello/?x=1"]));
     assert_eq!(seen(&server, "/wp-json/wp/v2/posts")[0], "index.php");
     assert_eq!(seen(&server, "/wp-login.php")[0], "wp-login.php");
@@ -148,12 +155,55 @@ fn sources_secrets_and_leftovers_are_never_sent() {
     for preset in ["files", "front-controller"] {
         let server = fortress(preset);
         for target in [
-            "/.env", "/.git/config", "/.htaccess", "/.user.ini", "/sub/.hidden/file.txt", "/%2eenv", "/%2Egit/config", "/sub/%2ehidden/file.txt",
-            "/composer.json", "/composer.lock", "/dump.sql", "/x.php.bak", "/x.php~", "/x.php%7e", "/x.php.swp", "/.x.php.swp", "/x.php.orig",
-            "/x.php.save", "/%23x.php%23", "/y.PHP", "/y.Php", "/y.php", "/z.phtml", "/z.php5", "/z.inc", "/x.php%20", "/x.php.", "/x.php%00",
-            "/x.php%00.txt", "/x.php%0a", "/x.php::$DATA", "/x.php\\", "/x%2ephp%00", "/.%2fenv", "/./.env", "/sub/../.env", "/sub/%2e%2e/.env",
-            "/..%2froot/.env", "/%252eenv", "/x.php;.txt", "//.env", "/sub//.hidden/file.txt", "/.well-known/../.env", "/.well-known/..%2f.env",
-            "/.well-known/.env", "/composer%2ejson", "/COMPOSER.JSON", "/x.php%2f", "/x.PHP",
+            "/.env",
+            "/.git/config",
+            "/.htaccess",
+            "/.user.ini",
+            "/sub/.hidden/file.txt",
+            "/%2eenv",
+            "/%2Egit/config",
+            "/sub/%2ehidden/file.txt",
+            "/composer.json",
+            "/composer.lock",
+            "/dump.sql",
+            "/x.php.bak",
+            "/x.php~",
+            "/x.php%7e",
+            "/x.php.swp",
+            "/.x.php.swp",
+            "/x.php.orig",
+            "/x.php.save",
+            "/%23x.php%23",
+            "/y.PHP",
+            "/y.Php",
+            "/y.php",
+            "/z.phtml",
+            "/z.php5",
+            "/z.inc",
+            "/x.php%20",
+            "/x.php.",
+            "/x.php%00",
+            "/x.php%00.txt",
+            "/x.php%0a",
+            "/x.php::$DATA",
+            "/x.php\\",
+            "/x%2ephp%00",
+            "/.%2fenv",
+            "/./.env",
+            "/sub/../.env",
+            "/sub/%2e%2e/.env",
+            "/..%2froot/.env",
+            "/%252eenv",
+            "/x.php;.txt",
+            "//.env",
+            "/sub//.hidden/file.txt",
+            "/.well-known/../.env",
+            "/.well-known/..%2f.env",
+            "/.well-known/.env",
+            "/composer%2ejson",
+            "/COMPOSER.JSON",
+            "/x.php%2f",
+            "/x.PHP",
         ] {
             let reply = server.get(target).send();
             assert!(!reply.text().contains("SECRET"), "{preset} {target}: {} {}", reply.status, reply.text());
@@ -166,7 +216,16 @@ fn sources_secrets_and_leftovers_are_never_sent() {
 #[test]
 fn spellings_of_a_script_run_it_or_are_refused() {
     let server = fortress("files");
-    for (target, text) in [("/x.php", "ran"), ("/x%2ephp", "ran"), ("/%78.php", "ran"), ("/x.php/a", "ran/a"), ("/x.php%2fa", "ran/a"), ("/./x.php", "ran"), ("//x.php", "ran"), ("/sub/../x.php", "ran")] {
+    for (target, text) in [
+        ("/x.php", "ran"),
+        ("/x%2ephp", "ran"),
+        ("/%78.php", "ran"),
+        ("/x.php/a", "ran/a"),
+        ("/x.php%2fa", "ran/a"),
+        ("/./x.php", "ran"),
+        ("//x.php", "ran"),
+        ("/sub/../x.php", "ran"),
+    ] {
         assert_eq!(server.text(target), text, "{target}");
     }
     assert_eq!(server.text("/a%20b.txt"), "spaced");
@@ -198,9 +257,23 @@ fn nothing_outside_the_root_is_reached() {
     std::os::unix::fs::symlink(setup.scratch().join("outside.php"), setup.document_root().join("links/out.php")).unwrap();
     let server = setup.start();
     for target in [
-        "/../outside.txt", "/..%2foutside.txt", "/%2e%2e/outside.txt", "/%2e%2e%2foutside.txt", "/links/../../outside.txt", "/..%5coutside.txt",
-        "/%252e%252e/outside.txt", "/....//outside.txt", "/..;/outside.txt", "/links/%2e%2e/%2e%2e/outside.txt", "/../outside.php", "/%2e%2e/outside.php",
-        "/index.php/../../outside.php", "/..%c0%afoutside.txt", "/etc/passwd", "//etc/passwd", "/.%00./outside.txt",
+        "/../outside.txt",
+        "/..%2foutside.txt",
+        "/%2e%2e/outside.txt",
+        "/%2e%2e%2foutside.txt",
+        "/links/../../outside.txt",
+        "/..%5coutside.txt",
+        "/%252e%252e/outside.txt",
+        "/....//outside.txt",
+        "/..;/outside.txt",
+        "/links/%2e%2e/%2e%2e/outside.txt",
+        "/../outside.php",
+        "/%2e%2e/outside.php",
+        "/index.php/../../outside.php",
+        "/..%c0%afoutside.txt",
+        "/etc/passwd",
+        "//etc/passwd",
+        "/.%00./outside.txt",
     ] {
         let reply = server.get(target).send();
         assert!(!reply.text().contains("OUTSIDE") && !reply.text().contains("root:"), "{target}: {reply:?}");
@@ -215,7 +288,11 @@ fn nothing_outside_the_root_is_reached() {
 
 #[test]
 fn links_within_the_root_and_a_linked_root_are_followed() {
-    let setup = server().bare().php("releases/1/index.php", "echo 'release 1 ', basename(__DIR__);").file("releases/1/real.txt", "real").preset("files");
+    let setup = server()
+        .bare()
+        .php("releases/1/index.php", "echo 'release 1 ', basename(__DIR__);")
+        .file("releases/1/real.txt", "real")
+        .preset("files");
     std::os::unix::fs::symlink("real.txt", setup.document_root().join("releases/1/link.txt")).unwrap();
     std::os::unix::fs::symlink("releases/1", setup.document_root().join("current")).unwrap();
     let root = setup.document_root().join("current");

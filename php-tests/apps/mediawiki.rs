@@ -6,14 +6,38 @@ use crate::harness::{command, finish, reference, server};
 #[test]
 fn mediawiki_works() {
     let Some(source) = app("mediawiki") else { return };
-    let setup = server().bare().tree(&source.join("site")).ini("sendmail_path", "/bin/true").ini("display_errors", "0").ini("memory_limit", "256M");
+    let setup = server()
+        .bare()
+        .tree(&source.join("site"))
+        .ini("sendmail_path", "/bin/true")
+        .ini("display_errors", "0")
+        .ini("memory_limit", "256M");
     let (root, data) = (setup.document_root().to_owned(), setup.scratch().join("data"));
     std::fs::create_dir(&data).unwrap();
     let script = root.join("maintenance/run.php");
     let (script, data) = (script.to_str().unwrap(), data.to_str().unwrap());
     let install = [
-        "php", "-d", "memory_limit=512M", "-d", "display_errors=0", script, "install", "--dbtype", "sqlite", "--dbpath", data, "--dbname", "wiki", "--pass", PASSWORD,
-        "--server", "http://wiki.test", "--scriptpath", "", "Tested", "Admin",
+        "php",
+        "-d",
+        "memory_limit=512M",
+        "-d",
+        "display_errors=0",
+        script,
+        "install",
+        "--dbtype",
+        "sqlite",
+        "--dbpath",
+        data,
+        "--dbname",
+        "wiki",
+        "--pass",
+        PASSWORD,
+        "--server",
+        "http://wiki.test",
+        "--scriptpath",
+        "",
+        "Tested",
+        "Admin",
     ];
     let mut install = command(&install);
     install.current_dir(&root);
@@ -37,20 +61,45 @@ fn mediawiki_works() {
 
     let tokens = admin.send(server.get("/api.php?action=query&meta=tokens&type=login&format=json")).json();
     let token = tokens["query"]["tokens"]["logintoken"].as_str().unwrap().to_owned();
-    let login = [("action", "clientlogin"), ("username", "Admin"), ("password", PASSWORD), ("logintoken", &token), ("loginreturnurl", "http://wiki.test/"), ("format", "json")];
+    let login = [
+        ("action", "clientlogin"),
+        ("username", "Admin"),
+        ("password", PASSWORD),
+        ("logintoken", &token),
+        ("loginreturnurl", "http://wiki.test/"),
+        ("format", "json"),
+    ];
     let login = admin.send(server.request("POST", "/api.php").form(&login)).json();
     assert_eq!(login["clientlogin"]["status"], "PASS", "{login}");
     let tokens = admin.send(server.get("/api.php?action=query&meta=tokens&format=json")).json();
     let token = tokens["query"]["tokens"]["csrftoken"].as_str().unwrap().to_owned();
-    let edit = [("action", "edit"), ("title", "Tested page"), ("text", "'''bold''' words [[Main Page]]"), ("token", &token), ("format", "json")];
+    let edit = [
+        ("action", "edit"),
+        ("title", "Tested page"),
+        ("text", "'''bold''' words [[Main Page]]"),
+        ("token", &token),
+        ("format", "json"),
+    ];
     let edit = admin.send(server.request("POST", "/api.php").form(&edit)).json();
     assert_eq!(edit["edit"]["result"], "Success", "{edit}");
     let page = server.text("/index.php/Tested_page");
     assert!(page.contains("<b>bold</b> words") && page.contains("title=\"Main Page\""), "{page:.2000}");
 
     let form = admin.send(server.get("/index.php?title=Tested_page&action=edit")).text();
-    let (edit_token, time) = (between(&form, "value=\"", "\" name=\"wpEditToken\"").rsplit('"').next().unwrap().to_owned(), between(&form, "value=\"", "\" name=\"wpEdittime\"").rsplit('"').next().unwrap().to_owned());
-    let save = [("wpTextbox1", "Changed by form: é"), ("wpSummary", ""), ("wpEditToken", &edit_token), ("wpEdittime", &time), ("wpStarttime", &time), ("wpUltimateParam", "1"), ("wpSave", "Save"), ("wpUnicodeCheck", "ℳ𝒲♥𝓊𝓃𝒾𝒸ℴ𝒹ℯ")];
+    let (edit_token, time) = (
+        between(&form, "value=\"", "\" name=\"wpEditToken\"").rsplit('"').next().unwrap().to_owned(),
+        between(&form, "value=\"", "\" name=\"wpEdittime\"").rsplit('"').next().unwrap().to_owned(),
+    );
+    let save = [
+        ("wpTextbox1", "Changed by form: é"),
+        ("wpSummary", ""),
+        ("wpEditToken", &edit_token),
+        ("wpEdittime", &time),
+        ("wpStarttime", &time),
+        ("wpUltimateParam", "1"),
+        ("wpSave", "Save"),
+        ("wpUnicodeCheck", "ℳ𝒲♥𝓊𝓃𝒾𝒸ℴ𝒹ℯ"),
+    ];
     let saved = admin.send(server.request("POST", "/index.php?title=Tested_page&action=submit").form(&save));
     assert_eq!(saved.status, 302, "{:.3000}", saved.text());
     assert!(server.text("/index.php/Tested_page").contains("Changed by form: é"));

@@ -12,7 +12,8 @@ use crate::harness::{PATIENCE, multipart, reference, server, wait_until};
 #[test]
 fn symfony_works() {
     let Some(source) = app("symfony") else { return };
-    let setup = server().bare().threads(2).ini("display_errors", "0").env("SHARE", source.join("root/usr/share").to_str().unwrap());
+    let setup =
+        server().bare().threads(2).ini("display_errors", "0").env("SHARE", source.join("root/usr/share").to_str().unwrap());
     let setup = setup.tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("php-tests/apps/symfony"));
     std::fs::create_dir_all(setup.document_root().join("var")).unwrap();
     let (project, public) = (setup.document_root().to_owned(), setup.document_root().join("public"));
@@ -33,7 +34,10 @@ fn symfony_works() {
         assert_eq!(browser.send(server.get("/count")).text(), count.to_string());
     }
     let echo = server.post("/echo", "application/x-www-form-urlencoded", "a=b").send();
-    assert_eq!((echo.status, echo.header("x-test"), echo.text().as_str()), (201, Some("yes"), "POST 7acaac15494e6820b1ed6d8b539af089 {\"a\":\"b\"}"));
+    assert_eq!(
+        (echo.status, echo.header("x-test"), echo.text().as_str()),
+        (201, Some("yes"), "POST 7acaac15494e6820b1ed6d8b539af089 {\"a\":\"b\"}")
+    );
     let put = server.request("PUT", "/echo").body("application/json", "{}").send();
     assert!(put.text().starts_with("PUT 99914b932bd37a50b983c5e7c90ae93b"), "{}", put.text());
     let (kind, body) = multipart(&[("file", "a.bin", &[7; 100_000])]);
@@ -57,7 +61,10 @@ fn symfony_works() {
             let server = &server;
             scope.spawn(move || {
                 for round in 0..20 {
-                    assert_eq!(server.get(&format!("/hello/{client}-{round}")).send().json()["hello"], format!("{client}-{round}"));
+                    assert_eq!(
+                        server.get(&format!("/hello/{client}-{round}")).send().json()["hello"],
+                        format!("{client}-{round}")
+                    );
                 }
             });
         }

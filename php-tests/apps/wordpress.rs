@@ -8,7 +8,11 @@ use crate::harness::{PATIENCE, Reply, Server, Setup, multipart, server, wait_unt
 #[test]
 fn wordpress_on_sqlite_works_with_one_thread() {
     let Some(source) = app("wordpress") else { return };
-    let setup = prepare(&source, 1, "define('DB_NAME', 'wordpress'); define('DB_USER', ''); define('DB_PASSWORD', ''); define('DB_HOST', '');");
+    let setup = prepare(
+        &source,
+        1,
+        "define('DB_NAME', 'wordpress'); define('DB_USER', ''); define('DB_PASSWORD', ''); define('DB_HOST', '');",
+    );
     let plugin = setup.document_root().join("wp-content/plugins/sqlite-database-integration");
     crate::harness::copy_tree(&source.join("sqlite-database-integration"), &plugin);
     let drop_in = std::fs::read_to_string(plugin.join("db.copy")).unwrap();
@@ -22,8 +26,13 @@ fn wordpress_on_sqlite_works_with_one_thread() {
 fn wordpress_on_mariadb_works() {
     let (Some(source), Some(database)) = (app("wordpress"), MariaDb::start()) else { return };
     let host = format!("localhost:{}", database.socket().display());
-    let constants = format!("define('DB_NAME', 'wordpress'); define('DB_USER', 'root'); define('DB_PASSWORD', ''); define('DB_HOST', '{host}');");
-    let create = format!("$db = new mysqli('localhost', 'root', '', '', 0, '{}'); var_dump($db->query('CREATE DATABASE wordpress'));", database.socket().display());
+    let constants = format!(
+        "define('DB_NAME', 'wordpress'); define('DB_USER', 'root'); define('DB_PASSWORD', ''); define('DB_HOST', '{host}');"
+    );
+    let create = format!(
+        "$db = new mysqli('localhost', 'root', '', '', 0, '{}'); var_dump($db->query('CREATE DATABASE wordpress'));",
+        database.socket().display()
+    );
     let server = prepare(&source, 4, &constants).php("create.php", &create).start();
     assert_eq!(server.text("/create.php"), "bool(true)\n");
     journey(server);
@@ -96,9 +105,15 @@ fn install(server: &Server) {
 
 fn log_in(server: &Server, admin: &mut Browser) {
     ok(&admin.send(server.get("/wp-login.php")), 200);
-    let wrong = admin.send(server.request("POST", "/wp-login.php").form(&[("log", "admin"), ("pwd", "wrong"), ("testcookie", "1")]));
+    let wrong =
+        admin.send(server.request("POST", "/wp-login.php").form(&[("log", "admin"), ("pwd", "wrong"), ("testcookie", "1")]));
     assert!(wrong.text().contains("is incorrect"), "{}", wrong.text());
-    let right = admin.send(server.request("POST", "/wp-login.php").form(&[("log", "admin"), ("pwd", PASSWORD), ("testcookie", "1"), ("redirect_to", "/wp-admin/")]));
+    let right = admin.send(server.request("POST", "/wp-login.php").form(&[
+        ("log", "admin"),
+        ("pwd", PASSWORD),
+        ("testcookie", "1"),
+        ("redirect_to", "/wp-admin/"),
+    ]));
     ok(&right, 302);
     let dashboard = admin.send(server.get("/wp-admin/"));
     ok(&dashboard, 200);
@@ -109,7 +124,13 @@ fn turn_on_permalinks(server: &Server, admin: &mut Browser) {
     let page = admin.send(server.get("/wp-admin/options-permalink.php")).text();
     assert!(!page.contains("/index.php/%year%"), "WordPress takes the server for one that cannot rewrite");
     let nonce = between(&page, "name=\"_wpnonce\" value=\"", "\"").to_owned();
-    let fields = [("_wpnonce", nonce.as_str()), ("_wp_http_referer", "/wp-admin/options-permalink.php"), ("selection", "custom"), ("permalink_structure", "/%year%/%postname%/"), ("submit", "Save")];
+    let fields = [
+        ("_wpnonce", nonce.as_str()),
+        ("_wp_http_referer", "/wp-admin/options-permalink.php"),
+        ("selection", "custom"),
+        ("permalink_structure", "/%year%/%postname%/"),
+        ("submit", "Save"),
+    ];
     let saved = admin.send(server.request("POST", "/wp-admin/options-permalink.php").form(&fields));
     assert!(matches!(saved.status, 200 | 302), "{saved:?}");
     let rest = server.get("/wp-json/wp/v2/posts").send();
@@ -145,7 +166,8 @@ fn post(server: &Server, admin: &mut Browser, nonce: &str) -> String {
 fn comment(server: &Server, admin: &mut Browser, link: &str) {
     let page = server.get(link).send().text();
     let id = between(&page, "postid-", " ").to_owned();
-    let fields = [("comment", "A thoughtful remark"), ("comment_post_ID", id.as_str()), ("comment_parent", "0"), ("submit", "Post")];
+    let fields =
+        [("comment", "A thoughtful remark"), ("comment_post_ID", id.as_str()), ("comment_parent", "0"), ("submit", "Post")];
     let reply = admin.send(server.request("POST", "/wp-comments-post.php").form(&fields));
     ok(&reply, 302);
     assert!(reply.header("location").unwrap().contains("#comment-"), "{reply:?}");
@@ -153,10 +175,15 @@ fn comment(server: &Server, admin: &mut Browser, link: &str) {
 }
 
 fn upload_media(server: &Server, admin: &mut Browser, nonce: &str) {
-    std::fs::write(server.root().join("png.php"), "<?php $i = imagecreatetruecolor(1200, 900); imagefill($i, 0, 0, 0xff8800); imagepng($i);").unwrap();
+    std::fs::write(
+        server.root().join("png.php"),
+        "<?php $i = imagecreatetruecolor(1200, 900); imagefill($i, 0, 0, 0xff8800); imagepng($i);",
+    )
+    .unwrap();
     let png = server.get("/png.php").send().body;
     let upload = server.post("/wp-json/wp/v2/media", "image/png", png.clone());
-    let reply = admin.send(upload.header("X-WP-Nonce", nonce).header("Content-Disposition", "attachment; filename=\"photo.png\""));
+    let reply =
+        admin.send(upload.header("X-WP-Nonce", nonce).header("Content-Disposition", "attachment; filename=\"photo.png\""));
     ok(&reply, 201);
     let media = reply.json();
     let file = server.get(&path_of(media["source_url"].as_str().unwrap())).send();
@@ -165,7 +192,12 @@ fn upload_media(server: &Server, admin: &mut Browser, nonce: &str) {
     ok(&thumbnail, 200);
     let form = admin.send(server.get("/wp-admin/media-new.php")).text();
     let form_nonce = between(&form, "name=\"_wpnonce\" value=\"", "\"").to_owned();
-    let (kind, body) = multipart(&[("_wpnonce", "", form_nonce.as_bytes()), ("name", "", b"second.png"), ("action", "", b"upload-attachment"), ("async-upload", "second.png", &png)]);
+    let (kind, body) = multipart(&[
+        ("_wpnonce", "", form_nonce.as_bytes()),
+        ("name", "", b"second.png"),
+        ("action", "", b"upload-attachment"),
+        ("async-upload", "second.png", &png),
+    ]);
     let reply = admin.send(server.post("/wp-admin/async-upload.php", &kind, body));
     ok(&reply, 200);
 }
@@ -177,7 +209,11 @@ fn speak_xml_rpc(server: &Server) {
     );
     let reply = server.post("/xmlrpc.php", "text/xml", call).send();
     ok(&reply, 200);
-    assert!(reply.text().contains("<name>blogid</name>") && reply.header("content-type").unwrap().starts_with("text/xml"), "{}", reply.text());
+    assert!(
+        reply.text().contains("<name>blogid</name>") && reply.header("content-type").unwrap().starts_with("text/xml"),
+        "{}",
+        reply.text()
+    );
     ok(&server.get("/xmlrpc.php").send(), 405);
 }
 
@@ -199,7 +235,12 @@ fn install_a_plugin(server: &Server, admin: &mut Browser) {
     let zip = server.get("/zip.php").send().body;
     let page = admin.send(server.get("/wp-admin/plugin-install.php?tab=upload")).text();
     let nonce = between(&page, "name=\"_wpnonce\" value=\"", "\"").to_owned();
-    let (kind, body) = multipart(&[("_wpnonce", "", nonce.as_bytes()), ("_wp_http_referer", "", b"/wp-admin/plugin-install.php?tab=upload"), ("pluginzip", "rr-tested.zip", &zip), ("install-plugin-submit", "", b"Install Now")]);
+    let (kind, body) = multipart(&[
+        ("_wpnonce", "", nonce.as_bytes()),
+        ("_wp_http_referer", "", b"/wp-admin/plugin-install.php?tab=upload"),
+        ("pluginzip", "rr-tested.zip", &zip),
+        ("install-plugin-submit", "", b"Install Now"),
+    ]);
     let reply = admin.send(server.post("/wp-admin/update.php?action=upload-plugin", &kind, body));
     ok(&reply, 200);
     assert!(reply.text().contains("Plugin installed successfully"), "{}", reply.text());
@@ -228,7 +269,14 @@ fn serve_feeds_and_assets(server: &Server) {
     ok(&feed, 200);
     assert!(feed.header("content-type").unwrap().starts_with("application/rss+xml") && feed.text().contains("<rss"), "{feed:?}");
     if let Some(etag) = feed.header("etag") {
-        ok(&server.get("/feed/").header("If-None-Match", etag).header("If-Modified-Since", feed.header("last-modified").unwrap_or_default()).send(), 304);
+        ok(
+            &server
+                .get("/feed/")
+                .header("If-None-Match", etag)
+                .header("If-Modified-Since", feed.header("last-modified").unwrap_or_default())
+                .send(),
+            304,
+        );
     }
     let style = server.get("/wp-includes/css/dashicons.min.css").send();
     assert_eq!((style.status, style.header("content-type").map(|kind| kind.starts_with("text/css"))), (200, Some(true)));
@@ -247,9 +295,20 @@ fn serve_visitors_in_parallel(server: &Server) {
             scope.spawn(move || {
                 let until = std::time::Instant::now() + PATIENCE;
                 for visit in 0..5 {
-                    let (target, expected) = [("/", "Hello world!"), ("/wp-json/wp/v2/posts", "A tested post"), ("/?s=tested", "tested"), ("/feed/", "<rss"), ("/wp-login.php", "loginform")][(visitor + visit) % 5];
+                    let (target, expected) = [
+                        ("/", "Hello world!"),
+                        ("/wp-json/wp/v2/posts", "A tested post"),
+                        ("/?s=tested", "tested"),
+                        ("/feed/", "<rss"),
+                        ("/wp-login.php", "loginform"),
+                    ][(visitor + visit) % 5];
                     let reply = server.get(target).send();
-                    assert!(reply.status == 200 && reply.text().contains(expected), "{target}: {} {}", reply.status, reply.text());
+                    assert!(
+                        reply.status == 200 && reply.text().contains(expected),
+                        "{target}: {} {}",
+                        reply.status,
+                        reply.text()
+                    );
                     assert!(std::time::Instant::now() < until);
                 }
             });

@@ -129,7 +129,8 @@ fn server_block(root: &Path, listen: SocketAddr, fcgi: SocketAddr, fallback: &st
 
 fn run_nginx(dir: &Path, server: &str, log: &Log) -> Child {
     let at = dir.display();
-    let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {at}/{name};")).join("\n");
+    let temp =
+        ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {at}/{name};")).join("\n");
     let user = if nix::unistd::geteuid().is_root() { "user root;\n" } else { "" };
     let conf = format!(
         "{user}worker_processes 1;\npid {at}/nginx.pid;\nerror_log stderr;\ndaemon off;\nevents {{ }}\nhttp {{\n\

@@ -83,7 +83,11 @@ fn mail_goes_through_sendmail_path_with_the_environment() {
 
 #[test]
 fn env_superglobal_follows_variables_order() {
-    let server = server().ini("variables_order", "EGPCS").env("RR_TEST_GIVEN", "yes").php("e.php", "echo $_ENV['RR_TEST_GIVEN'] ?? 'none', $_SERVER['RR_TEST_GIVEN'] ?? 'none';").start();
+    let server = server()
+        .ini("variables_order", "EGPCS")
+        .env("RR_TEST_GIVEN", "yes")
+        .php("e.php", "echo $_ENV['RR_TEST_GIVEN'] ?? 'none', $_SERVER['RR_TEST_GIVEN'] ?? 'none';")
+        .start();
     assert_eq!(server.text("/e.php"), "yesyes");
 }
 
@@ -143,13 +147,18 @@ fn php_binary_is_a_php_that_runs() {
 
 #[test]
 fn the_sapi_name_is_one_that_opcache_and_applications_know() {
-    let server = server().php("s.php", "echo PHP_SAPI, php_sapi_name(), (int) (opcache_get_status(false)['opcache_enabled'] ?? false);").start();
+    let server = server()
+        .php("s.php", "echo PHP_SAPI, php_sapi_name(), (int) (opcache_get_status(false)['opcache_enabled'] ?? false);")
+        .start();
     assert_eq!(server.text("/s.php"), "fpm-fcgifpm-fcgi1");
 }
 
 #[test]
 fn opcache_keeps_scripts_between_requests_and_sees_changes() {
-    let server = server().ini("opcache.revalidate_freq", "0").php("v.php", "echo 1; echo (int) opcache_is_script_cached(__FILE__);").start();
+    let server = server()
+        .ini("opcache.revalidate_freq", "0")
+        .php("v.php", "echo 1; echo (int) opcache_is_script_cached(__FILE__);")
+        .start();
     server.text("/v.php");
     assert_eq!(server.text("/v.php"), "11");
     // Another size and a time stamp well apart: OPcache compares modification times in seconds.
@@ -166,7 +175,10 @@ fn opcache_reset_and_invalidate_do_no_harm() {
         .threads(4)
         .php("r.php", "opcache_reset(); echo 'reset';")
         .php("i.php", "opcache_invalidate(__DIR__ . '/inc.php', true); echo include 'inc.php';")
-        .php("inc.php", "class Included { const X = [1, 2, 3]; static $s = ['a' => 1]; } return array_sum(Included::X) + Included::$s['a'];")
+        .php(
+            "inc.php",
+            "class Included { const X = [1, 2, 3]; static $s = ['a' => 1]; } return array_sum(Included::X) + Included::$s['a'];",
+        )
         .start();
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -242,7 +254,21 @@ fn extensions_applications_need_are_there() {
     let server = server().php("x.php", "echo json_encode(get_loaded_extensions());").start();
     let seen = server.get("/x.php").send().json();
     let loaded: Vec<_> = seen.as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    for name in ["mbstring", "intl", "gd", "zip", "curl", "openssl", "mysqli", "pdo_mysql", "pdo_sqlite", "sodium", "bcmath", "exif", "Zend OPcache"] {
+    for name in [
+        "mbstring",
+        "intl",
+        "gd",
+        "zip",
+        "curl",
+        "openssl",
+        "mysqli",
+        "pdo_mysql",
+        "pdo_sqlite",
+        "sodium",
+        "bcmath",
+        "exif",
+        "Zend OPcache",
+    ] {
         assert!(loaded.contains(&name), "{name}");
     }
 }

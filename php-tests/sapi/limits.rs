@@ -18,7 +18,12 @@ fn sleep_does_not_count_against_max_execution_time() {
 
 #[test]
 fn busy_time_counts_against_max_execution_time() {
-    let server = server().ini("max_execution_time", "1").ini("display_errors", "1").ini("html_errors", "0").php("b.php", "while (true);").start();
+    let server = server()
+        .ini("max_execution_time", "1")
+        .ini("display_errors", "1")
+        .ini("html_errors", "0")
+        .php("b.php", "while (true);")
+        .start();
     let begun = Instant::now();
     let reply = server.get("/b.php").send();
     assert!(reply.text().contains("Maximum execution time of 1 second exceeded"), "{}", reply.text());
@@ -29,7 +34,10 @@ fn busy_time_counts_against_max_execution_time() {
 fn set_time_limit_starts_the_count_again() {
     let server = server()
         .ini("max_execution_time", "1")
-        .php("a.php", "for ($i = 0; $i < 3; $i++) { set_time_limit(1); $t = hrtime(true); while (hrtime(true) - $t < 6e8); } echo 'done';")
+        .php(
+            "a.php",
+            "for ($i = 0; $i < 3; $i++) { set_time_limit(1); $t = hrtime(true); while (hrtime(true) - $t < 6e8); } echo 'done';",
+        )
         .php("z.php", "set_time_limit(0); $t = hrtime(true); while (hrtime(true) - $t < 22e8); echo 'done';")
         .php("next.php", "echo ini_get('max_execution_time');")
         .threads(1)
@@ -44,7 +52,12 @@ fn request_timeout_counts_by_the_clock() {
     if reference().is_some() {
         return;
     }
-    let server = server().threads(1).ini("display_errors", "0").option("http.request_timeout=1s").php("s.php", "sleep(20); echo 'awake';").start();
+    let server = server()
+        .threads(1)
+        .ini("display_errors", "0")
+        .option("http.request_timeout=1s")
+        .php("s.php", "sleep(20); echo 'awake';")
+        .start();
     let begun = Instant::now();
     let reply = server.get("/s.php").send();
     assert!(matches!(reply.status, 500 | 504), "{}", reply.status);
@@ -99,7 +112,10 @@ fn a_client_that_fires_and_leaves_still_has_its_script_run() {
     if reference().is_some() {
         return; // nginx drops it
     }
-    let server = server().threads(1).php("cron.php", "ignore_user_abort(true); usleep(200000); file_put_contents($_GET['to'], 'ran');").start();
+    let server = server()
+        .threads(1)
+        .php("cron.php", "ignore_user_abort(true); usleep(200000); file_put_contents($_GET['to'], 'ran');")
+        .start();
     let to = server.dir().join("cron");
     drop(server.get(&format!("/cron.php?to={}", to.display())).fire());
     assert!(wait_until(PATIENCE, || to.exists()), "{}", server.log.text());
@@ -134,6 +150,11 @@ fn a_request_to_oneself_does_not_deadlock_one_thread() {
 
 #[test]
 fn connection_status_is_normal_while_the_client_is_there() {
-    let server = server().php("c.php", "echo connection_status(), connection_aborted(), ignore_user_abort(), ignore_user_abort(true), ignore_user_abort();").start();
+    let server = server()
+        .php(
+            "c.php",
+            "echo connection_status(), connection_aborted(), ignore_user_abort(), ignore_user_abort(true), ignore_user_abort();",
+        )
+        .start();
     assert_eq!(server.text("/c.php"), "00001");
 }

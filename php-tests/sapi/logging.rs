@@ -61,7 +61,12 @@ fn a_closed_php_stderr_is_not_given_to_the_next_file() {
 
 #[test]
 fn warnings_are_logged_with_their_place() {
-    let server = server().ini("display_errors", "0").ini("log_errors", "1").ini("error_reporting", "32767").php("w.php", "echo $nothing;").start();
+    let server = server()
+        .ini("display_errors", "0")
+        .ini("log_errors", "1")
+        .ini("error_reporting", "32767")
+        .php("w.php", "echo $nothing;")
+        .start();
     assert_eq!(server.text("/w.php"), "");
     assert!(server.logs("Undefined variable $nothing"));
     assert!(server.logs("w.php"));
@@ -69,7 +74,12 @@ fn warnings_are_logged_with_their_place() {
 
 #[test]
 fn displayed_errors_are_html_unless_told_otherwise() {
-    let server = server().ini("display_errors", "1").ini("error_reporting", "32767").ini("html_errors", "1").php("w.php", "echo $nothing;").start();
+    let server = server()
+        .ini("display_errors", "1")
+        .ini("error_reporting", "32767")
+        .ini("html_errors", "1")
+        .php("w.php", "echo $nothing;")
+        .start();
     assert!(server.text("/w.php").contains("<b>Warning</b>:  Undefined variable $nothing in <b>"));
 }
 
@@ -96,6 +106,7 @@ fn a_log_line_cannot_forge_another() {
 
 #[test]
 fn syslog_functions_do_no_harm() {
-    let server = server().php("s.php", "openlog('rr-test', LOG_PID, LOG_USER); syslog(LOG_INFO, 'x'); closelog(); echo 'ok';").start();
+    let server =
+        server().php("s.php", "openlog('rr-test', LOG_PID, LOG_USER); syslog(LOG_INFO, 'x'); closelog(); echo 'ok';").start();
     assert_eq!(server.text("/s.php"), "ok");
 }

@@ -35,7 +35,10 @@ fn signal_handlers_of_a_script_last_one_request_and_never_touch_the_process() {
     let server = server()
         .threads(1)
         .ini("display_errors", "0")
-        .php("s.php", "pcntl_async_signals(true); pcntl_signal(SIGUSR2, fn () => 1); pcntl_sigprocmask(SIG_BLOCK, [SIGUSR2]); echo 'ok';")
+        .php(
+            "s.php",
+            "pcntl_async_signals(true); pcntl_signal(SIGUSR2, fn () => 1); pcntl_sigprocmask(SIG_BLOCK, [SIGUSR2]); echo 'ok';",
+        )
         .php("get.php", "echo json_encode([pcntl_signal_get_handler(SIGUSR2)]);")
         .start();
     let caught = || {
@@ -55,7 +58,12 @@ fn a_script_s_signal_handlers_do_not_replace_the_server_s() {
     if reference().is_some() {
         return;
     }
-    let server = server().php("t.php", "pcntl_signal(SIGTERM, SIG_IGN); pcntl_signal(SIGINT, fn () => 1); pcntl_signal(SIGCHLD, SIG_IGN); echo 'set';").start();
+    let server = server()
+        .php(
+            "t.php",
+            "pcntl_signal(SIGTERM, SIG_IGN); pcntl_signal(SIGINT, fn () => 1); pcntl_signal(SIGCHLD, SIG_IGN); echo 'set';",
+        )
+        .start();
     assert_eq!(server.text("/t.php"), "set");
     server.stop();
 }

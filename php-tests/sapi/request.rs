@@ -26,7 +26,11 @@ fn variables_order_and_input_limits_are_kept() {
     let seen = server.post("/server.php?x=1", "application/x-www-form-urlencoded", "a=1&b=2&c=3&d=4&e=5").send();
     let text = seen.text();
     let json: serde_json::Value = serde_json::from_str(&text[text.find('{').unwrap()..]).unwrap();
-    assert_eq!(json["post"], json!({"a": "1", "b": "2", "c": "3", "d": "4"}), "PHP stops at the first one too many, which it keeps");
+    assert_eq!(
+        json["post"],
+        json!({"a": "1", "b": "2", "c": "3", "d": "4"}),
+        "PHP stops at the first one too many, which it keeps"
+    );
     assert_eq!(json["request"]["x"], "1");
 }
 
@@ -81,7 +85,8 @@ fn credentials_do_not_outlive_their_request() {
 
 #[test]
 fn getallheaders_and_its_alias_name_headers_as_http_does() {
-    let server = server().php("h.php", "echo json_encode([getallheaders() === apache_request_headers(), getallheaders()]);").start();
+    let server =
+        server().php("h.php", "echo json_encode([getallheaders() === apache_request_headers(), getallheaders()]);").start();
     let seen = server.get("/h.php").header("x-lower-case", "1").header("X-UPPER", "2").header("accept", "*/*").send().json();
     assert_eq!(seen[0], true);
     assert_eq!(seen[1]["X-Lower-Case"], "1");
@@ -96,14 +101,23 @@ fn a_header_that_comes_twice_is_one_list() {
         return; // so does nginx from 1.23.0 on
     }
     let server = server().start();
-    let seen = server.get("/server.php").header("X-Twice", "one").header("X-Twice", "two").header("Cookie", "a=1").header("Cookie", "b=2").send().json();
+    let seen = server
+        .get("/server.php")
+        .header("X-Twice", "one")
+        .header("X-Twice", "two")
+        .header("Cookie", "a=1")
+        .header("Cookie", "b=2")
+        .send()
+        .json();
     assert_eq!((&seen["server"]["HTTP_X_TWICE"], &seen["headers"]["X-Twice"]), (&json!("one, two"), &json!("one, two")));
     assert_eq!(seen["cookie"], json!({"a": "1", "b": "2"}));
 }
 
 #[test]
 fn request_time_is_now() {
-    let server = server().php("t.php", "echo json_encode([time() - $_SERVER['REQUEST_TIME'], microtime(true) - $_SERVER['REQUEST_TIME_FLOAT']]);").start();
+    let server = server()
+        .php("t.php", "echo json_encode([time() - $_SERVER['REQUEST_TIME'], microtime(true) - $_SERVER['REQUEST_TIME_FLOAT']]);")
+        .start();
     let seen = server.get("/t.php").send().json();
     assert!((0..=1).contains(&seen[0].as_i64().unwrap()) && (0.0..1.0).contains(&seen[1].as_f64().unwrap()), "{seen}");
 }
@@ -129,14 +143,18 @@ fn request_parse_body_works_for_put() {
 
 #[test]
 fn argv_of_a_web_request_is_its_query_string() {
-    let server = server().ini("register_argc_argv", "1").php("a.php", "echo json_encode([$_SERVER['argc'], $_SERVER['argv']]);").start();
+    let server =
+        server().ini("register_argc_argv", "1").php("a.php", "echo json_encode([$_SERVER['argc'], $_SERVER['argv']]);").start();
     assert_eq!(server.get("/a.php?one+two").send().json(), json!([2, ["one", "two"]]));
     assert_eq!(server.get("/a.php?-s").send().json(), json!([1, ["-s"]]), "and never an option");
 }
 
 #[test]
 fn a_query_string_is_never_taken_for_php_options() {
-    let server = server().php("q.php", "echo 'run ', $_SERVER['QUERY_STRING'], ini_get('display_errors');").ini("display_errors", "0").start();
+    let server = server()
+        .php("q.php", "echo 'run ', $_SERVER['QUERY_STRING'], ini_get('display_errors');")
+        .ini("display_errors", "0")
+        .start();
     for query in ["-s", "-d+display_errors=1", "%ADd+allow_url_include%3d1", "-h"] {
         assert_eq!(server.text(&format!("/q.php?{query}")), format!("run {query}0"));
     }

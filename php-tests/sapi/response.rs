@@ -18,7 +18,13 @@ fn headers_are_replaced_added_removed_and_listed() {
     let seen = reply.json();
     assert_eq!(
         seen[0],
-        json!(["X-One: 2", "X-Many: a", "X-Many: b", "Set-Cookie: one=a%20b; path=/; HttpOnly; SameSite=Lax", "Set-Cookie: two=2"])
+        json!([
+            "X-One: 2",
+            "X-Many: a",
+            "X-Many: b",
+            "Set-Cookie: one=a%20b; path=/; HttpOnly; SameSite=Lax",
+            "Set-Cookie: two=2"
+        ])
     );
     assert_eq!(seen[1], json!(200));
 }
@@ -28,7 +34,12 @@ fn apache_response_headers_names_what_will_be_sent() {
     if reference().is_some() {
         return; // mod_php has it, php-fpm does not
     }
-    let server = server().php("a.php", "header('X-One: 1'); header('X-Two: a'); header('X-Two: b', false); echo json_encode(apache_response_headers());").start();
+    let server = server()
+        .php(
+            "a.php",
+            "header('X-One: 1'); header('X-Two: a'); header('X-Two: b', false); echo json_encode(apache_response_headers());",
+        )
+        .start();
     let seen = server.get("/a.php").send().json();
     assert_eq!((&seen["X-One"], &seen["X-Two"]), (&json!("1"), &json!("b")), "{seen}");
 }

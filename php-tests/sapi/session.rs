@@ -52,7 +52,11 @@ fn sessions_are_locked_one_request_at_a_time() {
 
 #[test]
 fn a_session_survives_a_fatal_error_and_its_lock_is_released() {
-    let server = with_sessions().threads(1).ini("display_errors", "0").php("die.php", "session_start(); $_SESSION['count'] = 41; nowhere();").start();
+    let server = with_sessions()
+        .threads(1)
+        .ini("display_errors", "0")
+        .php("die.php", "session_start(); $_SESSION['count'] = 41; nowhere();")
+        .start();
     let cookies = server.get("/session.php").send().cookies();
     assert_eq!(server.get("/die.php").cookies(&cookies).send().status, 500);
     let seen = server.get("/session.php").cookies(&cookies).send().json();

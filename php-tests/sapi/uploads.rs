@@ -13,7 +13,11 @@ fn send(server: &Server, target: &str, parts: &[(&str, &str, &[u8])]) -> serde_j
 fn uploads_arrive_whole_and_beside_fields() {
     let server = server().start();
     let big: Vec<u8> = (0..1_500_000_u32).map(|n| n.to_le_bytes()[1]).collect();
-    let seen = send(&server, "/upload.php", &[("note", "", b"hi"), ("one", "dir/a.bin", &big), ("list[]", "b", b"bb"), ("list[]", "c", b"")]);
+    let seen = send(
+        &server,
+        "/upload.php",
+        &[("note", "", b"hi"), ("one", "dir/a.bin", &big), ("list[]", "b", b"bb"), ("list[]", "c", b"")],
+    );
     assert_eq!(seen["post"]["note"], "hi");
     assert_eq!(seen["input"], 0, "php://input is empty for multipart");
     let files = seen["files"].as_array().unwrap();
@@ -34,7 +38,8 @@ fn temporary_files_are_removed_after_the_request() {
 
 #[test]
 fn temporary_files_are_removed_after_a_fatal_error() {
-    let server = server().php("die.php", "echo $_FILES['one']['tmp_name']; flush(); nowhere();").ini("display_errors", "0").start();
+    let server =
+        server().php("die.php", "echo $_FILES['one']['tmp_name']; flush(); nowhere();").ini("display_errors", "0").start();
     let (content_type, body) = multipart(&[("one", "a", b"content")]);
     let tmp = server.post("/die.php", &content_type, body).send().text();
     assert!(tmp.contains("/php"), "{tmp}");
@@ -92,7 +97,10 @@ fn malformed_multipart_does_no_harm() {
     let cases: [(&str, &str); 5] = [
         ("multipart/form-data", "--x\r\n"),
         ("multipart/form-data; boundary=", "--\r\n"),
-        ("multipart/form-data; boundary=x", "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"b\"\r\n\r\nnever ended"),
+        (
+            "multipart/form-data; boundary=x",
+            "--x\r\nContent-Disposition: form-data; name=\"a\"; filename=\"b\"\r\n\r\nnever ended",
+        ),
         ("multipart/form-data; boundary=x", "--y\r\n\r\n--y--"),
         ("multipart/form-data; boundary=\"x", "--x\r\nContent-Disposition: form-data; name=a\r\n\r\n1\r\n--x--"),
     ];

@@ -12,9 +12,9 @@ use http::HeaderValue;
 
 use super::status;
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Encoding, Level, LogMode},
     error::Error,
-    http::{conn, fcgi, files, listen, preset::Preset, request, route},
+    http::{access, conn, fcgi, files, listen, preset::Preset, request, route},
     php,
     sys::limits,
     worker::{self, Pool},
@@ -81,6 +81,27 @@ pub(super) fn body(http: &config::Http) -> request::Limits {
         idle_timeout: http.limits.body_timeout,
         directory: temp_dir(http),
     }
+}
+
+/// RoadRunner logs every request at level `info`; `http.access_logs` asks for more of each.
+pub(super) fn access(config: &Config) -> access::Config {
+    let logs = &config.logs;
+    let Some(output) = logs.output.first().filter(|_| logs.mode != LogMode::Off && logs.level <= Level::Info) else {
+        return access::Config::Disabled;
+    };
+    access::Config::Enabled(access::Settings {
+        extended: config.http.access_logs,
+        encoding: match logs.encoding {
+            Encoding::Json => access::Encoding::Json,
+            Encoding::Console => access::Encoding::Console,
+        },
+        output: match output.as_str() {
+            "stderr" => access::Output::Stderr,
+            "stdout" => access::Output::Stdout,
+            path => access::Output::File(path.into()),
+        },
+        ..access::Settings::default()
+    })
 }
 
 pub(super) fn files(files: &config::StaticFiles) -> files::Config {

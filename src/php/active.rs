@@ -309,7 +309,6 @@ impl Strings {
             cookies: optional(&self.cookies).cast_mut(),
             content_length: body_length.try_into().unwrap_or(i64::MAX),
             received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
-            protocol: request.protocol_number(),
             ini: self.ini.as_ptr(),
             ini_count: self.ini.len(),
         }

@@ -219,7 +219,6 @@ static int rr_activate(void)
 	if (!current) {
 		return SUCCESS;
 	}
-	SG(request_info).proto_num = current->protocol;
 	if (php_ini_has_per_host_config()) {
 		size_t length = strlen(current->server_name);
 		char *host = estrndup(current->server_name, length);
@@ -257,6 +256,9 @@ static void rr_ini_defaults(HashTable *configuration)
 	/* As php-fpm, so that a server without php.ini behaves alike. */
 	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("1"), 1));
 	zend_hash_str_update(configuration, ZEND_STRL("display_errors"), &value);
+	/* Else OPcache kills, after three minutes, whoever keeps it from restarting: us. */
+	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("0"), 1));
+	zend_hash_str_update(configuration, ZEND_STRL("opcache.force_restart_timeout"), &value);
 }
 
 sapi_module_struct rr_sapi = {
