@@ -50,6 +50,9 @@ pub struct Options {
 pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let site = Site::find(&config.http, options.dir.as_deref())?;
+    // Before anything listens: whoever can reach us can also stop us.
+    let runtime = runtime(None).map_err(Error::system("main runtime"))?;
+    let stop = runtime.block_on(async { Stop::new() }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
     let listeners = listen::Config { addresses: settings::addresses(&config.http.address)?, ..listen::Config::default() };
     let listeners = listeners.build().map_err(|error| Error::Listen(error.to_string()))?;
@@ -87,7 +90,7 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         let io_threads = io_threads.len();
         banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
-    run(&front, &config.engine, &pool)?;
+    runtime.block_on(run(stop, &front, &config.engine, &pool));
     front.finish(io_threads);
 
     pool.close();
@@ -112,36 +115,30 @@ pub fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// Waits for a signal to stop, then for what is running, bounded by `engine.grace_period`.
-fn run(front: &Front, engine: &config::Engine, pool: &Pool) -> Result<(), Error> {
-    let runtime = runtime(None).map_err(Error::system("main runtime"))?;
-    runtime.block_on(async {
-        let mut stop = Stop::new().map_err(Error::system("signals"))?;
-        let expiring = expire(pool.clone());
-        tokio::select! {
-            () = stop.asked() => {}
-            () = expiring => {}
+async fn run(mut stop: Stop, front: &Front, engine: &config::Engine, pool: &Pool) {
+    tokio::select! {
+        () = stop.asked() => {}
+        () = expire(pool) => {}
+    }
+    tracing::info!("stopping: requests in progress are finished first");
+    let finish = async {
+        tokio::time::sleep(engine.shutdown_delay).await;
+        front.stop(Instant::now() + engine.grace_period).await
+    };
+    tokio::select! {
+        finished = finish => if !finished {
+            tracing::warn!("grace period over; connections are cut");
+        },
+        () = expire(pool) => {}
+        () = stop.asked() => {
+            tracing::warn!("told again to stop: leaving at once");
+            process::exit(1);
         }
-        tracing::info!("stopping: requests in progress are finished first");
-        let finish = async {
-            tokio::time::sleep(engine.shutdown_delay).await;
-            front.stop(Instant::now() + engine.grace_period).await
-        };
-        tokio::select! {
-            finished = finish => if !finished {
-                tracing::warn!("grace period over; connections are cut");
-            },
-            () = expire(pool.clone()) => {}
-            () = stop.asked() => {
-                tracing::warn!("told again to stop: leaving at once");
-                process::exit(1);
-            }
-        }
-        Ok(())
-    })
+    }
 }
 
 /// Ends the waits that are over; never returns.
-async fn expire(pool: Pool) {
+async fn expire(pool: &Pool) {
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tick.tick().await;

@@ -12,7 +12,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 /// - `http.front_controller`: `null`
 /// - `http.rewrite`: `[]`
 /// - `http.error_pages`: `{}`
-/// - `http.follow_symlinks`: `true`
+/// - `http.follow_symlinks`: `false`
 /// - `http.request_timeout`: `0s`
 /// - `http.temp_dir`: `null`
 /// - `http.access_logs`: `false`
@@ -255,7 +255,7 @@ impl Default for Http {
             front_controller: None,
             rewrite: Vec::new(),
             error_pages: Vec::new(),
-            follow_symlinks: true,
+            follow_symlinks: false,
             pool: Pool::default(),
             request_timeout: Duration::ZERO,
             limits: Limits::default(),

@@ -125,7 +125,7 @@ fn every_kind_of_value_is_read_and_shown_back() {
             "address": [":8080", "[::1]:80", "unix:///run/rr.sock", "tcp://localhost:81"],
             "root": "public", "preset": "laravel", "index": "index.php,home.html", "front_controller": "/index.php",
             "rewrite": [{"from": "/old/*", "to": "/new/$1", "status": 301}, {"from": "/a", "to": "/b"}],
-            "error_pages": {"404": "/404.html"}, "follow_symlinks": false, "request_timeout": 5000000000_u64,
+            "error_pages": {"404": "/404.html"}, "follow_symlinks": true, "request_timeout": 5000000000_u64,
             "max_request_size": 64, "temp_dir": "/var/tmp", "access_logs": 1, "internal_error_code": 502,
             "pool": {"num_workers": "8", "max_queue_size": 0, "allocate_timeout": "5s", "max_jobs": 500},
             "limits": {"max_header_bytes": "64K", "body_memory": 0, "keepalive_timeout": "10s"},

@@ -24,10 +24,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-pub(crate) use accept::{Acceptor, Stream, accept};
+use accept::Stream;
 pub use accept::serve;
 pub use hints::EarlyHints;
-pub(crate) use sniff::Protocol;
+use sniff::Protocol;
 
 use super::{Body, Drain, Peer};
 

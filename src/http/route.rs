@@ -70,8 +70,6 @@ pub enum Route {
     Script {
         /// The script.
         script: Script,
-        /// The decoded path after rewriting (`DOCUMENT_URI`).
-        document_uri: String,
         /// The query string after rewriting.
         query: String,
     },
@@ -267,11 +265,7 @@ impl Plan {
 impl Answer {
     fn route(&self, rewritten: &Query, query: &str, host: &str) -> Route {
         match self {
-            Self::Script(script) => Route::Script {
-                document_uri: [script.name.as_str(), script.path_info.as_str()].concat(),
-                script: script.clone(),
-                query: rewritten.join(query),
-            },
+            Self::Script(script) => Route::Script { script: script.clone(), query: rewritten.join(query) },
             Self::File(target) => Route::File(target.clone()),
             Self::Redirect { status, location } => {
                 let mut location = rewrite::with_host(location, host);

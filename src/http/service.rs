@@ -61,17 +61,24 @@ impl Service {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = host_of(&parts, &peer);
         match self.0.router.route(path, query, &host) {
-            Route::Script { script, document_uri, query } => {
+            Route::Script { script, query } => {
                 let target = target.to_owned();
                 let body = match self.0.body.receive(body).await {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
                 let interim = parts.extensions.remove::<EarlyHints>().map(interim);
-                let head = head(parts, target, document_uri, query, host, &body, peer);
+                let head = head(parts, target, query, host, &body, peer);
                 self.run(script, head, body, interim).await
             }
-            Route::File(file) => self.0.files.respond(&file, &parts.method, &parts.headers).await,
+            Route::File(file) => {
+                let response = self.0.files.respond(&file, &parts.method, &parts.headers).await;
+                match response.status() {
+                    // Gone or closed since it was routed. The other errors carry headers that belong to them.
+                    status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.error(status, parts, host, peer).await,
+                    _ => response,
+                }
+            }
             Route::Redirect { status, location } => response::redirect(status, &location),
             Route::Refuse(status) => self.error(status, parts, host, peer).await,
         }
@@ -131,9 +138,9 @@ impl Service {
     async fn error(&self, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
         let mut response = match self.0.router.error_page(status.as_u16()) {
             Some(Route::File(file)) => self.0.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
-            Some(Route::Script { script, document_uri, query }) => {
+            Some(Route::Script { script, query }) => {
                 let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-                let head = head(parts, target, document_uri, query, host, &worker::Body::Empty, peer);
+                let head = head(parts, target, query, host, &worker::Body::Empty, peer);
                 self.run(script, head, worker::Body::Empty, None).await
             }
             _ => return response::plain(status),
@@ -173,15 +180,7 @@ fn ip_text(ip: IpAddr) -> String {
     ip.to_canonical().to_string()
 }
 
-fn head(
-    mut parts: Parts,
-    target: String,
-    document_uri: String,
-    query: String,
-    server_name: String,
-    body: &worker::Body,
-    peer: Peer,
-) -> HttpHead {
+fn head(mut parts: Parts, target: String, query: String, server_name: String, body: &worker::Body, peer: Peer) -> HttpHead {
     // Chunked framing was ours to undo: a script sees a body of known length, as behind nginx.
     if parts.headers.contains_key(header::TRANSFER_ENCODING) {
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
@@ -196,7 +195,6 @@ fn head(
     HttpHead {
         method: parts.method,
         target,
-        document_uri,
         query,
         version: parts.version,
         headers: parts.headers,

@@ -172,6 +172,18 @@ impl Active {
         }
     }
 
+    /// Completes the answer of a script that a fatal error cut off. A body that is on its way already is broken off: its end would
+    /// say that nothing is missing.
+    pub(crate) fn finish_cut_off(&mut self) {
+        match &self.answer {
+            Answer::Streaming(_) => {
+                self.flush();
+                self.fail(Failure::WorkerLost);
+            }
+            _ => drop(self.finish()),
+        }
+    }
+
     /// Ends the asker's wait with `failure`; a body on its way is broken off.
     pub(crate) fn fail(&mut self, failure: Failure) {
         match std::mem::replace(&mut self.answer, Answer::Over) {

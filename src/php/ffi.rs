@@ -46,6 +46,7 @@ pub(crate) enum End {
     Done = 0,
     StartupFailed = 1,
     BailedOut = 2,
+    FatalError = 3,
 }
 
 #[repr(C)]

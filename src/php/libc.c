@@ -24,6 +24,16 @@
 
 static __thread bool in_php;
 
+/* Given by rr_libc_install: this file calls nothing of PHP's, for it is in every program that links the crate. */
+static char **snapshot;
+static char **(*changed_environment)(void);
+
+void rr_libc_install(char **environment, char **(*for_child)(void))
+{
+	snapshot = environment;
+	changed_environment = for_child;
+}
+
 /* --- the process's number ---------------------------------------------------------------------------------------------- */
 
 static pid_t process;
@@ -63,8 +73,8 @@ static int spawn(const char *symbol, pid_t *pid, const char *path, const posix_s
 	if (!in_php || envp != environ) {
 		return stock(pid, path, actions, attributes, argv, envp);
 	}
-	char **changed = rr_environment_for_child();
-	int result = stock(pid, path, actions, attributes, argv, changed ? changed : rr_environment());
+	char **changed = changed_environment();
+	int result = stock(pid, path, actions, attributes, argv, changed ? changed : snapshot);
 	free(changed);
 	return result;
 }
@@ -186,7 +196,7 @@ static const char *name_from_environment(const char *category)
 	const char *variables[] = {"LC_ALL", category, "LANG"};
 	for (int i = 0; i < 3; i++) {
 		size_t length = strlen(variables[i]);
-		for (char **entry = rr_environment(); entry && *entry; entry++) {
+		for (char **entry = snapshot; entry && *entry; entry++) {
 			if (strncmp(*entry, variables[i], length) == 0 && (*entry)[length] == '=' && (*entry)[length + 1]) {
 				return *entry + length + 1;
 			}

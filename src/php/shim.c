@@ -42,6 +42,7 @@ static ZEND_INI_MH(rr_time_limit)
 int rr_php_startup(const rr_engine *engine)
 {
 	environment = engine->environment;
+	rr_libc_install(environment, rr_environment_for_child);
 	signal(SIGPIPE, SIG_IGN);
 	/* One more than the PHP threads: this one. */
 	if (!php_tsrm_startup_ex(engine->threads + 1)) {
@@ -200,6 +201,9 @@ rr_end rr_php_run(rr_request *request, void *context)
 			CG(skip_shebang) = 1;
 			rr_enter_folder(request);
 			php_execute_script(&file);
+			if (CG(unclean_shutdown)) {
+				end = RR_FATAL_ERROR;
+			}
 			zend_destroy_file_handle(&file);
 		}
 	} zend_catch {

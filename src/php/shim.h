@@ -38,6 +38,7 @@ typedef enum {
 typedef enum {
 	RR_DONE = 0,
 	RR_STARTUP_FAILED = 1,
+	RR_FATAL_ERROR = 3, /* the script was cut off by a fatal error */
 	RR_BAILED_OUT = 2, /* a bailout reached the outermost guard: the thread's context is suspect */
 } rr_end;
 
@@ -108,6 +109,8 @@ char **rr_environment(void); /* the snapshot */
 void rr_environment_reset(void);
 /* A malloc'ed NULL-terminated array (free the array only) of what a child of this thread should get, or NULL for the snapshot. */
 char **rr_environment_for_child(void);
+/* The environment of all PHP threads, and what asks for that of the calling one. */
+void rr_libc_install(char **environment, char **(*for_child)(void));
 void rr_libc_thread_start(void);
 void rr_sapi_begin(const rr_request *request);
 void rr_user_ini_free(void);

@@ -302,6 +302,7 @@ fn run(work: Work, settings: &Settings, variables: Variables) -> (ffi::End, Vari
     let end = unsafe { ffi::rr_php_run(&raw mut request, context.cast::<c_void>()) };
     match end {
         ffi::End::Done => drop(active.finish()),
+        ffi::End::FatalError => active.finish_cut_off(),
         ffi::End::StartupFailed | ffi::End::BailedOut => active.fail(Failure::WorkerLost),
     }
     (end, active.into_variables())

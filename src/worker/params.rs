@@ -13,8 +13,6 @@ pub struct HttpHead {
     pub method: Method,
     /// The request target as the client sent it, path and query, undecoded.
     pub target: String,
-    /// The decoded path after rewriting (`DOCUMENT_URI`).
-    pub document_uri: String,
     /// The query string after rewriting, without `?`.
     pub query: String,
     /// The protocol version.
@@ -80,7 +78,7 @@ impl Variables {
     pub fn fill_headers(&mut self, request: &Request) {
         match &request.source {
             Source::Http(head) => {
-                for name in head.headers.keys() {
+                for name in shown(&head.headers) {
                     let start = self.bytes.len();
                     title_case(name, &mut self.bytes);
                     self.push_value(start, |bytes| join(&head.headers, name, bytes));
@@ -111,15 +109,9 @@ impl Variables {
         self.push(b"CONTENT_LENGTH", value_of(head, header::CONTENT_LENGTH));
         self.push(b"SCRIPT_FILENAME", &script.filename);
         self.push(b"SCRIPT_NAME", &script.name);
-        if !script.path_info.is_empty() {
-            self.push(b"PATH_INFO", &script.path_info);
-            self.push_with(b"PATH_TRANSLATED", |bytes| {
-                bytes.extend_from_slice(script.document_root.as_bytes());
-                bytes.extend_from_slice(script.path_info.as_bytes());
-            });
-        }
+        self.push(b"PATH_INFO", &script.path_info);
         self.push(b"REQUEST_URI", &head.target);
-        self.push(b"DOCUMENT_URI", &head.document_uri);
+        self.push(b"DOCUMENT_URI", &script.name);
         self.push(b"DOCUMENT_ROOT", script.document_root.as_bytes());
         self.push(b"SERVER_PROTOCOL", protocol(head.version));
         self.push(b"REQUEST_SCHEME", if head.secure { "https" } else { "http" });
@@ -132,12 +124,7 @@ impl Variables {
         self.push_address(b"SERVER_ADDR", b"SERVER_PORT", head.local);
         self.push(b"SERVER_NAME", &head.server_name);
         self.push(b"REDIRECT_STATUS", "200");
-        for name in head.headers.keys() {
-            // `Proxy` would become HTTP_PROXY, which libraries take for a proxy setting (CVE-2016-5385), and a name with an
-            // underscore could pose as one with a hyphen.
-            if name == "proxy" || name.as_str().contains('_') {
-                continue;
-            }
+        for name in shown(&head.headers) {
             let start = self.bytes.len();
             self.bytes.extend_from_slice(b"HTTP_");
             self.bytes.extend(name.as_str().bytes().map(|byte| if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }));
@@ -247,6 +234,12 @@ impl Request {
             Source::FastCgi(params) => params.iter().rev().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value.as_ref()),
         }
     }
+}
+
+/// The names that scripts are shown. `Proxy` would become HTTP_PROXY, which libraries take for a proxy setting (CVE-2016-5385),
+/// and a name with an underscore could pose as one with a hyphen.
+fn shown(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+    headers.keys().filter(|name| *name != "proxy" && !name.as_str().contains('_'))
 }
 
 fn protocol(version: Version) -> &'static str {

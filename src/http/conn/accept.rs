@@ -15,11 +15,7 @@ use tokio::{
 };
 
 use super::{Config, Handler, Protocol, Server};
-use crate::http::{
-    Drain, Peer,
-    drain::OpenConnection,
-    listen::Listeners,
-};
+use crate::http::{Drain, Peer, drain::OpenConnection, listen::Listeners};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -92,6 +88,8 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
         }
     }
     // What the kernel has already greeted must be served: a closing listener would reset it.
+    // Readiness is known only after a turn of the driver, which this waits for.
+    tokio::task::yield_now().await;
     for _ in 0..MAX_LAST {
         match poll_fn(|context| Poll::Ready(acceptor.poll_accept(context))).await {
             Poll::Ready(Ok((stream, peer))) => serve(stream, peer, drain.open()),
@@ -119,12 +117,11 @@ impl Acceptor {
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, remote)| {
-                let peer = Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: false };
+                let peer =
+                    Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: false };
                 (Stream::Tcp(stream), peer)
             }),
-            Self::Unix(listener) => {
-                listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::default()))
-            }
+            Self::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::default())),
         }
     }
 }
@@ -154,11 +151,7 @@ impl AsyncWrite for Stream {
         }
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),

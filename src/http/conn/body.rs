@@ -17,7 +17,10 @@ enum State {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Chunk {
     /// In the size; how many digits were seen.
-    Size { digits: u8, size: u64 },
+    Size {
+        digits: u8,
+        size: u64,
+    },
     /// After the size: white space or an extension.
     Extension(u64),
     /// Before the line feed of a size line.
@@ -110,7 +113,7 @@ impl Chunk {
 }
 
 #[cold]
-fn malformed() -> io::Error {
+pub(super) fn malformed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "malformed chunked body")
 }
 

@@ -49,10 +49,12 @@ struct Active {
     is_sending: AtomicBool,
 }
 
-/// A body that tells when it is asked for more.
+/// A body that tells when it is asked for more, and gives little at once.
 #[derive(Debug)]
 struct Watched {
     body: Body,
+    // What is left of a large chunk.
+    rest: Bytes,
     stream: Active,
 }
 
@@ -63,6 +65,9 @@ struct Socket<I> {
     read: BytesMut,
     link: Arc<Link>,
 }
+
+/// What hyper gets at once. Given all of a large body, it would let go of the stream long before the client has it.
+const PIECE: usize = 32 * 1024;
 
 /// Serves `io`, from which `read` was already read.
 pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
@@ -81,7 +86,7 @@ where
                 Ok(()) => handler.handle(request, peer).await,
                 Err(status) => refuse(status, &stream),
             };
-            Ok::<_, Infallible>(response.map(|body| Watched { body, stream }))
+            Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
         }
     });
     let socket = TokioIo::new(Socket { io, read, link: link.clone() });
@@ -230,16 +235,30 @@ impl http_body::Body for Watched {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(context);
-        self.stream.set_sending(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        frame
+        let this = &mut *self;
+        if this.rest.is_empty() {
+            match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) => this.rest = data,
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                other => {
+                    this.stream.set_sending(false);
+                    return other;
+                }
+            }
+        }
+        this.stream.set_sending(true);
+        let count = this.rest.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(this.rest.split_to(count)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Asked before the first frame only, when there is no rest.
         self.body.size_hint()
     }
 }

@@ -103,7 +103,7 @@ impl Scan {
         if target.len() > limits.uri {
             return Err(StatusCode::URI_TOO_LONG);
         }
-        if has_control(target) {
+        if has_control(target) || memchr(b'\t', target).is_some() {
             return Err(BAD);
         }
         self.has_request_line = true;

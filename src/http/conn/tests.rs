@@ -94,8 +94,7 @@ impl Server {
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         change(&mut config);
-        let listeners =
-            listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
+        let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
         let (drain, app) = (Drain::new(), App::default());
         let running = tokio::spawn({
             let (listeners, app, drain) = (listeners.clone(), app.clone(), drain.clone());

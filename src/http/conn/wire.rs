@@ -19,7 +19,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    body::Framing,
+    body::{Framing, malformed},
     head::{Head, Limits, Scan},
     link::{Link, Wait},
 };
@@ -37,6 +37,7 @@ pub(super) struct Wire<I> {
     head_left: usize,
     framing: Framing,
     is_eof: bool,
+    is_malformed: bool,
     refusal: Option<StatusCode>,
     // The request that hyper got last, and how far its answer is.
     request: u64,
@@ -84,6 +85,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
             head_left: 0,
             framing: Framing::length(0),
             is_eof: false,
+            is_malformed: false,
             refusal: None,
             request: 0,
             is_answering: true,
@@ -114,7 +116,12 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         let mut used = head;
         if self.head_left == 0 {
             let room = (out.remaining() - used).min(bytes.len() - used);
-            used += self.framing.take(&bytes[used..used + room])?;
+            match self.framing.take(&bytes[used..used + room]) {
+                Ok(body) => used += body,
+                // With the head, hyper can still have the error answered; so it comes at the next read.
+                Err(_) if head > 0 => self.is_malformed = true,
+                Err(error) => return Err(error),
+            }
         }
         out.put_slice(&bytes[..used]);
         Ok(used)
@@ -254,6 +261,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Read for Wire<I> {
             // As an end of file, upon which hyper flushes and shuts down; the refusal is written there.
             return Poll::Ready(Ok(()));
         }
+        if this.is_malformed {
+            return Poll::Ready(Err(malformed()));
+        }
         if !this.stash.is_empty() && (this.admit_stash(&mut out)? > 0 || this.refusal.is_some()) {
             return Poll::Ready(Ok(()));
         }
@@ -270,11 +280,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
         result
     }
 
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let start = slices.first().map_or(&[][..], |slice| slice);
         let length = if slices.len() == 1 { start.len() } else { usize::MAX };

@@ -44,6 +44,7 @@ async fn a_request_that_runs_is_finished() {
 #[tokio::test]
 async fn a_connection_nobody_has_accepted_yet_is_served() {
     let server = Server::start().await;
+    assert!(server.raw("GET /early HTTP/1.0\r\n\r\n").await.ends_with("/early"));
     // On a current-thread runtime the accept loop cannot run between these lines.
     let mut client = std::net::TcpStream::connect(server.address).unwrap();
     std::io::Write::write_all(&mut client, b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

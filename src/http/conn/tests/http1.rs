@@ -145,11 +145,9 @@ async fn who_takes_nothing_is_dropped() {
     let server = Server::with(|config| config.write_timeout = Duration::from_millis(50)).await;
     let mut client = server.connect().await;
     client.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert!(server.finished().await || server.drain.snapshot().accepted == 0);
-    while server.drain.snapshot().write_timeouts == 0 {
-        tokio::task::yield_now().await;
-    }
+    client.0.readable().await.unwrap();
     assert!(server.finished().await);
+    assert_eq!(server.drain.snapshot().write_timeouts, 1);
 }
 
 #[tokio::test]
@@ -164,7 +162,7 @@ async fn connections_over_the_limit_wait() {
     assert!(early.is_err(), "served beside the first");
     drop(first);
     assert_eq!(second.answer().await.1, "/2");
-    assert_eq!(server.drain.snapshot().paused, 1);
+    assert!(server.drain.snapshot().paused >= 1);
 }
 
 #[tokio::test]

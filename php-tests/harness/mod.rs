@@ -1,0 +1,50 @@
+//! What the tests are written with: a server of their own, clients that send any byte they like, and places to put files.
+
+mod client;
+mod dir;
+mod fastcgi;
+mod log;
+mod reference;
+mod reply;
+mod server;
+
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
+
+pub(crate) use client::{Connection, Request, multipart};
+pub(crate) use dir::{TempDir, copy_tree, fixtures};
+pub(crate) use fastcgi::{Fcgi, FcgiReply, params};
+pub(crate) use log::Log;
+pub(crate) use reference::{Front, reference};
+pub(crate) use reply::Reply;
+pub(crate) use server::{Server, Setup, command, finish, free_port, rr, server};
+
+/// Longest wait for anything in a test: a bound for hangs, not an expectation.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks `ready` every few milliseconds until it says yes; false when `limit` has passed.
+pub(crate) fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if ready() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reports a component that could not be had: at once, past libtest's capture, and in the file that `./x test` prints last.
+/// Under `RR_FULL=1` it is a failure.
+pub(crate) fn not_run(component: &str, reason: &str) {
+    let line = format!("not run: {component}: {reason}\n");
+    assert!(std::env::var_os("RR_FULL").is_none(), "{line}");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os("RR_NOT_RUN") {
+        std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+}

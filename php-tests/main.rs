@@ -1,0 +1,20 @@
+//! End-to-end tests: they start the real `rr` and speak to it as a client would.
+//!
+//! `RR_BIN` names the binary, by default the one cargo built. `RR_REFERENCE=PREFIX` runs the same tests against nginx and
+//! the php-fpm under PREFIX instead, which is how expected values are checked; tests of what only `rr` has return early there.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on panics, and says why")]
+
+mod harness;
+
+mod apps;
+mod cli;
+mod config;
+mod ends;
+mod fcgi;
+mod files;
+mod golden;
+mod http;
+mod isolation;
+mod lifecycle;
+mod routing;
+mod sapi;
