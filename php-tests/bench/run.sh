@@ -250,10 +250,11 @@ awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
 documents "$tmp/www"
 phase "$tmp/www" hello server echo static1k static1m
 if wanted wordpress || wanted memory; then
-  wordpress "$tmp/wordpress"
-  phase "$tmp/wordpress" wordpress
+  if wordpress "$tmp/wordpress"; then
+    phase "$tmp/wordpress" wordpress
+    if wanted memory; then memory; fi
+  fi
 fi
-if wanted memory; then memory; fi
 report >"$tmp/report.md"
 cat "$tmp/report.md"
 if [ -n "$keep" ]; then
