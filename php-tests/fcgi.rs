@@ -179,7 +179,9 @@ fn auto_prepend_file_from_php_value_runs() {
     let server = server().with_fcgi().php("prepend.php", "echo 'prepended ';").php("ok.php", "echo 'ok';").start();
     let value = format!("auto_prepend_file={}/prepend.php", server.root().display());
     assert_eq!(run(&server, "/ok.php", &[("PHP_VALUE", &value)]).body(), "prepended ok");
-    assert_eq!(run(&server, "/ok.php", &[]).body(), "ok");
+    if reference().is_none() {
+        assert_eq!(run(&server, "/ok.php", &[]).body(), "ok");
+    }
 }
 
 #[test]
