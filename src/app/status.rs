@@ -19,7 +19,6 @@ use crate::{
 pub(super) struct Source {
     pool: Pool,
     threads: Arc<Threads>,
-    php_version: String,
     started: SystemTime,
     most_active: AtomicU64,
 }
@@ -27,18 +26,8 @@ pub(super) struct Source {
 // === impl Source ===
 
 impl Source {
-    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>, php_version: &str) -> Self {
-        Self {
-            pool: pool.clone(),
-            threads: threads.clone(),
-            php_version: php_version.to_owned(),
-            started: SystemTime::now(),
-            most_active: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn php_version(&self) -> &str {
-        &self.php_version
+    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>) -> Self {
+        Self { pool: pool.clone(), threads: threads.clone(), started: SystemTime::now(), most_active: AtomicU64::new(0) }
     }
 
     /// Lets scripts ask for the figures.
