@@ -83,7 +83,7 @@ where
         let (handler, config) = (server.handler.clone(), server.config.clone());
         async move {
             let response = match check(&request, &config) {
-                Ok(()) => handler.handle(request, peer).await,
+                Ok(()) => handler.handle_hinted(request, peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
             Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
