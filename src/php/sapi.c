@@ -356,8 +356,9 @@ PHP_FUNCTION(fpm_get_status)
 	}
 	/* The figures may grow by some digits between the two calls. */
 	size_t room = length + 256;
-	char *json = emalloc(room);
+	char *json = emalloc(room + 1);
 	length = rr_on_status(json, room);
+	json[length <= room ? length : 0] = 0;
 	if (length == 0 || length > room || php_json_decode_ex(return_value, json, length, PHP_JSON_OBJECT_AS_ARRAY, 16) == FAILURE) {
 		ZVAL_FALSE(return_value);
 	}

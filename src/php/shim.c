@@ -162,8 +162,13 @@ static void rr_apply_ini(const rr_request *request)
 		const rr_ini *ini = &request->ini[i];
 		zend_string *name = zend_string_init(ini->name.ptr, ini->name.len, 0);
 		zend_string *value = zend_string_init(ini->value.ptr, ini->value.len, 0);
-		/* The engine locks an entry for the request if ZEND_INI_SYSTEM is given alone at this stage. An unknown name is no error. */
-		zend_alter_ini_entry_ex(name, value, ini->locked ? ZEND_INI_SYSTEM : ZEND_INI_ALL, ZEND_INI_STAGE_ACTIVATE, true);
+		/* An unknown name is no error. */
+		if (zend_alter_ini_entry_ex(name, value, ZEND_INI_ALL, ZEND_INI_STAGE_ACTIVATE, true) == SUCCESS && ini->locked) {
+			/* Not ZEND_INI_SYSTEM, as the engine itself would lock it: OPcache takes the value of such an entry for a constant
+			 * and compiles it into the shared copy of every script. Undone with the value. */
+			zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), name);
+			entry->modifiable = 0;
+		}
 		zend_string_release(value);
 		zend_string_release(name);
 	}
