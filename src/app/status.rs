@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::Value;
+
 use crate::{
     http::fcgi::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, Syntax, render},
     php::{Slot, SlotState, Threads},
@@ -37,7 +39,8 @@ impl Source {
         self.threads.provide_status(move || {
             let Some(source) = source.upgrade() else { return String::new() };
             let format = Format { syntax: Syntax::Json, full: true };
-            render(&source.snapshot(true), format, SystemTime::now()).1
+            let page = render(&source.snapshot(true), format, SystemTime::now()).1;
+            serde_json::from_str(&page).map(dashed).unwrap_or_default().to_string()
         });
     }
 }
@@ -69,6 +72,19 @@ impl StatusSource for Source {
             },
         }
     }
+}
+
+/// The page's object with the keys that `fpm_get_status()` has: `start-time` for `start time`, `procs` for `processes`.
+fn dashed(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (dashed_key(&key), dashed(value))).collect()),
+        Value::Array(values) => values.into_iter().map(dashed).collect(),
+        other => other,
+    }
+}
+
+fn dashed_key(key: &str) -> String {
+    if key == "processes" { "procs".into() } else { key.replace(' ', "-") }
 }
 
 fn process(number: usize, slot: &Slot) -> ProcessStatus {
