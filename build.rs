@@ -1,11 +1,7 @@
 //! Finds PHP, compiles the C shim against its headers and links libphp to programs and tests, never to the library:
 //! `rr.so` must take the engine from the `php` that loads it.
 
-use std::{
-    env, fmt, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, fmt, fs, path::PathBuf, process::Command};
 
 /// The C files that every PHP gets, and those that only our own server needs.
 const EVERYWHERE: &[&str] = &["src/php/module.c"];
@@ -59,10 +55,14 @@ fn link_programs(php: &Php, libphp: &Libphp) {
             arguments.push(archive.display().to_string());
             arguments.push("-Wl,--no-whole-archive".into());
             arguments.push("-Wl,--wrap=zend_set_timeout".into());
-            arguments.push(format!("-Wl,--dynamic-list={}", exported_symbols(archive).display()));
+            let symbols = run(Command::new("readelf").args(["--syms", "--wide"]).arg(archive));
+            arguments.push(format!("-Wl,--dynamic-list={}", export_list(&symbols).display()));
             arguments.extend(php.query("--ldflags").split_whitespace().map(str::to_owned));
             arguments.extend(php.query("--libs").split_whitespace().map(str::to_owned));
             arguments.push("-lresolv".into());
+            if symbols.contains(" UND __asan_init") {
+                arguments.push("-fsanitize=address".into());
+            }
         }
         Libphp::Shared(directory) => {
             arguments.push(format!("-L{}", directory.display()));
@@ -79,10 +79,9 @@ fn link_programs(php: &Php, libphp: &Libphp) {
 }
 
 /// PHP's own exported symbols and no others: with all of them, the C libraries in the program would interpose on the system's.
-fn exported_symbols(archive: &Path) -> PathBuf {
-    let output = run(Command::new("readelf").args(["--syms", "--wide"]).arg(archive));
+fn export_list(symbols: &str) -> PathBuf {
     let mut list = String::from("{\n");
-    for line in output.lines() {
+    for line in symbols.lines() {
         let fields: Vec<_> = line.split_whitespace().collect();
         if let [_, _, _, "FUNC" | "OBJECT" | "TLS", "GLOBAL" | "WEAK", "DEFAULT", section, name] = fields[..]
             && section != "UND"

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use tokio::{
     runtime::{Builder, Runtime},
     signal::unix::{Signal, SignalKind, signal},
@@ -57,15 +57,15 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     let listeners = listen::Config { addresses: settings::addresses(&config.http.address)?, ..listen::Config::default() };
     let listeners = listeners.build().map_err(|error| Error::Listen(error.to_string()))?;
 
+    let request_ids = Arc::new(AtomicU64::new(1));
+    let fcgi = config.http.fcgi.as_ref().map(|section| settings::fastcgi(section, &config.http, &request_ids)).transpose()?;
+    let fcgi = fcgi.map(Bound::new).transpose()?;
+
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let engine = php::Engine::start(settings::engine(&config), &pool).map_err(|error| Error::Engine(error.to_string()))?;
-    let status = Arc::new(status::Source::new(&pool, engine.threads(), engine.version()));
+    let status = Arc::new(status::Source::new(&pool, engine.threads()));
     status.provide();
-    let request_ids = Arc::new(AtomicU64::new(1));
-    let fcgi = match &config.http.fcgi {
-        Some(section) => Some(settings::fastcgi(section, &config, &pool, &status, &request_ids)?),
-        None => None,
-    };
+    let fcgi = fcgi.map(|bound| bound.build(&pool, &status, engine.version()));
     let service = Service::new(Needs {
         router: site.router(&config.http)?,
         files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
@@ -73,6 +73,7 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         body: settings::body(&config.http),
         request_timeout: config.http.request_timeout,
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        access: settings::access(&config).build().map_err(Error::system("access log"))?,
         request_ids,
     });
     let front = Front {
@@ -291,6 +292,29 @@ impl Drop for Site {
         if let Some(directory) = &self.welcome {
             drop(fs::remove_dir_all(directory));
         }
+    }
+}
+
+/// FastCGI's sockets, listening before there is an engine to serve them.
+struct Bound {
+    config: fcgi::Config,
+    listeners: Vec<fcgi::Listener>,
+}
+
+// === impl Bound ===
+
+impl Bound {
+    fn new(config: fcgi::Config) -> Result<Self, Error> {
+        let bind = |address: &fcgi::Address| {
+            fcgi::Listener::bind(address, &config.permissions, config.backlog)
+                .map_err(|error| Error::Listen(format!("cannot listen for FastCGI on {address}: {error}")))
+        };
+        Ok(Self { listeners: config.addresses.iter().map(bind).collect::<Result<_, _>>()?, config })
+    }
+
+    fn build(mut self, pool: &Pool, status: &Arc<status::Source>, php_version: &str) -> Arc<fcgi::Server> {
+        self.config.powered_by = HeaderValue::from_str(&format!("PHP/{php_version}")).ok();
+        Arc::new(self.config.build_on(self.listeners, pool.clone(), status.clone()))
     }
 }
 

@@ -78,7 +78,7 @@ binaries() {
   done
   if wanted hello; then
     say "building plain-hyper"
-    (cd "$root" && cargo build -q --release --example plain-hyper >&2)
+    (cd "$root" && cargo build --release --example plain-hyper >"$tmp/log/cargo.log" 2>&1) || { tail -n 30 "$tmp/log/cargo.log" >&2; die "cargo build"; }
     binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/release/examples/plain-hyper
     versions+=("plain hyper: hyper $(sed -n '/^name = "hyper"$/{n;s/version = "\(.*\)"/\1/p}' "$root/Cargo.lock"), one thread")
   fi
@@ -212,9 +212,11 @@ phase() {
 # settings KEY…: the ini values of each; where one differs from php-fpm's, the footer says so.
 settings() {
   local key differs
+  # Both without OPcache would agree with each other as well.
   for key in fpm "$@"; do
     case ${kind[$key]} in hyper | roadrunner) continue ;; esac
     curl -s "http://127.0.0.1:${port[$key]}/settings.php" >"$tmp/settings.$key"
+    grep -q '^opcache running = 1' "$tmp/settings.$key" || die "no OPcache in ${label[$key]}"
     differs=$(diff "$tmp/settings.fpm" "$tmp/settings.$key" | sed -n 's/^> //p' | paste -sd';' | sed 's/;/; /g')
     [ -z "$differs" ] || [[ "${notes[*]}" == *"$differs"* ]] || notes+=("settings in ${label[$key]} unlike php-fpm's: $differs")
   done
@@ -248,10 +250,11 @@ awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
 documents "$tmp/www"
 phase "$tmp/www" hello server echo static1k static1m
 if wanted wordpress || wanted memory; then
-  wordpress "$tmp/wordpress"
-  phase "$tmp/wordpress" wordpress
+  if wordpress "$tmp/wordpress"; then
+    phase "$tmp/wordpress" wordpress
+    if wanted memory; then memory; fi
+  fi
 fi
-if wanted memory; then memory; fi
 report >"$tmp/report.md"
 cat "$tmp/report.md"
 if [ -n "$keep" ]; then

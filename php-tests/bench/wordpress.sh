@@ -1,12 +1,17 @@
 # WordPress on a MariaDB of its own, installed through its own installer. Sourced by run.sh.
 
-# wordpress FOLDER: makes the tree there, the database, and installs.
+# wordpress FOLDER: makes the tree there, the database, and installs. Fails, with a note, where WordPress cannot be had.
 wordpress() {
-  local tree
-  tree=$("$here/fetch-wordpress.sh" 2>"$tmp/log/fetch.log") || { tail "$tmp/log/fetch.log" >&2; die "WordPress could not be fetched"; }
-  say "WordPress $(sed -n "s/^\$wp_version = '\(.*\)';/\1/p" "$tree/wp-includes/version.php"): database and installation"
-  versions+=("WordPress $(sed -n "s/^\$wp_version = '\(.*\)';/\1/p" "$tree/wp-includes/version.php") (Debian), theme Twenty Twenty-Five, $(mariadbd --version | sed 's/.*Ver //; s/ for.*//') on a unix socket")
-  cp -a "$tree" "$1"
+  local site=$RR_CACHE/apps/wordpress/site version reason=$RR_CACHE/apps/wordpress.reason
+  "$here/../apps/fetch.sh" wordpress >"$tmp/log/fetch.log" 2>&1 || true
+  if [ ! -f "$site/wp-load.php" ]; then
+    notes+=("WordPress: not run, $(cat "$reason" 2>/dev/null || tail -n 1 "$tmp/log/fetch.log")")
+    return 1
+  fi
+  version=$(sed -n "s/^\$wp_version = '\(.*\)';/\1/p" "$site/wp-includes/version.php")
+  say "WordPress $version: database and installation"
+  versions+=("WordPress $version (Debian), theme Twenty Twenty-Five, $(mariadbd --version | sed 's/.*Ver //; s/ for.*//') on a unix socket")
+  cp -a "$site" "$1"
   documents "$1"
   database
   wp_config >"$1/wp-config.php"

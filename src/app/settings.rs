@@ -8,16 +8,13 @@ use std::{
     time::Duration,
 };
 
-use http::HeaderValue;
-
-use super::status;
 use crate::{
-    config::{self, Config},
+    config::{self, Config, Encoding, Level, LogMode},
     error::Error,
-    http::{conn, fcgi, files, listen, preset::Preset, request, route},
+    http::{access, conn, fcgi, files, listen, preset::Preset, request, route},
     php,
     sys::limits,
-    worker::{self, Pool},
+    worker,
 };
 
 /// The umask-independent mode of a unix socket for HTTP: whoever may reach the path may connect, as with nginx.
@@ -83,6 +80,27 @@ pub(super) fn body(http: &config::Http) -> request::Limits {
     }
 }
 
+/// RoadRunner logs every request at level `info`; `http.access_logs` asks for more of each.
+pub(super) fn access(config: &Config) -> access::Config {
+    let logs = &config.logs;
+    let Some(output) = logs.output.first().filter(|_| logs.mode != LogMode::Off && logs.level <= Level::Info) else {
+        return access::Config::Disabled;
+    };
+    access::Config::Enabled(access::Settings {
+        extended: config.http.access_logs,
+        encoding: match logs.encoding {
+            Encoding::Json => access::Encoding::Json,
+            Encoding::Console => access::Encoding::Console,
+        },
+        output: match output.as_str() {
+            "stderr" => access::Output::Stderr,
+            "stdout" => access::Output::Stdout,
+            path => access::Output::File(path.into()),
+        },
+        ..access::Settings::default()
+    })
+}
+
 pub(super) fn files(files: &config::StaticFiles) -> files::Config {
     files::Config {
         cache_control: files.cache_control.clone(),
@@ -123,26 +141,17 @@ pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
     }
 }
 
-pub(super) fn fastcgi(
-    section: &config::Fcgi,
-    config: &Config,
-    pool: &Pool,
-    status: &Arc<status::Source>,
-    request_ids: &Arc<AtomicU64>,
-) -> Result<Arc<fcgi::Server>, Error> {
+/// What the FastCGI listener is to be. Its sockets are bound before the engine starts, and are passed to it afterwards.
+pub(super) fn fastcgi(section: &config::Fcgi, http: &config::Http, request_ids: &Arc<AtomicU64>) -> Result<fcgi::Config, Error> {
     let address = |address: &config::Address| match address {
         config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
         config::Address::Tcp(text) => {
-            let mut resolved =
-                text.to_socket_addrs().map_err(|error| Error::Config(format!("http.fcgi.address: {text:?}: {error}")))?;
-            resolved
-                .next()
-                .map(fcgi::Address::Tcp)
-                .ok_or_else(|| Error::Config(format!("http.fcgi.address: {text:?} has no address")))
+            let refused = |reason: &dyn std::fmt::Display| Error::Config(format!("http.fcgi.address: {text:?}: {reason}"));
+            let mut resolved = text.to_socket_addrs().map_err(|error| refused(&error))?;
+            resolved.next().map(fcgi::Address::Tcp).ok_or_else(|| refused(&"has no address"))
         }
     };
-    let limits = &config.http.limits;
-    let settings = fcgi::Config {
+    Ok(fcgi::Config {
         addresses: section.address.iter().map(address).collect::<Result<_, _>>()?,
         permissions: fcgi::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode },
         allowed_clients: section.allowed_clients.clone(),
@@ -151,18 +160,14 @@ pub(super) fn fastcgi(
         status_path: section.status_path.clone(),
         ping_path: section.ping_path.clone(),
         ping_response: section.ping_response.clone(),
-        powered_by: HeaderValue::from_str(&format!("PHP/{}", status.php_version())).ok(),
-        max_request_size: Some(limits.max_request_size),
-        body_memory: size(limits.body_memory),
-        body_timeout: limits.body_timeout,
-        write_timeout: limits.write_timeout,
-        temp_dir: temp_dir(&config.http),
+        max_request_size: Some(http.limits.max_request_size),
+        body_memory: size(http.limits.body_memory),
+        body_timeout: http.limits.body_timeout,
+        write_timeout: http.limits.write_timeout,
+        temp_dir: temp_dir(http),
         request_ids: request_ids.clone(),
         ..fcgi::Config::default()
-    };
-    let listening = section.address.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let server = settings.build(pool.clone(), status.clone());
-    server.map(Arc::new).map_err(|error| Error::Listen(format!("cannot listen for FastCGI on {listening}: {error}")))
+    })
 }
 
 fn temp_dir(http: &config::Http) -> PathBuf {

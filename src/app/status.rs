@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use serde_json::Value;
+
 use crate::{
     http::fcgi::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, Syntax, render},
     php::{Slot, SlotState, Threads},
@@ -19,7 +21,6 @@ use crate::{
 pub(super) struct Source {
     pool: Pool,
     threads: Arc<Threads>,
-    php_version: String,
     started: SystemTime,
     most_active: AtomicU64,
 }
@@ -27,18 +28,8 @@ pub(super) struct Source {
 // === impl Source ===
 
 impl Source {
-    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>, php_version: &str) -> Self {
-        Self {
-            pool: pool.clone(),
-            threads: threads.clone(),
-            php_version: php_version.to_owned(),
-            started: SystemTime::now(),
-            most_active: AtomicU64::new(0),
-        }
-    }
-
-    pub(super) fn php_version(&self) -> &str {
-        &self.php_version
+    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>) -> Self {
+        Self { pool: pool.clone(), threads: threads.clone(), started: SystemTime::now(), most_active: AtomicU64::new(0) }
     }
 
     /// Lets scripts ask for the figures.
@@ -48,7 +39,8 @@ impl Source {
         self.threads.provide_status(move || {
             let Some(source) = source.upgrade() else { return String::new() };
             let format = Format { syntax: Syntax::Json, full: true };
-            render(&source.snapshot(true), format, SystemTime::now()).1
+            let page = render(&source.snapshot(true), format, SystemTime::now()).1;
+            serde_json::from_str(&page).map(dashed).unwrap_or_default().to_string()
         });
     }
 }
@@ -80,6 +72,19 @@ impl StatusSource for Source {
             },
         }
     }
+}
+
+/// The page's object with the keys that `fpm_get_status()` has: `start-time` for `start time`, `procs` for `processes`.
+fn dashed(value: Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(map.into_iter().map(|(key, value)| (dashed_key(&key), dashed(value))).collect()),
+        Value::Array(values) => values.into_iter().map(dashed).collect(),
+        other => other,
+    }
+}
+
+fn dashed_key(key: &str) -> String {
+    if key == "processes" { "procs".into() } else { key.replace(' ', "-") }
 }
 
 fn process(number: usize, slot: &Slot) -> ProcessStatus {

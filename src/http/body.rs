@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::files;
+use super::{files, record::Recorded};
 use crate::worker::OutputReader;
 
 /// A response body.
@@ -24,6 +24,8 @@ pub enum Body {
     File(files::Stream),
     /// A script that goes on.
     Output(OutputReader),
+    /// The same, with the access log waiting for its end.
+    Recorded(Box<Recorded>),
 }
 
 // === impl Body ===
@@ -42,6 +44,13 @@ impl http_body::Body for Body {
             }
             Self::File(stream) => Pin::new(stream).poll_frame(context),
             Self::Output(reader) => Pin::new(reader).poll_frame(context),
+            Self::Recorded(recorded) => {
+                let polled = Pin::new(&mut recorded.body).poll_frame(context);
+                if let Poll::Ready(Some(Ok(frame))) = &polled {
+                    recorded.written += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+                polled
+            }
         }
     }
 
@@ -51,6 +60,7 @@ impl http_body::Body for Body {
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(stream) => stream.is_end_stream(),
             Self::Output(reader) => reader.is_end_stream(),
+            Self::Recorded(recorded) => recorded.body.is_end_stream(),
         }
     }
 
@@ -59,7 +69,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(stream) => stream.size_hint(),
-            Self::Output(_) => SizeHint::default(),
+            Self::Output(_) | Self::Recorded(_) => SizeHint::default(),
         }
     }
 }

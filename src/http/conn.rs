@@ -67,6 +67,20 @@ pub struct Config {
 pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request; whatever goes wrong, there is an answer.
     fn handle(&self, request: Request<Incoming>, peer: Peer) -> impl Future<Output = Response<Body>> + Send;
+
+    /// Answers one request, with a way to send interim responses before; this is what connections call.
+    ///
+    /// There are hints for HTTP/1.1 only: HTTP/1.0 clients know no interim responses, and hyper's h2 cannot send them.
+    /// They are an argument and no extension of the request, which would cost three allocations for every request.
+    fn handle_hinted(
+        &self,
+        request: Request<Incoming>,
+        peer: Peer,
+        hints: Option<EarlyHints>,
+    ) -> impl Future<Output = Response<Body>> + Send {
+        drop(hints);
+        self.handle(request, peer)
+    }
 }
 
 /// What all connections of one runtime have in common.
@@ -109,9 +123,12 @@ impl<S: Handler> Server<S> {
             .header_read_timeout(None)
             // A client that shuts down its sending side after a complete request is served all the same.
             .half_close(true)
-            .max_headers(config.max_headers)
             // The wire has checked the size; hyper must have room for a head of just that size.
             .max_buf_size((config.max_header_bytes + 1).max(HYPER_MIN_BUFFER));
+        // The wire has counted them. Up to its own default hyper keeps them on the stack, uninitialised.
+        if config.max_headers > HYPER_HEADERS {
+            http1.max_headers(config.max_headers);
+        }
         let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -134,6 +151,9 @@ impl<S: Handler> Server<S> {
         }
     }
 }
+
+/// What hyper allows by itself.
+const HYPER_HEADERS: usize = 100;
 
 /// hyper takes no less.
 const HYPER_MIN_BUFFER: usize = 8 * 1024;

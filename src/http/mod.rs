@@ -8,6 +8,7 @@ pub mod fcgi;
 pub mod files;
 pub mod listen;
 pub mod preset;
+mod record;
 pub mod request;
 mod response;
 pub mod route;

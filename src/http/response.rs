@@ -8,7 +8,7 @@ use crate::worker::{Reply, ReplyBody};
 
 /// The response that a reply asks for.
 pub(crate) fn from_reply(reply: Reply) -> Response<Body> {
-    let Reply { head, body } = reply;
+    let Reply { head, body, .. } = reply;
     let mut response = Response::new(match body {
         ReplyBody::Whole(bytes) => Body::from(bytes),
         ReplyBody::Stream(reader) => Body::Output(reader),

@@ -13,9 +13,10 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use super::{
-    Body, Peer,
+    Body, Peer, access,
     conn::{EarlyHints, Handler},
     files::Files,
+    record::Facts,
     request, response,
     route::{Route, Router},
 };
@@ -36,6 +37,8 @@ pub struct Needs {
     pub request_timeout: Duration,
     /// Status when a worker ends without an answer.
     pub internal_error_code: StatusCode,
+    /// Where requests are recorded.
+    pub access: access::Log,
     /// The source of request ids, shared with the other fronts.
     pub request_ids: Arc<AtomicU64>,
 }
@@ -55,8 +58,7 @@ impl Service {
         Self(Arc::new(needs))
     }
 
-    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        let (mut parts, body) = request.into_parts();
+    async fn answer(&self, parts: Parts, body: Incoming, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = host_of(&parts, &peer);
@@ -67,9 +69,8 @@ impl Service {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
-                let interim = parts.extensions.remove::<EarlyHints>().map(interim);
                 let head = head(parts, target, query, host, &body, peer);
-                self.run(script, head, body, interim).await
+                self.run(script, head, body, hints.map(interim)).await
             }
             Route::File(file) => {
                 let response = self.0.files.respond(&file, &parts.method, &parts.headers).await;
@@ -154,7 +155,17 @@ impl Service {
 
 impl Handler for Service {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
-        self.answer(request, peer).await
+        self.handle_hinted(request, peer, None).await
+    }
+
+    async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let facts = Facts::gather(&self.0.access, &parts, &peer);
+        let response = self.answer(parts, body, peer, hints).await;
+        match facts {
+            Some(facts) => facts.attach(response),
+            None => response,
+        }
     }
 }
 

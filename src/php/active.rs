@@ -23,6 +23,7 @@ pub(crate) struct Active {
     answer: Answer,
     limits: Arc<Limits>,
     output: BytesMut,
+    log: String,
     variables: Variables,
     pairs: Vec<ffi::Pair>,
 }
@@ -44,6 +45,9 @@ enum Answer {
     /// Complete, or given up: further output is discarded.
     Over,
 }
+
+/// Bytes of log lines that a FastCGI client is sent; our own log has all of them.
+const MAX_NOTED: usize = 64 * 1024;
 
 /// The strings that C reads while a request runs.
 pub(crate) struct Strings {
@@ -72,6 +76,7 @@ impl Active {
             answer: Answer::Pending { responder, head: None },
             limits,
             output: BytesMut::new(),
+            log: String::new(),
             variables,
             pairs: Vec::new(),
         }
@@ -122,7 +127,7 @@ impl Active {
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
             let before = std::mem::replace(&mut self.answer, Answer::Streaming(writer));
             if let Answer::Pending { responder, .. } = before {
-                responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader) }));
+                responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log) }));
             }
         }
         let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
@@ -145,6 +150,15 @@ impl Active {
         *head = Some(parse_head(status, status_line, lines));
     }
 
+    /// Notes a line of the log for a FastCGI client, which shows such lines in its own.
+    pub(crate) fn note(&mut self, message: &str) {
+        if matches!(self.request.source, Source::FastCgi(_)) && self.log.len() + message.len() < MAX_NOTED {
+            self.log.push_str("PHP message: ");
+            self.log.push_str(message);
+            self.log.push('\n');
+        }
+    }
+
     /// Sends an interim response, where the protocol allows one.
     pub(crate) fn interim<'a>(&mut self, status: i32, lines: impl Iterator<Item = &'a [u8]>) -> bool {
         let Answer::Pending { .. } = self.answer else { return false };
@@ -159,7 +173,8 @@ impl Active {
             Answer::Over => false,
             Answer::Pending { responder, head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
-                responder.send(head.map(|head| Reply { head, body }).ok_or(Failure::WorkerLost));
+                let log = std::mem::take(&mut self.log);
+                responder.send(head.map(|head| Reply { head, body, log }).ok_or(Failure::WorkerLost));
                 true
             }
             Answer::Streaming(writer) => {
@@ -309,7 +324,6 @@ impl Strings {
             cookies: optional(&self.cookies).cast_mut(),
             content_length: body_length.try_into().unwrap_or(i64::MAX),
             received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
-            protocol: request.protocol_number(),
             ini: self.ini.as_ptr(),
             ini_count: self.ini.len(),
         }

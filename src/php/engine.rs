@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     active::Limits,
-    ffi,
+    ffi, opcache,
     thread::{self, Threads},
 };
 use crate::worker::{OutputLimits, Pool};
@@ -86,6 +86,7 @@ impl Engine {
         if unsafe { ffi::rr_php_startup(&raw const engine) } != 0 {
             return Err(Error::Startup);
         }
+        opcache::guard();
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
         let settings = thread::Settings { limits, request_timeout: config.request_timeout, max_jobs: config.max_jobs };
         let threads = Threads::start(pool.clone(), settings)?;

@@ -81,7 +81,6 @@ pub(crate) struct Request {
     pub(crate) cookies: *mut c_char,
     pub(crate) content_length: i64,
     pub(crate) received: f64,
-    pub(crate) protocol: c_int,
     pub(crate) ini: *const Ini,
     pub(crate) ini_count: usize,
 }
@@ -92,6 +91,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_thread_start(out: *mut Thread);
     pub(crate) fn rr_php_thread_end();
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
+    pub(crate) fn rr_php_empty_request() -> bool;
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;

@@ -14,6 +14,8 @@ mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
+mod opcache;
+#[cfg(php_embed)]
 mod sapi;
 #[cfg(php_embed)]
 mod thread;

@@ -8,8 +8,14 @@
 
 extern const char *rr_on_version(void);
 
+/* What our own server does at this moment; NULL in a stock php. */
+void (*rr_on_module_start)(void);
+
 static PHP_MINIT_FUNCTION(rr)
 {
+	if (rr_on_module_start) {
+		rr_on_module_start();
+	}
 	REGISTER_NS_STRING_CONSTANT("RR", "VERSION", rr_on_version(), CONST_CS | CONST_PERSISTENT);
 	return SUCCESS;
 }

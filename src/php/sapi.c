@@ -219,7 +219,6 @@ static int rr_activate(void)
 	if (!current) {
 		return SUCCESS;
 	}
-	SG(request_info).proto_num = current->protocol;
 	if (php_ini_has_per_host_config()) {
 		size_t length = strlen(current->server_name);
 		char *host = estrndup(current->server_name, length);
@@ -257,6 +256,9 @@ static void rr_ini_defaults(HashTable *configuration)
 	/* As php-fpm, so that a server without php.ini behaves alike. */
 	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("1"), 1));
 	zend_hash_str_update(configuration, ZEND_STRL("display_errors"), &value);
+	/* Else OPcache kills, after three minutes, whoever keeps it from restarting: us. */
+	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("0"), 1));
+	zend_hash_str_update(configuration, ZEND_STRL("opcache.force_restart_timeout"), &value);
 }
 
 sapi_module_struct rr_sapi = {
@@ -354,8 +356,9 @@ PHP_FUNCTION(fpm_get_status)
 	}
 	/* The figures may grow by some digits between the two calls. */
 	size_t room = length + 256;
-	char *json = emalloc(room);
+	char *json = emalloc(room + 1);
 	length = rr_on_status(json, room);
+	json[length <= room ? length : 0] = 0;
 	if (length == 0 || length > room || php_json_decode_ex(return_value, json, length, PHP_JSON_OBJECT_AS_ARRAY, 16) == FAILURE) {
 		ZVAL_FALSE(return_value);
 	}

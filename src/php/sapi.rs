@@ -103,13 +103,14 @@ unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *con
     // SAFETY: C lends `length` readable bytes until this call returns.
     let message = unsafe { ffi::view(message, length) };
     let message = String::from_utf8_lossy(message);
-    let request = if context.is_null() {
-        0
-    } else {
-        // SAFETY: not null, so it is the context of the running request.
-        unsafe { enter(context, 0, |active| active.request().id) }
+    let message = message.trim_end();
+    let note = |active: &mut Active| {
+        active.note(message);
+        active.request().id
     };
-    log(level, request, message.trim_end());
+    // SAFETY: not null, so it is the context of the running request.
+    let request = if context.is_null() { 0 } else { unsafe { enter(context, 0, note) } };
+    log(level, request, message);
 }
 
 #[unsafe(no_mangle)]

@@ -19,6 +19,7 @@ ZEND_TSRMLS_CACHE_EXTERN()
 #endif
 
 extern void *rr_php_module(void);
+extern void (*rr_on_module_start)(void);
 /* Exported by libphp, in none of its headers. */
 extern PHPAPI char *php_ini_opened_path;
 
@@ -39,6 +40,16 @@ static ZEND_INI_MH(rr_time_limit)
 	return result;
 }
 
+/* While modules start, the ini table is still the one that every thread's is copied from. */
+static void watch_time_limit(void)
+{
+	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
+	if (limit) {
+		stock_time_limit = limit->on_modify;
+		limit->on_modify = rr_time_limit;
+	}
+}
+
 int rr_php_startup(const rr_engine *engine)
 {
 	environment = engine->environment;
@@ -55,18 +66,15 @@ int rr_php_startup(const rr_engine *engine)
 	rr_sapi.executable_location = (char *) engine->php_binary;
 	rr_sapi.php_ini_ignore_cwd = 1;
 	rr_sapi.additional_functions = rr_sapi_functions;
+	rr_on_module_start = watch_time_limit;
 	if (php_module_startup(&rr_sapi, rr_php_module()) == FAILURE) {
 		sapi_shutdown();
 		tsrm_shutdown();
 		return -1;
 	}
-	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
-	if (limit) {
-		stock_time_limit = limit->on_modify;
-		limit->on_modify = rr_time_limit;
-	}
 	rr_overrides_install();
 	rr_streams_install();
+	zend_accel_schedule_restart_hook = rr_on_opcache_restart;
 	return 0;
 }
 
@@ -154,8 +162,13 @@ static void rr_apply_ini(const rr_request *request)
 		const rr_ini *ini = &request->ini[i];
 		zend_string *name = zend_string_init(ini->name.ptr, ini->name.len, 0);
 		zend_string *value = zend_string_init(ini->value.ptr, ini->value.len, 0);
-		/* The engine locks an entry for the request if ZEND_INI_SYSTEM is given alone at this stage. An unknown name is no error. */
-		zend_alter_ini_entry_ex(name, value, ini->locked ? ZEND_INI_SYSTEM : ZEND_INI_ALL, ZEND_INI_STAGE_ACTIVATE, true);
+		/* An unknown name is no error. */
+		if (zend_alter_ini_entry_ex(name, value, ZEND_INI_ALL, ZEND_INI_STAGE_ACTIVATE, true) == SUCCESS && ini->locked) {
+			/* Not ZEND_INI_SYSTEM, as the engine itself would lock it: OPcache takes the value of such an entry for a constant
+			 * and compiles it into the shared copy of every script. Undone with the value. */
+			zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), name);
+			entry->modifiable = 0;
+		}
 		zend_string_release(value);
 		zend_string_release(name);
 	}
@@ -219,6 +232,23 @@ rr_end rr_php_run(rr_request *request, void *context)
 	SG(server_context) = NULL;
 	rr_environment_reset();
 	return end;
+}
+
+bool rr_php_empty_request(void)
+{
+	volatile bool done = false;
+
+	zend_first_try {
+		memset(&SG(request_info), 0, sizeof(SG(request_info)));
+#ifdef ZEND_MAX_EXECUTION_TIMERS
+		EG(pid) = getpid();
+#endif
+		done = php_request_startup() == SUCCESS;
+		php_request_shutdown(NULL);
+	} zend_catch {
+		done = false;
+	} zend_end_try();
+	return done;
 }
 
 size_t rr_php_memory_peak(void)

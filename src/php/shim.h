@@ -71,7 +71,6 @@ typedef struct {
 	char *cookies;            /* NULL if there are none */
 	int64_t content_length;
 	double received;          /* seconds since the epoch */
-	int protocol;             /* 1000, 1001, 2000, 3000 */
 	const rr_ini *ini;
 	size_t ini_count;
 } rr_request;
@@ -83,6 +82,8 @@ void rr_php_shutdown(void);
 void rr_php_thread_start(rr_thread *out);
 void rr_php_thread_end(void);
 rr_end rr_php_run(rr_request *request, void *context);
+/* A request that runs no script, for what the engine does between requests; false if that went wrong. */
+bool rr_php_empty_request(void);
 size_t rr_php_memory_peak(void);
 const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
@@ -101,6 +102,7 @@ size_t rr_on_read(void *context, char *buffer, size_t length);
 size_t rr_on_variables(void *context, bool headers, const rr_pair **out);
 bool rr_on_finish(void *context); /* false if already finished */
 void rr_on_log(void *context, int level, const char *message, size_t length);
+void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
 
 /* --- between the C files --------------------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     active::{Active, Limits, Strings},
-    ffi, watchdog,
+    ffi, opcache, watchdog,
 };
 use crate::worker::{Failure, Pool, Variables, Work};
 
@@ -269,9 +269,12 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
     slot.set(SlotState::Idle);
     while let Some(work) = seat.next() {
         slot.begin(&work);
+        let pass = opcache::pass();
         let (end, reused) = run(work, settings, variables);
+        drop(pass);
         variables = reused;
         slot.end();
+        opcache::restart_if_pending();
         // SAFETY: this thread has a context.
         slot.memory_peak.store(unsafe { ffi::rr_php_memory_peak() } as u64, Relaxed);
         if slot.written_off.load(Relaxed) {

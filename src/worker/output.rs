@@ -59,6 +59,7 @@ struct State {
     spool: Option<Spool>,
     end: Option<io::Result<()>>,
     reader_gone: bool,
+    flushed: bool,
     waker: Option<Waker>,
 }
 
@@ -185,6 +186,12 @@ impl http_body::Body for OutputReader {
             }
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(buffer.into()))));
+        }
+        // hyper drops what it has not yet written when a body fails; it writes while a body has nothing more for it.
+        if matches!(state.end, Some(Err(_))) && !state.flushed {
+            state.flushed = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
         match &mut state.end {
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),

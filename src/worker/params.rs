@@ -209,24 +209,6 @@ impl Request {
         }
     }
 
-    /// The protocol's minor number as the language wants it: 1000 for HTTP/1.0, 1001 for 1.1, 2000 for 2.
-    pub fn protocol_number(&self) -> i32 {
-        match &self.source {
-            Source::Http(head) => match head.version {
-                Version::HTTP_09 | Version::HTTP_10 => 1000,
-                Version::HTTP_2 => 2000,
-                Version::HTTP_3 => 3000,
-                _ => 1001,
-            },
-            Source::FastCgi(_) => match self.param(b"SERVER_PROTOCOL") {
-                Some(b"HTTP/1.0") => 1000,
-                Some(b"HTTP/2.0") => 2000,
-                Some(b"HTTP/3.0") => 3000,
-                _ => 1001,
-            },
-        }
-    }
-
     /// A FastCGI parameter.
     pub fn param(&self, name: &[u8]) -> Option<&[u8]> {
         match &self.source {

@@ -13,6 +13,8 @@ pub struct Reply {
     pub head: Head,
     /// The body.
     pub body: ReplyBody,
+    /// What the script sent to the log so far, for a FastCGI client that keeps a log of its own. Empty for all others.
+    pub log: String,
 }
 
 /// Status and headers of a [`Reply`].

@@ -27,15 +27,13 @@ where
     I: AsyncRead + AsyncWrite + Unpin,
 {
     let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
-    let service = service_fn(|mut request: Request<Incoming>| {
+    let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         let number = link.count_request();
-        if request.version() == Version::HTTP_11 {
-            request.extensions_mut().insert(EarlyHints::new(link.clone(), number));
-        }
+        let hints = (request.version() == Version::HTTP_11).then(|| EarlyHints::new(link.clone(), number));
         let handler = server.handler.clone();
         async move {
-            let mut response = handler.handle(request, peer).await;
+            let mut response = handler.handle_hinted(request, peer, hints).await;
             if link.is_last(number) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

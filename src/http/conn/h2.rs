@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Config, Handler, Server,
-    link::{Expired, Link, Timer, after, now},
+    link::{Expired, Link, Timer, now},
 };
 use crate::http::{Body, Peer, drain::Timeout};
 
@@ -83,7 +83,7 @@ where
         let (handler, config) = (server.handler.clone(), server.config.clone());
         async move {
             let response = match check(&request, &config) {
-                Ok(()) => handler.handle(request, peer).await,
+                Ok(()) => handler.handle_hinted(request, peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
             Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
@@ -93,29 +93,31 @@ where
     let mut connection = pin!(server.http2.serve_connection(socket, service));
     let mut drain = server.drain.signal();
     let mut timer = Timer::default();
-    let mut leaving = None;
+    let mut is_leaving = false;
     let result = poll_fn(|context| {
         link.set_task(context);
         loop {
             let told = drain.hear(context) || link.is_last(link.requests());
-            if told && leaving.is_none() {
-                leaving = Some(after(server.config.drain_idle));
+            if told && !is_leaving {
+                is_leaving = true;
+                streams.leave();
                 connection.as_mut().graceful_shutdown();
             }
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return Poll::Ready(result);
             }
             // The request that was one too many may just have come.
-            if leaving.is_none() && link.is_last(link.requests()) {
+            if !is_leaving && link.is_last(link.requests()) {
                 continue;
             }
-            if timer.poll(context, streams.deadline(leaving)).is_pending() {
+            if timer.poll(context, streams.deadline(is_leaving)).is_pending() {
                 return Poll::Pending;
             }
             let reason = streams.expired();
-            if reason == Timeout::Idle && leaving.is_none() {
+            if reason == Timeout::Idle && !is_leaving {
                 link.drain.count_timeout(reason);
-                leaving = Some(after(server.config.drain_idle));
+                is_leaving = true;
+                streams.leave();
                 connection.as_mut().graceful_shutdown();
             } else {
                 if reason == Timeout::Write {
@@ -174,21 +176,30 @@ impl Streams {
         Self { link, active: AtomicUsize::new(0), sending: AtomicUsize::new(0), idle_since: started, progress: AtomicU64::new(0) }
     }
 
-    /// When to look again; `leaving` bounds an idle connection that was told to go.
-    fn deadline(&self, leaving: Option<u64>) -> u64 {
+    /// When to look again; a connection that is `leaving` was told to go.
+    fn deadline(&self, is_leaving: bool) -> u64 {
         let config = &self.link.config;
         let since = |start: &AtomicU64, limit: std::time::Duration| {
             start.load(Relaxed).saturating_add(limit.as_millis() as u64).saturating_add(1)
         };
         let deadline = if self.active.load(SeqCst) == 0 {
-            let limit = if self.link.requests() == 0 { config.header_timeout } else { config.keepalive_timeout };
-            leaving.unwrap_or(u64::MAX).min(since(&self.idle_since, limit))
+            let limit = match self.link.requests() {
+                _ if is_leaving => config.drain_idle,
+                0 => config.header_timeout,
+                _ => config.keepalive_timeout,
+            };
+            since(&self.idle_since, limit)
         } else if self.sending.load(SeqCst) > 0 {
             since(&self.progress, config.write_timeout)
         } else {
             u64::MAX
         };
         deadline.min(self.link.deadline())
+    }
+
+    /// Starts the time of an idle connection to go.
+    fn leave(&self) {
+        self.idle_since.store(now(), Relaxed);
     }
 
     fn expired(&self) -> Timeout {

@@ -85,13 +85,15 @@ impl Scan {
     }
 
     fn request_line(&mut self, line: &[u8], start: usize, limits: &Limits) -> Checked<()> {
-        let space = memchr(b' ', line).ok_or(BAD)?;
-        let (method, rest) = (&line[..space], &line[space + 1..]);
-        let space = memchr(b' ', rest).ok_or(BAD)?;
-        let (target, version) = (&rest[..space], &rest[space + 1..]);
-        if method.is_empty() || method.len() > MAX_METHOD || !method.iter().all(|&byte| is_token(byte)) {
+        let space = line.iter().position(|&byte| CLASS[byte as usize] & TOKEN == 0).ok_or(BAD)?;
+        let (method, rest) = (&line[..space], &line[space..]);
+        let rest = rest.strip_prefix(b" ").ok_or(BAD)?;
+        if method.is_empty() || method.len() > MAX_METHOD {
             return Err(BAD);
         }
+        let space = rest.iter().position(|&byte| CLASS[byte as usize] & TARGET == 0).ok_or(BAD)?;
+        let (target, rest) = (&rest[..space], &rest[space..]);
+        let version = rest.strip_prefix(b" ").ok_or(BAD)?;
         self.is_http11 = match version {
             b"HTTP/1.1" => true,
             b"HTTP/1.0" => false,
@@ -102,9 +104,6 @@ impl Scan {
         };
         if target.len() > limits.uri {
             return Err(StatusCode::URI_TOO_LONG);
-        }
-        if has_control(target) || memchr(b'\t', target).is_some() {
-            return Err(BAD);
         }
         self.has_request_line = true;
         match target {
@@ -126,15 +125,15 @@ impl Scan {
             return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         }
         // The first byte that no name may have must be the colon: so neither a folded line nor a space before it passes.
-        let colon = line.iter().position(|&byte| !is_token(byte)).ok_or(BAD)?;
-        if colon == 0 || line[colon] != b':' || has_control(&line[colon..]) {
+        let colon = line.iter().position(|&byte| CLASS[byte as usize] & TOKEN == 0).ok_or(BAD)?;
+        if colon == 0 || line[colon] != b':' || has_control(&line[colon + 1..]) {
             return Err(BAD);
         }
         let name = &line[..colon];
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let value = trim(line, colon + 1);
-                if self.host.is_some() || !line[value.clone()].iter().all(|&byte| is_host(byte)) {
+                if self.host.is_some() || !are_all(&line[value.clone()], HOST) {
                     return Err(BAD);
                 }
                 self.host = Some(start + value.start..start + value.end);
@@ -186,7 +185,7 @@ fn absolute_authority(target: &[u8]) -> Option<Range<usize>> {
         .len();
     let rest = &target[start..];
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let is_valid = length > 0 && rest[..length].iter().all(|&byte| is_host(byte));
+    let is_valid = length > 0 && are_all(&rest[..length], HOST);
     is_valid.then_some(start..start + length)
 }
 
@@ -205,34 +204,49 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0')))
 }
 
-/// Without an early exit, so that it compiles to vector instructions.
+/// Without an early exit, so that it compiles to vector instructions: values are long.
 fn has_control(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |found, &byte| found | ((byte < b' ') & (byte != b'\t')) | (byte == 0x7f))
 }
 
-fn is_token(byte: u8) -> bool {
-    TOKEN[byte as usize]
+fn are_all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|&byte| CLASS[byte as usize] & class != 0)
 }
 
-fn is_host(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(&byte)
-}
-
-const TOKEN: [bool; 256] = {
-    let mut table = [false; 256];
+/// What a byte may be part of.
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        let is_alphanumeric = (byte as u8).is_ascii_alphanumeric();
+        if is_alphanumeric || contains(b"!#$%&'*+-.^_`|~", byte as u8) {
+            table[byte] |= TOKEN;
+        }
+        if is_alphanumeric || contains(b"-._~:[]%!$&'()*+;=", byte as u8) {
+            table[byte] |= HOST;
+        }
+        if byte > 0x20 && byte != 0x7f {
+            table[byte] |= TARGET;
+        }
         byte += 1;
-    }
-    let marks = b"!#$%&'*+-.^_`|~";
-    let mut at = 0;
-    while at < marks.len() {
-        table[marks[at] as usize] = true;
-        at += 1;
     }
     table
 };
+
+const TOKEN: u8 = 1;
+const HOST: u8 = 2;
+const TARGET: u8 = 4;
+
+const fn contains(bytes: &[u8], byte: u8) -> bool {
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] == byte {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
 
 #[cfg(test)]
 mod tests {

@@ -15,8 +15,7 @@ use super::link::Link;
 
 /// Sends interim responses ahead of the answer to one request; from any thread.
 ///
-/// It is among a request's extensions if the client speaks HTTP/1.1. HTTP/1.0 clients know no interim responses, and
-/// h2 has no way to send them.
+/// [`Handler::handle_hinted`](super::Handler::handle_hinted) gets it.
 #[derive(Clone, Debug)]
 pub struct EarlyHints {
     link: Arc<Link>,

@@ -48,6 +48,10 @@ struct Client(TcpStream);
 
 impl Handler for App {
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
+        self.handle_hinted(request, peer, None).await
+    }
+
+    async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         assert!(peer.remote.is_some() && peer.local.is_some());
         let (head, body) = request.into_parts();
         match head.uri.path() {
@@ -62,7 +66,7 @@ impl Handler for App {
                 Response::new(Bytes::from_static(b"waited").into())
             }
             "/hints" => {
-                let sent = match head.extensions.get::<EarlyHints>().cloned() {
+                let sent = match hints {
                     Some(hints) => std::thread::spawn(move || hints.send(&link())).join().unwrap(),
                     None => false,
                 };

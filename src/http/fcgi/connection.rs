@@ -152,8 +152,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let record = tokio::select! {
                 biased;
                 reply = &mut answer => {
-                    let reply = reply.unwrap_or(Err(Failure::WorkerLost)).unwrap_or_else(reply::failure);
-                    return self.answer(id, reply, None).await;
+                    let mut reply = reply.unwrap_or(Err(Failure::WorkerLost)).unwrap_or_else(reply::failure);
+                    let log = std::mem::take(&mut reply.log);
+                    return self.answer(id, reply, Some(&log)).await;
                 }
                 record = record::receive(&mut self.stream, &mut self.input) => record?,
             };

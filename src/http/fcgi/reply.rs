@@ -37,7 +37,7 @@ pub(super) fn put_head(into: &mut BytesMut, head: &Head) {
 pub(super) fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Reply { head: Head { status, reason: None, headers }, body: ReplyBody::Whole(body.into()) }
+    Reply { head: Head { status, reason: None, headers }, body: ReplyBody::Whole(body.into()), log: String::new() }
 }
 
 /// A page that says no more than its status.

@@ -87,7 +87,7 @@ async fn an_answer_before_the_body_is_seen_by_who_still_sends_it() {
     let mut client = server.connect().await;
     client.send("POST /ignore HTTP/1.1\r\nHost: a\r\nContent-Length: 4000000\r\n\r\n").await;
     for _ in 0..40 {
-        client.send([0; 100_000]).await;
+        client.send(vec![0; 100_000]).await;
     }
     assert!(client.rest().await.ends_with("ignored"));
 }

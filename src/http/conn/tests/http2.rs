@@ -32,6 +32,7 @@ async fn a_preface_that_never_ends_times_out() {
     let server = Server::with(|config| {
         config.h2c = true;
         config.header_timeout = Duration::from_millis(40);
+        config.drain_idle = Duration::from_millis(10);
     })
     .await;
     assert_eq!(server.raw("PRI * HT").await, "");
@@ -99,6 +100,23 @@ async fn drains_by_goaway_and_finishes_what_runs() {
     assert_eq!(text(running.await.unwrap().unwrap()).await, "waited");
     connection.await.unwrap();
     assert!(client.ready().await.is_err(), "no further request is taken");
+    assert!(server.finished().await);
+}
+
+#[tokio::test]
+async fn a_request_may_outlast_drain_idle() {
+    let server = Server::with(|config| {
+        config.h2c = true;
+        config.drain_idle = Duration::from_millis(10);
+    })
+    .await;
+    let (mut client, _connection) = h2_client(&server).await;
+    let running = tokio::spawn(client.send_request(get(&server, "/wait")));
+    server.app.entered.notified().await;
+    server.drain.start();
+    assert!(!server.drain.wait(Instant::now() + Duration::from_millis(50)).await);
+    server.app.release.notify_one();
+    assert_eq!(text(running.await.unwrap().unwrap()).await, "waited");
     assert!(server.finished().await);
 }
 

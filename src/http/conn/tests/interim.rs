@@ -61,8 +61,12 @@ async fn are_refused_once_the_answer_has_begun() {
     #[derive(Clone)]
     struct Late(Arc<parking_lot::Mutex<Option<EarlyHints>>>);
     impl Handler for Late {
-        async fn handle(&self, request: Request<Incoming>, _: Peer) -> Response<Body> {
-            *self.0.lock() = request.extensions().get::<EarlyHints>().cloned();
+        async fn handle(&self, _: Request<Incoming>, _: Peer) -> Response<Body> {
+            status(500)
+        }
+
+        async fn handle_hinted(&self, _: Request<Incoming>, _: Peer, hints: Option<EarlyHints>) -> Response<Body> {
+            *self.0.lock() = hints;
             status(204)
         }
     }

@@ -85,7 +85,7 @@ async fn a_refused_client_that_goes_on_sending_still_sees_why() {
     let mut client = server.connect().await;
     client.send("POST / HTTP/1.1\r\nContent-Length: 4000000\r\n\r\n").await;
     for _ in 0..40 {
-        client.send([0; 100_000]).await;
+        client.send(vec![0; 100_000]).await;
     }
     client.0.shutdown().await.unwrap();
     assert!(client.rest().await.starts_with("HTTP/1.1 400 "));

@@ -1,0 +1,104 @@
+//! What the access log is told of a request, gathered while it passes.
+
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderValue, Response, header, request::Parts};
+use http_body::Body as _;
+
+use super::{
+    Body, Peer,
+    access::{Log, Record, Remote},
+};
+use crate::worker::OutputReader;
+
+/// One request's facts, kept until its answer is complete.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    log: Log,
+    method: http::Method,
+    target: String,
+    url: String,
+    host: String,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    content_length: Option<u64>,
+    remote: Remote,
+    began: Instant,
+    start: SystemTime,
+    status: u16,
+}
+
+/// A streamed body that is recorded when it ends, however it ends.
+#[derive(Debug)]
+pub struct Recorded {
+    pub(super) body: OutputReader,
+    pub(super) written: u64,
+    facts: Facts,
+}
+
+// === impl Facts ===
+
+impl Facts {
+    /// The facts of a request; none if nobody wants them.
+    pub(crate) fn gather(log: &Log, parts: &Parts, peer: &Peer) -> Option<Self> {
+        if !log.is_enabled() {
+            return None;
+        }
+        let text = |name| parts.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let host = parts.uri.authority().map(|authority| authority.as_str()).or(text(header::HOST)).unwrap_or_default();
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        Some(Self {
+            log: log.clone(),
+            method: parts.method.clone(),
+            url: format!("{}://{host}{target}", if peer.secure { "https" } else { "http" }),
+            target: target.to_owned(),
+            host: host.to_owned(),
+            user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+            referer: parts.headers.get(header::REFERER).cloned(),
+            content_length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            remote: peer.remote.map_or(Remote::Unix, Remote::Socket),
+            began: Instant::now(),
+            start: SystemTime::now(),
+            status: 0,
+        })
+    }
+
+    /// Records `response` now, or when its stream ends.
+    pub(crate) fn attach(mut self, response: Response<Body>) -> Response<Body> {
+        self.status = response.status().as_u16();
+        let (parts, body) = response.into_parts();
+        let body = match body {
+            Body::Output(body) => Body::Recorded(Box::new(Recorded { body, written: 0, facts: self })),
+            body => {
+                self.write(body.size_hint().exact().unwrap_or(0));
+                body
+            }
+        };
+        Response::from_parts(parts, body)
+    }
+
+    fn write(&self, written: u64) {
+        self.log.write(&Record {
+            status: self.status,
+            method: self.method.as_str(),
+            uri: &self.target,
+            url: &self.url,
+            remote: self.remote,
+            read_bytes: self.content_length.unwrap_or(0),
+            write_bytes: written,
+            start: self.start,
+            elapsed: self.began.elapsed(),
+            query: self.target.split_once('?').map_or("", |(_, query)| query),
+            content_length: self.content_length,
+            host: self.host.as_bytes(),
+            user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
+            referer: self.referer.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
+        });
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.facts.write(self.written);
+    }
+}
