@@ -1,6 +1,6 @@
 //! FastCGI: what stood before php-fpm stands before `rr`.
 
-use crate::harness::{Fcgi, FcgiReply, Front, Server, params, reference, server};
+use crate::harness::{Fcgi, FcgiReply, Front, PATIENCE, Server, fastcgi, params, reference, server, wait_until};
 
 fn fpm() -> Server {
     server()
@@ -47,7 +47,7 @@ fn the_named_script_runs() {
     let server = fpm();
     let reply = run(&server, "/ok.php", &[]);
     assert_eq!((reply.body().as_str(), reply.app_status, reply.protocol_status), ("ok", 0, 0));
-    assert!(reply.head().to_ascii_lowercase().contains("content-type: text/html; charset=utf-8"), "{}", reply.head());
+    assert!(reply.head().to_lowercase().contains("content-type: text/html; charset=utf-8"), "{}", reply.head());
     assert!(!reply.head().contains("Status:"), "200 goes without saying: {}", reply.head());
 }
 
@@ -239,7 +239,7 @@ fn exit_codes_do_not_become_application_status() {
 fn an_aborted_request_ends_and_the_server_goes_on() {
     let server = fpm();
     let mut client = connect(&server);
-    client.begin(1, true).record(4, 1, &get(&server, "/ok.php", &[])).record(2, 1, &[]);
+    client.begin(1, true).record(fastcgi::PARAMS, 1, &get(&server, "/ok.php", &[])).record(fastcgi::ABORT, 1, &[]);
     _ = client.reply();
     assert_eq!(run(&server, "/ok.php", &[]).body(), "ok");
 }
@@ -248,16 +248,16 @@ fn an_aborted_request_ends_and_the_server_goes_on() {
 fn management_records_are_answered() {
     let server = fpm();
     let mut client = connect(&server);
-    client.record(9, 0, &params(&[("FCGI_MPXS_CONNS", ""), ("FCGI_MAX_CONNS", ""), ("OTHER", "")]));
+    client.record(fastcgi::GET_VALUES, 0, &params(&[("FCGI_MPXS_CONNS", ""), ("FCGI_MAX_CONNS", ""), ("OTHER", "")]));
     let (kind, id, content) = client.read().unwrap();
-    assert_eq!((kind, id), (10, 0));
+    assert_eq!((kind, id), (fastcgi::GET_VALUES_RESULT, 0));
     let text = String::from_utf8_lossy(&content).into_owned();
     assert!(text.contains("FCGI_MPXS_CONNS0"), "{text:?}");
     if reference().is_none() {
         let mut client = connect(&server);
         client.record(77, 0, b"x");
         let (kind, _, content) = client.read().unwrap();
-        assert_eq!((kind, content[0]), (11, 77), "FCGI_UNKNOWN_TYPE");
+        assert_eq!((kind, content[0]), (fastcgi::UNKNOWN_TYPE, 77));
     }
 }
 
@@ -268,16 +268,16 @@ fn multiplexing_and_unknown_roles_are_refused_politely() {
     }
     let server = fpm();
     let mut client = connect(&server);
-    client.begin(1, true).record(4, 1, &get(&server, "/ok.php", &[]));
+    client.begin(1, true).record(fastcgi::PARAMS, 1, &get(&server, "/ok.php", &[]));
     client.begin(2, true);
     let (kind, id, content) = client.read().unwrap();
-    assert_eq!((kind, id, content[4]), (3, 2, 1), "FCGI_CANT_MPX_CONN");
-    client.record(4, 1, &[]).record(5, 1, &[]);
+    assert_eq!((kind, id, content[4]), (fastcgi::END, 2, 1), "FCGI_CANT_MPX_CONN");
+    client.record(fastcgi::PARAMS, 1, &[]).record(fastcgi::STDIN, 1, &[]);
     assert_eq!(client.reply().unwrap().body(), "ok");
     let mut client = connect(&server);
-    client.record(1, 1, &[0, 9, 0, 0, 0, 0, 0, 0]);
+    client.record(fastcgi::BEGIN, 1, &[0, 9, 0, 0, 0, 0, 0, 0]);
     let (kind, _, content) = client.read().unwrap();
-    assert_eq!((kind, content[4]), (3, 3), "FCGI_UNKNOWN_ROLE");
+    assert_eq!((kind, content[4]), (fastcgi::END, 3), "FCGI_UNKNOWN_ROLE");
 }
 
 #[test]
@@ -294,11 +294,11 @@ fn junk_is_survived() {
         _ = stream.write_all(junk);
         drop(stream);
         let mut client = connect(&server);
-        client.begin(1, false).record(4, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).record(4, 1, &[]).record(
-            5,
-            1,
-            &[],
-        );
+        client
+            .begin(1, false)
+            .record(fastcgi::PARAMS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff])
+            .record(fastcgi::PARAMS, 1, &[])
+            .record(5, 1, &[]);
         _ = client.reply();
     }
     assert_eq!(run(&server, "/ok.php", &[]).body(), "ok");
@@ -407,7 +407,9 @@ fn the_listener_binds_to_loopback_unless_told_otherwise() {
     }
     let port = crate::harness::free_port().port();
     let server = server().option(&format!("http.fcgi.address=:{port}")).start();
-    let mut client = Fcgi::connect(std::net::SocketAddr::from(([127, 0, 0, 1], port))).unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(wait_until(PATIENCE, || std::net::TcpStream::connect(address).is_ok()));
+    let mut client = Fcgi::connect(address).unwrap();
     assert!(client.request(false, &get(&server, "/clean.php", &[]), &[]).unwrap().body().starts_with("clean"));
     let listening = std::fs::read_to_string("/proc/net/tcp").unwrap();
     assert!(!listening.contains(&format!("00000000:{port:04X}")), "an open FastCGI port is remote code execution");
