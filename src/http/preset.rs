@@ -78,7 +78,8 @@ impl Preset {
             Self::Files | Self::FrontController => false,
             // `artisan storage:link`, and where assets:install puts other people's files.
             Self::Laravel => is_script && path.starts_with("/storage/"),
-            Self::Symfony => is_script && (path.starts_with("/bundles/") || path.starts_with("/uploads/")),
+            // Its documentation's nginx rules run this script and answer 404 for every other.
+            Self::Symfony => is_script && path != "/index.php",
             Self::Wordpress | Self::WordpressSubdirectory | Self::WordpressSubdomain => {
                 is_script && WORDPRESS_UPLOADS.iter().any(|directory| path.contains(directory))
             }

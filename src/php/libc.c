@@ -43,7 +43,8 @@ static void in_child(void)
 	process = 0;
 }
 
-static void watch_forks(void)
+/* Not left to the first getpid: that comes before main, when a sanitizer's own calls are not in place yet. */
+__attribute__((constructor)) static void watch_forks(void)
 {
 	pthread_atfork(NULL, NULL, in_child);
 }
@@ -52,8 +53,6 @@ static void watch_forks(void)
 pid_t getpid(void)
 {
 	if (process == 0) {
-		static pthread_once_t once = PTHREAD_ONCE_INIT;
-		pthread_once(&once, watch_forks);
 		process = (pid_t) syscall(SYS_getpid);
 	}
 	return process;
