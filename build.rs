@@ -61,7 +61,8 @@ fn link_programs(php: &Php, libphp: &Libphp) {
             arguments.extend(php.query("--libs").split_whitespace().map(str::to_owned));
             arguments.push("-lresolv".into());
             if symbols.contains(" UND __asan_init") {
-                arguments.push("-fsanitize=address".into());
+                // Named, for rustc keeps the compiler from adding its default libraries.
+                arguments.push("-lasan".into());
             }
         }
         Libphp::Shared(directory) => {

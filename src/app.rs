@@ -71,7 +71,6 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
         pool: pool.clone(),
         body: settings::body(&config.http),
-        request_timeout: config.http.request_timeout,
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         access: settings::access(&config).build().map_err(Error::system("access log"))?,
         request_ids,

@@ -87,7 +87,13 @@ fn load(args: &Args) -> Result<Config, Error> {
         php: php::binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
     };
     let file = config::find(&options).map_err(refused)?;
-    let config = config::load(&options).map_err(refused)?;
+    let mut config = config::load(&options).map_err(refused)?;
+    // Scripts see these too, as RoadRunner's workers inherit them; the process's own variables win, as they do in the file.
+    for (name, value) in options.dotenv {
+        if env::var_os(&name).is_none() && !config.php.env.iter().any(|(known, _)| *known == name) {
+            config.php.env.push((name, value));
+        }
+    }
     if args.workdir.is_none()
         && let Some(directory) = file.as_deref().and_then(Path::parent)
         && directory != Path::new("")

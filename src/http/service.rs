@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -33,8 +33,6 @@ pub struct Needs {
     pub pool: Pool,
     /// Bounds of request bodies.
     pub body: request::Limits,
-    /// Wall-clock limit of a script; zero is none.
-    pub request_timeout: Duration,
     /// Status when a worker ends without an answer.
     pub internal_error_code: StatusCode,
     /// Where requests are recorded.
@@ -46,9 +44,6 @@ pub struct Needs {
 /// Answers requests; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Needs>);
-
-/// How much later than `request_timeout` the client is told: until then the script may still end by itself, interrupted.
-const TIMEOUT_MARGIN: Duration = Duration::from_millis(2500);
 
 // === impl Service ===
 
@@ -103,16 +98,8 @@ impl Service {
             tracing::warn!(request = id, "refused: the queue of http.pool is full");
             return response::overloaded();
         }
-        let reply = if self.0.request_timeout.is_zero() {
-            answer.await
-        } else {
-            let limit = self.0.pool.config().allocate_timeout + self.0.request_timeout + TIMEOUT_MARGIN;
-            match tokio::time::timeout(limit, answer).await {
-                Ok(reply) => reply,
-                Err(_) => Ok(Err(Failure::RequestTimeout)),
-            }
-        };
-        match reply.unwrap_or(Err(Failure::WorkerLost)) {
+        // Bounded by others: the wait for a worker by the pool, the script by its watchdog.
+        match answer.await.unwrap_or(Err(Failure::WorkerLost)) {
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
                 tracing::error!(request = id, "no answer: {failure}");

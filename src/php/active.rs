@@ -10,10 +10,12 @@ use std::{
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 
 use super::ffi;
 use crate::worker::{
-    BodyReader, Failure, Head, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Source, Variables, Work,
+    BodyReader, Failure, Head, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Source, Variables,
+    Work,
 };
 
 /// One request while its script runs.
@@ -21,6 +23,7 @@ pub(crate) struct Active {
     request: Request,
     body: BodyReader,
     answer: Answer,
+    lifeline: Arc<Lifeline>,
     limits: Arc<Limits>,
     output: BytesMut,
     log: String,
@@ -38,11 +41,23 @@ pub(crate) struct Limits {
 }
 
 enum Answer {
-    /// Nothing has left yet.
-    Pending { responder: Responder, head: Option<Head> },
+    /// Nothing has left yet; the lifeline has the responder.
+    Pending { head: Option<Head> },
     /// The head is out, and the body follows.
     Streaming(OutputWriter),
     /// Complete, or given up: further output is discarded.
+    Over,
+}
+
+/// The asker's end of a request, which the watchdog can answer when the script never does.
+#[derive(Debug, Default)]
+pub(crate) struct Lifeline(Mutex<Line>);
+
+#[derive(Debug, Default)]
+enum Line {
+    Pending(Responder),
+    Streaming(OutputCutter),
+    #[default]
     Over,
 }
 
@@ -73,13 +88,18 @@ impl Active {
         Self {
             request,
             body,
-            answer: Answer::Pending { responder, head: None },
+            answer: Answer::Pending { head: None },
+            lifeline: Arc::new(Lifeline(Mutex::new(Line::Pending(responder)))),
             limits,
             output: BytesMut::new(),
             log: String::new(),
             variables,
             pairs: Vec::new(),
         }
+    }
+
+    pub(crate) fn lifeline(&self) -> Arc<Lifeline> {
+        self.lifeline.clone()
     }
 
     pub(crate) fn request(&self) -> &Request {
@@ -110,7 +130,7 @@ impl Active {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> ffi::Verdict {
         match &self.answer {
             Answer::Over => ffi::Verdict::GoOn,
-            Answer::Pending { responder, .. } if responder.is_abandoned() => {
+            Answer::Pending { .. } if self.lifeline.is_abandoned() => {
                 self.output.clear();
                 ffi::Verdict::Aborted
             }
@@ -125,10 +145,9 @@ impl Active {
         if let Answer::Pending { head, .. } = &mut self.answer {
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
-            let before = std::mem::replace(&mut self.answer, Answer::Streaming(writer));
-            if let Answer::Pending { responder, .. } = before {
-                responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log) }));
-            }
+            let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log) };
+            self.lifeline.answer(Ok(reply), Line::Streaming(writer.cutter()));
+            self.answer = Answer::Streaming(writer);
         }
         let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
         let chunk = self.output.split().freeze();
@@ -171,10 +190,10 @@ impl Active {
     pub(crate) fn finish(&mut self) -> bool {
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => false,
-            Answer::Pending { responder, head } => {
+            Answer::Pending { head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
                 let log = std::mem::take(&mut self.log);
-                responder.send(head.map(|head| Reply { head, body, log }).ok_or(Failure::WorkerLost));
+                self.lifeline.answer(head.map(|head| Reply { head, body, log }).ok_or(Failure::WorkerLost), Line::Over);
                 true
             }
             Answer::Streaming(writer) => {
@@ -203,7 +222,7 @@ impl Active {
     pub(crate) fn fail(&mut self, failure: Failure) {
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => {}
-            Answer::Pending { responder, .. } => responder.send(Err(failure)),
+            Answer::Pending { .. } => self.lifeline.answer(Err(failure), Line::Over),
             Answer::Streaming(writer) => writer.finish(Err(io::Error::other(failure))),
         }
     }
@@ -221,6 +240,33 @@ impl Active {
             self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
         self.pairs.extend(pairs);
         &self.pairs
+    }
+}
+
+// === impl Lifeline ===
+
+impl Lifeline {
+    /// Answers in the script's stead.
+    pub(crate) fn cut(&self, failure: Failure) {
+        match std::mem::take(&mut *self.0.lock()) {
+            Line::Pending(responder) => responder.send(Err(failure)),
+            Line::Streaming(cutter) => cutter.cut(io::Error::other(failure)),
+            Line::Over => {}
+        }
+    }
+
+    fn answer(&self, reply: Result<Reply, Failure>, next: Line) {
+        if let Line::Pending(responder) = std::mem::replace(&mut *self.0.lock(), next) {
+            responder.send(reply);
+        }
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match &*self.0.lock() {
+            Line::Pending(responder) => responder.is_abandoned(),
+            Line::Streaming(_) => false,
+            Line::Over => true,
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    active::{Active, Limits, Strings},
+    active::{Active, Lifeline, Limits, Strings},
     ffi, opcache, watchdog,
 };
 use crate::worker::{Failure, Pool, Variables, Work};
@@ -50,6 +50,7 @@ pub struct Slot {
     requests: AtomicU64,
     memory_peak: AtomicU64,
     current: Mutex<Current>,
+    lifeline: Mutex<Arc<Lifeline>>,
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) written_off: AtomicBool,
 }
@@ -135,6 +136,7 @@ impl Threads {
     pub(crate) fn replace(self: &Arc<Self>, slot: &Slot) {
         slot.written_off.store(true, Relaxed);
         slot.set(SlotState::Gone);
+        slot.lifeline.lock().cut(Failure::RequestTimeout);
         self.written_off.fetch_add(1, Relaxed);
         self.slots.lock().retain(|other| !std::ptr::eq(&**other, slot));
         if let Err(error) = self.add() {
@@ -152,6 +154,7 @@ impl Threads {
             requests: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             current: Mutex::default(),
+            lifeline: Mutex::default(),
             target: Mutex::default(),
             written_off: AtomicBool::new(false),
         });
@@ -270,7 +273,7 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
     while let Some(work) = seat.next() {
         slot.begin(&work);
         let pass = opcache::pass();
-        let (end, reused) = run(work, settings, variables);
+        let (end, reused) = run(work, slot, settings, variables);
         drop(pass);
         variables = reused;
         slot.end();
@@ -294,9 +297,10 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
     slot.set(SlotState::Gone);
 }
 
-fn run(work: Work, settings: &Settings, variables: Variables) -> (ffi::End, Variables) {
+fn run(work: Work, slot: &Slot, settings: &Settings, variables: Variables) -> (ffi::End, Variables) {
     let body_length = work.request.body.len();
     let mut active = Active::new(work, settings.limits.clone(), variables);
+    *slot.lifeline.lock() = active.lifeline();
     let mut strings = Strings::new(active.request());
     let mut request = strings.view(active.request(), body_length);
     // Through the pointer alone until the shim returns: the callbacks make their references from it.

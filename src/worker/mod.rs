@@ -10,7 +10,7 @@ mod reply;
 mod request;
 
 pub(crate) use output::temporary_file;
-pub use output::{Limits as OutputLimits, OutputReader, OutputWriter};
+pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
 pub use pool::{Config, Pool, Refused, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Failure, Head, Reply, ReplyBody, Responder};

@@ -38,6 +38,10 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct OutputWriter(Arc<Shared>);
 
+/// Ends a body in the writer's stead.
+#[derive(Debug)]
+pub struct OutputCutter(Arc<Shared>);
+
 /// The client's end: an HTTP body.
 #[derive(Debug)]
 pub struct OutputReader(Arc<Shared>);
@@ -93,7 +97,7 @@ impl OutputWriter {
         let mut state = self.0.state.lock();
         let deadline = Instant::now() + limits.write_timeout;
         loop {
-            if state.reader_gone {
+            if state.reader_gone || state.end.is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             let spooled = state.spool.as_ref().is_some_and(|spool| spool.read < spool.written);
@@ -124,13 +128,32 @@ impl OutputWriter {
     /// Ends the body; an error breaks it off, so that the client can tell.
     pub fn finish(self, end: io::Result<()>) {
         let mut state = self.0.state.lock();
-        state.end = Some(end);
+        // One that was cut off stays so.
+        state.end.get_or_insert(end);
         wake(state);
+    }
+
+    /// Breaks the body off from another thread; the writer then sees a client that is gone.
+    pub fn cutter(&self) -> OutputCutter {
+        OutputCutter(self.0.clone())
     }
 
     /// True once the client is gone.
     pub fn is_abandoned(&self) -> bool {
         self.0.state.lock().reader_gone
+    }
+}
+
+// === impl OutputCutter ===
+
+impl OutputCutter {
+    /// Breaks the body off because of `error`.
+    pub fn cut(self, error: io::Error) {
+        let mut state = self.0.state.lock();
+        if state.end.is_none() {
+            state.end = Some(Err(error));
+        }
+        wake(state);
     }
 }
 
