@@ -141,7 +141,7 @@ fn opcache_restarts_under_load_change_no_output() {
                 while next.fetch_add(1, Relaxed) < 1500 {
                     let number = next.load(Relaxed);
                     let (target, text) =
-                        if number % 25 == 0 { ("/reset.php", "reset") } else { ("/main.php", expected.as_str()) };
+                        if number.is_multiple_of(25) { ("/reset.php", "reset") } else { ("/main.php", expected.as_str()) };
                     assert_eq!(server.text(target), text);
                 }
             });

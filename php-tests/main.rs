@@ -16,6 +16,7 @@ mod golden;
 mod http;
 mod isolation;
 mod lifecycle;
+mod phpt;
 mod presets;
 mod routing;
 mod sapi;

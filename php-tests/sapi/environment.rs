@@ -18,6 +18,23 @@ fn putenv_is_the_request_s_own_and_its_children_s() {
 }
 
 #[test]
+fn getenv_gives_the_request_s_variables_too() {
+    let code = "echo json_encode([getenv('REQUEST_METHOD'), getenv('HTTP_X_TEST'), getenv('SCRIPT_NAME'), getenv('REMOTE_ADDR'), \
+                getenv('QUERY_STRING'), getenv()['DOCUMENT_ROOT'] ?? null, getenv('REQUEST_METHOD', true), trim((string) shell_exec('echo $REQUEST_METHOD')), \
+                getenv('HTTP_PROXY'), $_ENV['REQUEST_METHOD'] ?? null]);";
+    let server = server()
+        .threads(1)
+        .ini("variables_order", "EGPCS")
+        .php("g.php", code)
+        .php("h.php", "var_dump(getenv('HTTP_X_TEST'));")
+        .start();
+    let seen = server.get("/g.php?a=b").header("X-Test", "yes").header("Proxy", "http://evil.test").send().json();
+    let root = server.root().display().to_string();
+    assert_eq!(seen, json!(["GET", "yes", "/g.php", "127.0.0.1", "a=b", root, false, "", false, "GET"]));
+    assert_eq!(server.text("/h.php"), "bool(false)\n");
+}
+
+#[test]
 fn putenv_is_undone_after_the_request() {
     let server = server()
         .threads(1)
