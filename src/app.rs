@@ -1,8 +1,7 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     process,
     sync::{Arc, atomic::AtomicU64},
@@ -26,7 +25,7 @@ use crate::{
         service::{Needs, Service},
     },
     php,
-    sys::limits,
+    sys::{exit, limits},
     telemetry::logs,
     worker::Pool,
 };
@@ -99,8 +98,7 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     drop(site);
     if !stopped {
         tracing::warn!("a script is still running and is abandoned; the process ends without PHP's own shutdown");
-        drop(io::stderr().flush());
-        process::exit(0);
+        exit::now(0);
     }
     Ok(())
 }
@@ -132,7 +130,7 @@ async fn run(mut stop: Stop, front: &Front, engine: &config::Engine, pool: &Pool
         () = expire(pool) => {}
         () = stop.asked() => {
             tracing::warn!("told again to stop: leaving at once");
-            process::exit(1);
+            exit::now(1);
         }
     }
 }

@@ -185,6 +185,7 @@ static const struct {
 };
 enum { CATEGORIES = sizeof(categories) / sizeof(categories[0]) };
 
+/* None until a script sets one: the process's own is as the engine wants it, all of C but characters in UTF-8. */
 static __thread locale_t thread_locale;
 static __thread char thread_names[CATEGORIES][64];
 static __thread char all_names[CATEGORIES * 80];
@@ -204,26 +205,41 @@ static const char *name_from_environment(const char *category)
 	return "C";
 }
 
+static char *locale_name(int index)
+{
+	if (thread_names[index][0]) {
+		return thread_names[index];
+	}
+	return categories[index].category == LC_CTYPE ? "C.UTF-8" : "C";
+}
+
+static locale_t first_locale(void)
+{
+	locale_t base = newlocale(LC_ALL_MASK, "C", NULL);
+	locale_t utf8 = base ? newlocale(LC_CTYPE_MASK, "C.UTF-8", base) : NULL;
+	return utf8 ? utf8 : base;
+}
+
 static char *query_locale(int category)
 {
 	if (category != LC_ALL) {
 		for (int i = 0; i < CATEGORIES; i++) {
 			if (categories[i].category == category) {
-				return thread_names[i][0] ? thread_names[i] : "C";
+				return locale_name(i);
 			}
 		}
 		return NULL;
 	}
 	bool same = true;
 	for (int i = 1; i < CATEGORIES; i++) {
-		same = same && strcmp(thread_names[i], thread_names[0]) == 0;
+		same = same && strcmp(locale_name(i), locale_name(0)) == 0;
 	}
 	if (same) {
-		return thread_names[0][0] ? thread_names[0] : "C";
+		return locale_name(0);
 	}
 	char *end = all_names;
 	for (int i = 0; i < CATEGORIES; i++) {
-		end += sprintf(end, "%s%s=%s", i ? ";" : "", categories[i].name, thread_names[i][0] ? thread_names[i] : "C");
+		end += sprintf(end, "%s%s=%s", i ? ";" : "", categories[i].name, locale_name(i));
 	}
 	return all_names;
 }
@@ -237,7 +253,7 @@ char *setlocale(int category, const char *name)
 	if (!name) {
 		return query_locale(category);
 	}
-	locale_t base = thread_locale ? duplocale(thread_locale) : newlocale(LC_ALL_MASK, "C", NULL);
+	locale_t base = thread_locale ? duplocale(thread_locale) : first_locale();
 	char names[CATEGORIES][64];
 	memcpy(names, thread_names, sizeof(names));
 	for (int i = 0; i < CATEGORIES && base; i++) {
@@ -280,9 +296,6 @@ void rr_libc_thread_start(void)
 	/* Gives the thread an umask and a working directory of its own. A container profile may forbid it: then both stay shared. */
 	(void) unshare(CLONE_FS);
 	in_php = true;
-	/* What the engine sets for a process: all of C, characters in UTF-8. */
-	setlocale(LC_ALL, "C");
-	setlocale(LC_CTYPE, "C.UTF-8");
 }
 
 void rr_libc_thread_end(void)

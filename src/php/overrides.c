@@ -99,9 +99,38 @@ static void import_entry(void *argument, const char *entry)
 	zend_symtable_str_update(argument, entry, equals - entry, &value);
 }
 
-static void import_environment(zval *into)
+void rr_import_environment(zval *into)
 {
 	each_entry(import_entry, Z_ARRVAL_P(into));
+}
+
+/* $_ENV and getenv() have the request's variables too, as under php-fpm, whose environment they are. */
+static void import_all(zval *into)
+{
+	rr_import_environment(into);
+	const rr_pair *pairs;
+	size_t count = SG(server_context) ? rr_on_variables(SG(server_context), false, &pairs) : 0;
+	for (size_t i = 0; i < count; i++) {
+		zval value;
+		ZVAL_STRINGL_FAST(&value, pairs[i].value.ptr, pairs[i].value.len);
+		zend_symtable_str_update(Z_ARRVAL_P(into), pairs[i].name.ptr, pairs[i].name.len, &value);
+	}
+}
+
+/* One of the request's variables, valid until the next call on this thread. */
+static char *request_variable(const char *name, size_t length)
+{
+	static __thread char value[8192];
+	const rr_pair *pairs;
+	size_t count = SG(server_context) ? rr_on_variables(SG(server_context), false, &pairs) : 0;
+	for (size_t i = 0; i < count; i++) {
+		if (pairs[i].name.len == length && memcmp(pairs[i].name.ptr, name, length) == 0 && pairs[i].value.len < sizeof(value)) {
+			memcpy(value, pairs[i].value.ptr, pairs[i].value.len);
+			value[pairs[i].value.len] = 0;
+			return value;
+		}
+	}
+	return NULL;
 }
 
 static char *sapi_environment(const char *name, size_t length)
@@ -112,7 +141,8 @@ static char *sapi_environment(const char *name, size_t length)
 			return Z_PTR_P(entry) ? (char *) Z_PTR_P(entry) + length + 1 : NULL;
 		}
 	}
-	return (char *) snapshot_value(name, length);
+	const char *value = snapshot_value(name, length);
+	return value ? (char *) value : request_variable(name, length);
 }
 
 static ZEND_FUNCTION(getenv)
@@ -127,7 +157,7 @@ static ZEND_FUNCTION(getenv)
 	ZEND_PARSE_PARAMETERS_END();
 	if (!name) {
 		array_init(return_value);
-		import_environment(return_value);
+		import_all(return_value);
 		return;
 	}
 	const char *value = sapi_environment(name, length);
@@ -232,7 +262,7 @@ void rr_overrides_install(void)
 			function->internal_function.handler = overrides[i].handler;
 		}
 	}
-	php_import_environment_variables = import_environment;
+	php_import_environment_variables = import_all;
 	rr_sapi.getenv = sapi_environment;
 }
 

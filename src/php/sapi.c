@@ -103,7 +103,7 @@ static void rr_register_server_variables(zval *into)
 	if (!SG(server_context)) {
 		return;
 	}
-	php_import_environment_variables(into);
+	rr_import_environment(into);
 	const rr_pair *pairs;
 	size_t count = rr_on_variables(SG(server_context), false, &pairs);
 	for (size_t i = 0; i < count; i++) {

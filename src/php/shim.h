@@ -123,6 +123,7 @@ extern __thread uint32_t rr_limit_epoch;
 #ifdef SAPI_H /* libc.c knows nothing of PHP */
 extern const zend_function_entry rr_sapi_functions[];
 extern sapi_module_struct rr_sapi;
+void rr_import_environment(zval *into);
 #endif
 
 #endif

@@ -1,3 +1,4 @@
 //! What the operating system and its container say.
 
+pub mod exit;
 pub mod limits;
