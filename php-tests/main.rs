@@ -21,3 +21,4 @@ mod presets;
 mod routing;
 mod sapi;
 mod settings;
+mod stubs;

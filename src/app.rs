@@ -197,10 +197,10 @@ impl Front {
             }
         };
         let fcgi = async {
-            if let Some(server) = &self.fcgi {
-                if let Err(error) = server.serve().await {
-                    tracing::error!(%error, "the FastCGI listener ended");
-                }
+            if let Some(server) = &self.fcgi
+                && let Err(error) = server.serve().await
+            {
+                tracing::error!(%error, "the FastCGI listener ended");
             }
         };
         tokio::join!(http, fcgi);

@@ -133,7 +133,7 @@ static char *request_variable(const char *name, size_t length)
 	return NULL;
 }
 
-static char *sapi_environment(const char *name, size_t length)
+static const char *own_value(const char *name, size_t length)
 {
 	if (changed) {
 		zval *entry = zend_hash_str_find(changed, name, length);
@@ -141,7 +141,12 @@ static char *sapi_environment(const char *name, size_t length)
 			return Z_PTR_P(entry) ? (char *) Z_PTR_P(entry) + length + 1 : NULL;
 		}
 	}
-	const char *value = snapshot_value(name, length);
+	return snapshot_value(name, length);
+}
+
+static char *sapi_environment(const char *name, size_t length)
+{
+	const char *value = own_value(name, length);
 	return value ? (char *) value : request_variable(name, length);
 }
 
@@ -160,7 +165,7 @@ static ZEND_FUNCTION(getenv)
 		import_all(return_value);
 		return;
 	}
-	const char *value = sapi_environment(name, length);
+	const char *value = local_only ? own_value(name, length) : sapi_environment(name, length);
 	if (!value) {
 		RETURN_FALSE;
 	}

@@ -108,8 +108,11 @@ unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *con
         active.note(message);
         active.request().id
     };
+    if context.is_null() {
+        return log(level, 0, message);
+    }
     // SAFETY: not null, so it is the context of the running request.
-    let request = if context.is_null() { 0 } else { unsafe { enter(context, 0, note) } };
+    let request = unsafe { enter(context, 0, note) };
     log(level, request, message);
 }
 

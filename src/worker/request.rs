@@ -45,7 +45,9 @@ pub struct Request {
 
 /// A way to send interim responses before the answer.
 #[derive(Clone)]
-pub struct Interim(Arc<dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync>);
+pub struct Interim(Arc<SendInterim>);
+
+type SendInterim = dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync;
 
 /// The script chosen by routing, in the terms of RFC 3875.
 #[derive(Clone, Debug)]
@@ -62,6 +64,7 @@ pub struct Script {
 
 /// Where a request came from, and so how its variables are made.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per request; a box would cost more than the move")]
 pub enum Source {
     /// Our own HTTP front; the variables are those that nginx's `fastcgi_params` would set.
     Http(HttpHead),
