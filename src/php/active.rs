@@ -166,7 +166,8 @@ impl Active {
 
     pub(crate) fn headers<'a>(&mut self, status: i32, status_line: Option<&[u8]>, lines: impl Iterator<Item = &'a [u8]>) {
         let Answer::Pending { head, .. } = &mut self.answer else { return };
-        *head = Some(parse_head(status, status_line, lines));
+        let spelled = matches!(self.request.source, Source::FastCgi(_));
+        *head = Some(parse_head(status, status_line, lines, spelled));
     }
 
     /// Notes a line of the log for a FastCGI client, which shows such lines in its own.
@@ -182,7 +183,7 @@ impl Active {
     pub(crate) fn interim<'a>(&mut self, status: i32, lines: impl Iterator<Item = &'a [u8]>) -> bool {
         let Answer::Pending { .. } = self.answer else { return false };
         let Some(interim) = &self.request.interim else { return false };
-        let head = parse_head(status, None, lines);
+        let head = parse_head(status, None, lines, false);
         interim.send(head.status, &head.headers)
     }
 
@@ -270,13 +271,14 @@ impl Lifeline {
     }
 }
 
-/// Turns the engine's header lines into a head, by the rules that nginx has for a FastCGI answer.
-fn parse_head<'a>(status: i32, status_line: Option<&[u8]>, lines: impl Iterator<Item = &'a [u8]>) -> Head {
+/// Turns the engine's header lines into a head, by the rules that nginx has for a FastCGI answer; `spelled` keeps the lines too.
+fn parse_head<'a>(status: i32, status_line: Option<&[u8]>, lines: impl Iterator<Item = &'a [u8]>, spelled: bool) -> Head {
     let mut code = StatusCode::from_u16(status.try_into().unwrap_or(0)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reason = status_line.and_then(custom_reason);
     let mut headers = HeaderMap::with_capacity(8);
     // One buffer for all values: a header value is then a slice of it, not an allocation.
     let mut text = BytesMut::with_capacity(256);
+    let mut spelling = Vec::new();
     for line in lines {
         let Some(colon) = memchr::memchr(b':', line) else { continue };
         let (name, value) = (line[..colon].trim_ascii(), line[colon + 1..].trim_ascii());
@@ -297,12 +299,16 @@ fn parse_head<'a>(status: i32, status_line: Option<&[u8]>, lines: impl Iterator<
         if code == StatusCode::NOT_MODIFIED && name == header::CONTENT_TYPE {
             continue;
         }
+        if spelled {
+            spelling.extend_from_slice(line);
+            spelling.extend_from_slice(b"\r\n");
+        }
         text.put_slice(value);
         if let Ok(value) = HeaderValue::from_maybe_shared(text.split().freeze()) {
             headers.append(name, value);
         }
     }
-    Head { status: code, reason, headers }
+    Head { status: code, reason, headers, lines: spelling }
 }
 
 /// The phrase of `HTTP/1.1 404 Gone fishing`, if it is not the usual one.

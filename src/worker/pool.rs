@@ -304,7 +304,7 @@ mod tests {
 
     fn echo(work: Work) {
         let body = bytes::Bytes::from(work.request.id.to_string());
-        let head = Head { status: http::StatusCode::OK, reason: None, headers: http::HeaderMap::new() };
+        let head = Head { status: http::StatusCode::OK, reason: None, headers: http::HeaderMap::new(), lines: Vec::new() };
         work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(body), log: String::new() }));
     }
 

@@ -20,6 +20,11 @@ pub(super) fn put_head(into: &mut BytesMut, head: &Head) {
         }
         into.put_slice(b"\r\n");
     }
+    if !head.lines.is_empty() {
+        into.put_slice(&head.lines);
+        into.put_slice(b"\r\n");
+        return;
+    }
     for (name, value) in &head.headers {
         let repeated = name == STATUS && !script_status;
         if repeated || (head.status == StatusCode::NOT_MODIFIED && name == header::CONTENT_TYPE) {
@@ -37,7 +42,11 @@ pub(super) fn put_head(into: &mut BytesMut, head: &Head) {
 pub(super) fn page(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Reply {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    Reply { head: Head { status, reason: None, headers }, body: ReplyBody::Whole(body.into()), log: String::new() }
+    Reply {
+        head: Head { status, reason: None, headers, lines: Vec::new() },
+        body: ReplyBody::Whole(body.into()),
+        log: String::new(),
+    }
 }
 
 /// A page that says no more than its status.
@@ -88,7 +97,7 @@ mod tests {
         let status = StatusCode::from_u16(status).expect("a status");
         let reason = reason.map(|reason| reason.as_bytes().into());
         let mut bytes = BytesMut::new();
-        put_head(&mut bytes, &Head { status, reason, headers: map });
+        put_head(&mut bytes, &Head { status, reason, headers: map, lines: Vec::new() });
         String::from_utf8(bytes.to_vec()).expect("text")
     }
 

@@ -148,7 +148,7 @@ fn begin(id: u16, role: u8, flags: u8) -> BytesMut {
 
 fn answer(work: Work, abandoned: &AtomicBool) {
     let query = String::from_utf8_lossy(work.request.query()).into_owned();
-    let head = Head { status: StatusCode::OK, reason: None, headers: HeaderMap::new() };
+    let head = Head { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), lines: Vec::new() };
     match query.as_str() {
         "lost" => {}
         "big" => work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(vec![b'b'; 300_001].into()), log: String::new() })),
