@@ -6,7 +6,7 @@ use std::{
     process,
     sync::{Arc, atomic::AtomicU64},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use http::{HeaderValue, StatusCode};
@@ -265,7 +265,9 @@ impl Site {
 
     /// Nothing was given: a page that says what this is.
     fn welcome() -> Result<Self, Error> {
-        let directory = std::env::temp_dir().join(format!("rr-welcome-{}", process::id()));
+        // A container's process always has the same number, and a killed one leaves its folder behind.
+        let moment = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", process::id()));
         let page = directory.join("index.php");
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))

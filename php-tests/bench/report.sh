@@ -130,7 +130,7 @@ memory_table() {
 
 footer() {
   local line
-  echo "- wrk $(wrk -v 2>&1 | sed -n 's/^wrk \([^ ]*\).*/\1/p'), one thread, 32 connections (WordPress 8), keep-alive, on the same machine; $ROUNDS interleaved rounds of $SECONDS_EACH s after $WARM_UP s of warm-up; medians. $WORKERS PHP threads or children each, otherwise the defaults of rr. Linux $(uname -r). Load average before: $load_before."
+  echo "- wrk $(wrk -v 2>&1 | sed -n 's/^wrk \([^ ]*\).*/\1/p'), one thread, 32 connections (WordPress 8), keep-alive, on the same machine; $ROUNDS interleaved rounds of $SECONDS_EACH s after $WARM_UP s of warm-up; medians. $WORKERS PHP threads or children each, access log off, otherwise the defaults of rr. Linux $(uname -r). Load average before: $load_before."
   for line in "${versions[@]}"; do echo "- $line"; done
   echo "- nginx: 2 workers, sendfile, open_file_cache, bodies in memory, access log off, a connection to php-fpm for each request, or kept ones (one per worker), WordPress's recommended rules. CPU is user + system time of all of a server's processes; MariaDB and wrk are not in it."
   for line in server wordpress; do

@@ -142,6 +142,14 @@ impl Active {
     }
 
     pub(crate) fn flush(&mut self) -> ffi::Verdict {
+        if self.request.method() == b"HEAD" {
+            // There is no body to stream, and so no reader whose leaving would mean anything: the head is all.
+            self.output.clear();
+            if matches!(self.answer, Answer::Pending { head: Some(_) }) {
+                self.finish();
+            }
+            return ffi::Verdict::GoOn;
+        }
         if let Answer::Pending { head, .. } = &mut self.answer {
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());

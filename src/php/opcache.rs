@@ -13,7 +13,7 @@ use std::{
     os::fd::AsFd,
     sync::{
         OnceLock,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
     },
     time::{Duration, Instant},
 };
@@ -25,12 +25,15 @@ use super::ffi;
 
 /// How long requests may be held up to wait for those that run.
 const CLOSED: Duration = Duration::from_millis(20);
-/// From one try to the next.
+/// Vain tries after which the operator hears of it; the pause doubles with each of them, to 25 s.
+const WARN_AFTER: u32 = 7;
+/// From one try to the next, at first.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Read for the length of a request, written for a restart.
 static GATE: RwLock<()> = RwLock::new(());
 static PENDING: AtomicBool = AtomicBool::new(false);
+static FAILED: AtomicU32 = AtomicU32::new(0);
 static LAST_TRY: Mutex<Option<Instant>> = Mutex::new(None);
 static LOCK_FILE: OnceLock<File> = OnceLock::new();
 
@@ -60,12 +63,19 @@ pub(super) fn restart_if_pending() {
     }
     {
         let mut last = LAST_TRY.lock();
-        if last.is_some_and(|last| last.elapsed() < PAUSE) {
+        // Each vain try holds requests up; the tries become rare.
+        if last.is_some_and(|last| last.elapsed() < PAUSE * (1 << FAILED.load(SeqCst).min(WARN_AFTER))) {
             return;
         }
         *last = Some(Instant::now());
     }
-    let Some(_alone) = GATE.try_write_for(CLOSED) else { return };
+    let Some(_alone) = GATE.try_write_for(CLOSED) else {
+        if FAILED.fetch_add(1, SeqCst) == WARN_AFTER {
+            tracing::warn!("OPcache cannot restart while a script has been running for long; until then scripts run uncached");
+        }
+        return;
+    };
+    FAILED.store(0, SeqCst);
     // Another thread may have done it while this one waited.
     if !PENDING.swap(false, SeqCst) {
         return;
@@ -73,6 +83,7 @@ pub(super) fn restart_if_pending() {
     let Some(file) = LOCK_FILE.get() else { return };
     if let Err(error) = set(file, libc::F_UNLCK) {
         tracing::warn!(%error, "OPcache's lock file cannot be unlocked; it does not restart");
+        PENDING.store(true, SeqCst);
         return;
     }
     // SAFETY: this thread has a context and runs no request.
@@ -80,7 +91,12 @@ pub(super) fn restart_if_pending() {
     if let Err(error) = set(file, libc::F_RDLCK) {
         tracing::error!(%error, "OPcache's lock file cannot be locked again; its restarts are not safe");
     }
-    tracing::info!(done, "OPcache restarted");
+    if done {
+        tracing::info!("OPcache restarted");
+    } else {
+        // OPcache does not ask twice.
+        PENDING.store(true, SeqCst);
+    }
 }
 
 /// OPcache is about to want a restart. Its shared-memory lock may be held: nothing may be locked here.

@@ -299,9 +299,11 @@ static void log_lines(log_stream *log, bool all)
 static ssize_t log_write(php_stream *stream, const char *bytes, size_t count)
 {
 	log_stream *log = stream->abstract;
-	if (log->length + count > log->room) {
-		log->room = log->length + count;
-		log->line = erealloc(log->line, log->room);
+	size_t room = log->length + count;
+	if (room > log->room) {
+		/* The size is noted only once it is had: the allocation may bail out, and the stream outlives that. */
+		log->line = erealloc(log->line, room);
+		log->room = room;
 	}
 	memcpy(log->line + log->length, bytes, count);
 	log->length += count;

@@ -9,6 +9,8 @@
 #include "ext/standard/head.h"
 #include "ext/json/php_json.h"
 
+#include <pthread.h>
+
 #include "shim.h"
 
 ZEND_TSRMLS_CACHE_EXTERN()
@@ -170,17 +172,42 @@ void rr_user_ini_free(void)
 	}
 }
 
+/* The parser keeps its state in process-wide variables, and these files are the scripts' own: sections and arrays, which no
+ * directory has, are dropped. The lock is not held over a bailout. */
+static pthread_mutex_t parser = PTHREAD_MUTEX_INITIALIZER;
+
+static int is_not_text(zval *value)
+{
+	return Z_TYPE_P(value) == IS_STRING ? ZEND_HASH_APPLY_KEEP : ZEND_HASH_APPLY_REMOVE;
+}
+
+static void parse_user_ini(const char *directory, HashTable *into)
+{
+	volatile bool bailed_out = false;
+	pthread_mutex_lock(&parser);
+	zend_try {
+		php_parse_user_ini_file(directory, PG(user_ini_filename), into);
+	} zend_catch {
+		bailed_out = true;
+	} zend_end_try();
+	pthread_mutex_unlock(&parser);
+	if (bailed_out) {
+		zend_bailout();
+	}
+	zend_hash_apply(into, is_not_text);
+}
+
 /* Reads the files from the document root down to `directory` (which ends with a slash), later ones winning. */
 static void read_user_inis(const char *root, size_t root_length, char *directory, size_t length, HashTable *into)
 {
 	bool beneath = length > root_length && strncmp(root, directory, root_length) == 0 && directory[root_length] == '/';
 	if (!beneath) {
-		php_parse_user_ini_file(directory, PG(user_ini_filename), into);
+		parse_user_ini(directory, into);
 		return;
 	}
 	for (char *slash = directory + root_length; (slash = strchr(slash, '/')) != NULL; slash++) {
 		*slash = 0;
-		php_parse_user_ini_file(directory, PG(user_ini_filename), into);
+		parse_user_ini(directory, into);
 		*slash = '/';
 	}
 }
@@ -246,6 +273,7 @@ static int rr_activate(void)
 
 static int rr_deactivate(void)
 {
+	rr_memory_peak = zend_memory_peak_usage(true);
 	current = NULL;
 	return SUCCESS;
 }

@@ -108,12 +108,14 @@ unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *con
         active.note(message);
         active.request().id
     };
-    if context.is_null() {
-        return log(level, 0, message);
-    }
-    // SAFETY: not null, so it is the context of the running request.
-    let request = unsafe { enter(context, 0, note) };
-    log(level, request, message);
+    let request = if context.is_null() {
+        0
+    } else {
+        // SAFETY: not null, so it is the context of the running request.
+        unsafe { enter(context, 0, note) }
+    };
+    // A log that panics must not unwind into C.
+    drop(panic::catch_unwind(AssertUnwindSafe(|| log(level, request, message))));
 }
 
 #[unsafe(no_mangle)]

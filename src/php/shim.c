@@ -25,6 +25,7 @@ extern PHPAPI char *php_ini_opened_path;
 
 static char **environment;
 __thread uint32_t rr_limit_epoch;
+__thread size_t rr_memory_peak;
 static ZEND_INI_MH((*stock_time_limit));
 
 char **rr_environment(void)
@@ -195,6 +196,7 @@ static void rr_fill_request_info(rr_request *request, void *context)
 rr_end rr_php_run(rr_request *request, void *context)
 {
 	volatile rr_end end = RR_DONE;
+	volatile bool started = false;
 
 	zend_first_try {
 		rr_sapi_begin(request);
@@ -205,6 +207,7 @@ rr_end rr_php_run(rr_request *request, void *context)
 		EG(pid) = getpid();
 #endif
 		rr_apply_ini(request);
+		started = true;
 		if (php_request_startup() == FAILURE) {
 			end = RR_STARTUP_FAILED;
 		} else {
@@ -224,7 +227,13 @@ rr_end rr_php_run(rr_request *request, void *context)
 	} zend_end_try();
 
 	zend_first_try {
-		php_request_shutdown(NULL);
+		if (started) {
+			php_request_shutdown(NULL);
+		} else {
+			/* An ini value was fatal. There is no request to shut down, and the flags still speak of the one before. */
+			zend_ini_deactivate();
+			rr_sapi_begin(NULL);
+		}
 	} zend_catch {
 		end = RR_BAILED_OUT;
 	} zend_end_try();
@@ -253,7 +262,7 @@ bool rr_php_empty_request(void)
 
 size_t rr_php_memory_peak(void)
 {
-	return zend_memory_peak_usage(true);
+	return rr_memory_peak;
 }
 
 const char *rr_php_version(void)

@@ -120,6 +120,8 @@ void rr_libc_thread_end(void);
 void rr_overrides_install(void);
 void rr_streams_install(void);
 extern __thread uint32_t rr_limit_epoch;
+/* Of the last request, taken before its heap was reset. */
+extern __thread size_t rr_memory_peak;
 #ifdef SAPI_H /* libc.c knows nothing of PHP */
 extern const zend_function_entry rr_sapi_functions[];
 extern sapi_module_struct rr_sapi;

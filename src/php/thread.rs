@@ -3,6 +3,7 @@
 use std::{
     ffi::c_void,
     io,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -134,7 +135,6 @@ impl Threads {
 
     /// Gives up on the thread of `slot` and starts another in its place.
     pub(crate) fn replace(self: &Arc<Self>, slot: &Slot) {
-        slot.written_off.store(true, Relaxed);
         slot.set(SlotState::Gone);
         slot.lifeline.lock().cut(Failure::RequestTimeout);
         self.written_off.fetch_add(1, Relaxed);
@@ -146,6 +146,9 @@ impl Threads {
 
     fn add(self: &Arc<Self>) -> io::Result<()> {
         let mut handles = self.handles.lock();
+        if self.is_stopping() {
+            return Ok(());
+        }
         let name = format!("php-http-{}", handles.len());
         let slot = Arc::new(Slot {
             name: name.clone(),
@@ -159,8 +162,18 @@ impl Threads {
             written_off: AtomicBool::new(false),
         });
         self.slots.lock().push(slot.clone());
-        let (pool, settings) = (self.pool.clone(), self.settings.clone());
-        handles.push(thread::Builder::new().name(name).stack_size(STACK).spawn(move || work(&pool, &slot, &settings))?);
+        let threads = self.clone();
+        let run = move || {
+            let lived = panic::catch_unwind(AssertUnwindSafe(|| work(&threads.pool, &slot, &threads.settings)));
+            if lived.is_err() {
+                // Nobody else would tell the client, nor take the thread's place.
+                slot.lifeline.lock().cut(Failure::WorkerLost);
+                slot.set(SlotState::Gone);
+                threads.slots.lock().retain(|other| !Arc::ptr_eq(other, &slot));
+                drop(threads.add());
+            }
+        };
+        handles.push(thread::Builder::new().name(name).stack_size(STACK).spawn(run)?);
         Ok(())
     }
 
@@ -168,7 +181,8 @@ impl Threads {
     pub(crate) fn join(&self, patience: Duration) -> bool {
         self.stopping.store(true, Relaxed);
         let deadline = Instant::now() + patience;
-        for handle in self.handles.lock().drain(..) {
+        let handles = std::mem::take(&mut *self.handles.lock());
+        for handle in handles {
             while !handle.is_finished() {
                 if Instant::now() >= deadline {
                     return false;
@@ -228,6 +242,16 @@ impl Slot {
         }
     }
 
+    /// Gives the thread up if it still runs `request`; else there is no reason to.
+    pub(crate) fn write_off(&self, request: u64) -> bool {
+        let current = self.current.lock();
+        let runs = current.request == request && current.ended.is_none();
+        if runs {
+            self.written_off.store(true, Relaxed);
+        }
+        runs
+    }
+
     fn set(&self, state: SlotState) {
         self.state.store(state as u8, Relaxed);
     }
@@ -277,7 +301,6 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
         drop(pass);
         variables = reused;
         slot.end();
-        opcache::restart_if_pending();
         // SAFETY: this thread has a context.
         slot.memory_peak.store(unsafe { ffi::rr_php_memory_peak() } as u64, Relaxed);
         if slot.written_off.load(Relaxed) {
@@ -292,6 +315,7 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
             context = Context::attach(slot);
             since_attached = 0;
         }
+        opcache::restart_if_pending();
     }
     drop(context);
     slot.set(SlotState::Gone);

@@ -78,6 +78,7 @@ fn watch(threads: &Arc<Threads>, request_timeout: Duration) {
             if !request_timeout.is_zero()
                 && began.elapsed() >= request_timeout
                 && entry.past_wall_limit(&slot, target, request_timeout)
+                && slot.write_off(request)
             {
                 threads.replace(&slot);
                 seen.remove(slot.name());

@@ -64,7 +64,12 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
         (_, Encoding::Json) => Style::Json,
         (_, Encoding::Console) => Style::Console { coloured: terminal },
     };
-    let subscriber = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).event_format(style).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .log_internal_errors(false)
+        .with_max_level(level)
+        .with_writer(writer)
+        .event_format(style)
+        .finish();
     // A second call comes from a test in the same process.
     drop(tracing::subscriber::set_global_default(subscriber));
     Ok(())

@@ -64,6 +64,7 @@ struct State {
     end: Option<io::Result<()>>,
     reader_gone: bool,
     flushed: bool,
+    taken: u64,
     waker: Option<Waker>,
 }
 
@@ -88,14 +89,24 @@ impl OutputWriter {
         pair(limits)
     }
 
-    /// Passes `chunk` on; waits only if memory and file are full. An error means that the client is gone or takes nothing.
+    /// Passes `chunk` on; waits only if memory and file are full. An error means that the client is gone or takes nothing; the body
+    /// is then broken off, for its end would say that nothing is missing.
     pub fn write(&self, chunk: Bytes) -> io::Result<()> {
+        self.pass_on(chunk).inspect_err(|error| {
+            let mut state = self.0.state.lock();
+            state.end.get_or_insert_with(|| Err(error.kind().into()));
+            wake(state);
+        })
+    }
+
+    fn pass_on(&self, chunk: Bytes) -> io::Result<()> {
         if chunk.is_empty() {
             return Ok(());
         }
         let limits = &self.0.limits;
         let mut state = self.0.state.lock();
-        let deadline = Instant::now() + limits.write_timeout;
+        let mut deadline = Instant::now() + limits.write_timeout;
+        let mut taken = state.taken;
         loop {
             if state.reader_gone || state.end.is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -117,7 +128,12 @@ impl OutputWriter {
                 spool.written += chunk.len() as u64;
                 break;
             }
-            if self.0.drained.wait_until(&mut state, deadline).timed_out() {
+            let late = self.0.drained.wait_until(&mut state, deadline).timed_out();
+            // A client that takes something, however slowly, is waited for anew.
+            if state.taken != taken {
+                taken = state.taken;
+                deadline = Instant::now() + limits.write_timeout;
+            } else if late {
                 return Err(io::ErrorKind::TimedOut.into());
             }
         }
@@ -150,10 +166,10 @@ impl OutputCutter {
     /// Breaks the body off because of `error`.
     pub fn cut(self, error: io::Error) {
         let mut state = self.0.state.lock();
-        if state.end.is_none() {
-            state.end = Some(Err(error));
-        }
+        state.end.get_or_insert(Err(error));
         wake(state);
+        // The writer may be the one that waits.
+        self.0.drained.notify_all();
     }
 }
 
@@ -191,6 +207,7 @@ impl http_body::Body for OutputReader {
         let mut state = self.0.state.lock();
         if let Some(chunk) = state.chunks.pop_front() {
             state.in_memory -= chunk.len();
+            state.taken += chunk.len() as u64;
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
@@ -207,6 +224,7 @@ impl http_body::Body for OutputReader {
                 // Emptied: give the space back, and let the next chunk go through memory again.
                 state.spool = None;
             }
+            state.taken += count as u64;
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(buffer.into()))));
         }

@@ -151,19 +151,18 @@ impl Pool {
         Ok(Submitted::Queued)
     }
 
-    /// Wakes an idle worker if works wait: called by a thread that submits with [`Wake::WhenParked`] each time before it sleeps.
+    /// Wakes an idle worker for each work that waits: called by a thread that submits with [`Wake::WhenParked`] each time before it sleeps.
     pub fn wake_if_waiting(&self) {
-        if self.0.queued.load(Relaxed) == 0 {
-            return;
+        while self.0.queued.load(Relaxed) != 0 {
+            let mut state = self.0.state.lock();
+            if state.queue.is_empty() {
+                return;
+            }
+            let Some(slot) = state.idle.pop() else { return };
+            let work = self.0.pop(&mut state).expect("the queue was just seen to hold a work");
+            drop(state);
+            slot.give(work);
         }
-        let mut state = self.0.state.lock();
-        if state.queue.is_empty() {
-            return;
-        }
-        let Some(slot) = state.idle.pop() else { return };
-        let work = self.0.pop(&mut state).expect("the queue was just seen to hold a work");
-        drop(state);
-        slot.give(work);
     }
 
     /// Drops the works that have waited longer than `allocate_timeout`; their askers hear [`Failure::QueueTimeout`].

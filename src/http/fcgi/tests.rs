@@ -500,7 +500,7 @@ fn what_cannot_run_is_answered_as_php_fpm_does() {
         let mut client = harness.connect();
         client.send(&harness.head(0, "", &[("SCRIPT_FILENAME", &format!("{root}{filename}"))]));
         let response = client.response();
-        assert_eq!(response.text(), format!("Status: {status}\r\nContent-Type: text/html; charset=UTF-8\r\n\r\n{body}"));
+        assert_eq!(response.text(), format!("Status: {status}\r\nContent-type: text/html; charset=UTF-8\r\n\r\n{body}"));
         assert!(String::from_utf8_lossy(&response.stderr).contains(log), "{filename}");
     }
 }
@@ -530,7 +530,7 @@ fn monitoring_pages_need_no_worker() {
         client.response().text()
     };
     let ping = ask("/ping", "GET");
-    assert!(ping.contains("Content-Type: text/plain;charset=UTF-8\r\n") && ping.ends_with("\r\n\r\npong"), "{ping}");
+    assert!(ping.contains("Content-type: text/plain;charset=UTF-8\r\n") && ping.ends_with("\r\n\r\npong"), "{ping}");
     assert!(ask("/status", "GET").contains("\r\n\r\n{\"pool\":\"www\","));
     assert!(ask("/status", "HEAD").ends_with("\r\n\r\n"));
 }
