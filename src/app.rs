@@ -250,7 +250,11 @@ struct Site {
 
 impl Site {
     fn find(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
-        let Some(dir) = dir.or(http.root.as_deref()) else { return Self::welcome() };
+        let Some(dir) = dir.or(http.root.as_deref()) else {
+            // A FastCGI client names its own files.
+            let only_fcgi = http.address.is_empty();
+            return if only_fcgi { Ok(Self::nothing()) } else { Self::welcome() };
+        };
         let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
         if !dir.is_dir() {
             return Err(Error::Config(format!("http.root: {} is not a directory", dir.display())));
@@ -261,6 +265,10 @@ impl Site {
             Some(preset) => Self { root: dir, preset, why: "configured".into(), welcome: None },
             None => Self { root, preset: detected, why, welcome: None },
         })
+    }
+
+    fn nothing() -> Self {
+        Self { root: PathBuf::from("/"), preset: Preset::Files, why: "only FastCGI is served".into(), welcome: None }
     }
 
     /// Nothing was given: a page that says what this is.

@@ -54,7 +54,9 @@
 //! (`http.pool.max_queue_size`, `allocate_timeout`), request heads and bodies (`http.limits`), answers (`http.output`),
 //! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`).
 
+#[cfg(php_embed)]
 pub mod app;
+#[cfg(php_embed)]
 pub mod cli;
 pub mod config;
 pub mod error;
