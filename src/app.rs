@@ -34,6 +34,9 @@ mod banner;
 mod settings;
 mod status;
 
+/// How long a short work may wait for a worker that is busy while others sleep.
+const PATIENCE: Duration = Duration::from_micros(200);
+
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -141,6 +144,7 @@ async fn expire(pool: &Pool) {
     loop {
         tick.tick().await;
         pool.expire(Instant::now());
+        pool.wake_if_waiting(PATIENCE);
     }
 }
 
@@ -232,7 +236,7 @@ fn runtime(pool: Option<&Pool>) -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     if let Some(pool) = pool {
         let pool = pool.clone();
-        builder.on_thread_park(move || pool.wake_if_waiting());
+        builder.on_thread_park(move || pool.wake_if_waiting(PATIENCE));
     }
     builder.enable_all().build()
 }

@@ -6,11 +6,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
+use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
     Body, Peer, access,
@@ -20,7 +21,7 @@ use super::{
     request, response,
     route::{Route, Router},
 };
-use crate::worker::{self, Failure, HttpHead, Interim, Pool, Responder, Script, Source, Wake, Work};
+use crate::worker::{self, Failure, HttpHead, Interim, Pool, Reply, Responder, Script, Source, Submitted, Wake, Work};
 
 /// What a [`Service`] needs.
 #[derive(Debug)]
@@ -44,6 +45,11 @@ pub struct Needs {
 /// Answers requests; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Needs>);
+
+type Answer = oneshot::Receiver<Result<Reply, Failure>>;
+
+/// How long a queued work is left to the workers that run.
+const NUDGE_AFTER: Duration = Duration::from_millis(1);
 
 // === impl Service ===
 
@@ -94,12 +100,16 @@ impl Service {
         };
         let id = request.id;
         let work = Work { request, responder, submitted: Instant::now() };
-        if self.0.pool.submit(work, Wake::WhenParked).is_err() {
+        let Ok(submitted) = self.0.pool.submit(work, Wake::WhenParked) else {
             tracing::warn!(request = id, "refused: the queue of http.pool is full");
             return response::overloaded();
-        }
+        };
         // Bounded by others: the wait for a worker by the pool, the script by its watchdog.
-        match answer.await.unwrap_or(Err(Failure::WorkerLost)) {
+        let reply = match submitted {
+            Submitted::Taken => answer.await,
+            Submitted::Queued => self.wait_queued(answer).await,
+        };
+        match reply.unwrap_or(Err(Failure::WorkerLost)) {
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
                 tracing::error!(request = id, "no answer: {failure}");
@@ -108,6 +118,17 @@ impl Service {
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
                     Failure::WorkerLost => response::plain(self.0.internal_error_code),
                 }
+            }
+        }
+    }
+
+    /// Waits for an answer to a work that no worker was woken for: the running ones should have it at once, unless they are stuck.
+    async fn wait_queued(&self, mut answer: Answer) -> Result<Result<Reply, Failure>, RecvError> {
+        match tokio::time::timeout(NUDGE_AFTER, &mut answer).await {
+            Ok(reply) => reply,
+            Err(_) => {
+                self.0.pool.wake_if_waiting(Duration::ZERO);
+                answer.await
             }
         }
     }

@@ -1,6 +1,7 @@
 //! One bounded hand-off: works queue in order, and go to the worker that fell idle last.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     sync::{
         Arc,
@@ -37,6 +38,7 @@ pub struct Pool(Arc<Shared>);
 pub struct Seat {
     pool: Arc<Shared>,
     slot: Arc<Slot>,
+    began: Cell<Option<Instant>>,
 }
 
 /// When to wake a further worker while others run.
@@ -44,8 +46,8 @@ pub struct Seat {
 pub enum Wake {
     /// At once.
     Now,
-    /// If every core already has something to run, only when the caller's thread next has nothing to do:
-    /// see [`Pool::wake_if_waiting`].
+    /// Not at once if every core already has something to run and works are short: those that run are about to take this one.
+    /// The caller then sees to it by [`Pool::wake_if_waiting`], when its thread is about to sleep and after a short while.
     WhenParked,
 }
 
@@ -81,12 +83,17 @@ pub struct Snapshot {
     pub expired: u64,
 }
 
+/// Works shorter than this are not worth waking a worker for while the cores are busy: waking costs about as much.
+const SHORT: Duration = Duration::from_micros(200);
+
 #[derive(Debug)]
 struct Shared {
     config: Config,
     cores: usize,
     state: Mutex<State>,
     queued: AtomicUsize,
+    // How long works take, in nanoseconds: a moving average that any worker may overwrite.
+    typical: AtomicU64,
     taken: AtomicU64,
     refused: AtomicU64,
     expired: AtomicU64,
@@ -116,6 +123,7 @@ impl Pool {
             cores: thread::available_parallelism().map_or(1, usize::from),
             state: Mutex::new(State::default()),
             queued: AtomicUsize::new(0),
+            typical: AtomicU64::new(0),
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             expired: AtomicU64::new(0),
@@ -137,8 +145,7 @@ impl Pool {
             return Err(Refused(Box::new(work)));
         }
         let running = state.seats - state.idle.len();
-        // A worker woken while every core is busy only takes turns with those that run; they are about to take this work themselves.
-        let defer = wake == Wake::WhenParked && running > 0 && running + 1 >= self.0.cores;
+        let defer = wake == Wake::WhenParked && running > 0 && running + 1 >= self.0.cores && self.0.works_are_short();
         if !defer && let Some(slot) = state.idle.pop() {
             drop(state);
             self.0.taken.fetch_add(1, Relaxed);
@@ -151,11 +158,12 @@ impl Pool {
         Ok(Submitted::Queued)
     }
 
-    /// Wakes an idle worker for each work that waits: called by a thread that submits with [`Wake::WhenParked`] each time before it sleeps.
-    pub fn wake_if_waiting(&self) {
+    /// Wakes an idle worker for each work that has waited longer than `patience`.
+    pub fn wake_if_waiting(&self, patience: Duration) {
         while self.0.queued.load(Relaxed) != 0 {
             let mut state = self.0.state.lock();
-            if state.queue.is_empty() {
+            let Some(oldest) = state.queue.front() else { return };
+            if oldest.submitted.elapsed() < patience {
                 return;
             }
             let Some(slot) = state.idle.pop() else { return };
@@ -187,7 +195,11 @@ impl Pool {
     /// Takes a seat for the calling thread.
     pub fn seat(&self) -> Seat {
         self.0.state.lock().seats += 1;
-        Seat { pool: self.0.clone(), slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }) }
+        Seat {
+            pool: self.0.clone(),
+            slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }),
+            began: Cell::new(None),
+        }
     }
 
     /// Refuses new works; workers leave when the queue is empty.
@@ -217,6 +229,16 @@ impl Pool {
 // === impl Shared ===
 
 impl Shared {
+    fn works_are_short(&self) -> bool {
+        self.typical.load(Relaxed) < SHORT.as_nanos() as u64
+    }
+
+    fn note_length(&self, length: Duration) {
+        let length = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let typical = self.typical.load(Relaxed);
+        self.typical.store(typical - typical / 8 + length / 8, Relaxed);
+    }
+
     fn pop(&self, state: &mut State) -> Option<Work> {
         let work = state.queue.pop_front()?;
         self.queued.store(state.queue.len(), Relaxed);
@@ -239,6 +261,15 @@ impl Slot {
 impl Seat {
     /// The next work, waiting for it; none once the pool is closed and its queue empty.
     pub fn next(&self) -> Option<Work> {
+        if let Some(began) = self.began.take() {
+            self.pool.note_length(began.elapsed());
+        }
+        let work = self.wait();
+        self.began.set(work.is_some().then(Instant::now));
+        work
+    }
+
+    fn wait(&self) -> Option<Work> {
         {
             let mut state = self.pool.state.lock();
             if let Some(work) = self.pool.pop(&mut state) {
@@ -325,7 +356,7 @@ mod tests {
             .map(|id| {
                 let (work, answer) = work(id);
                 pool.submit(work, if id % 2 == 0 { Wake::Now } else { Wake::WhenParked }).expect("the queue is large enough");
-                pool.wake_if_waiting();
+                pool.wake_if_waiting(Duration::ZERO);
                 (id, answer)
             })
             .collect();

@@ -177,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             ini: run.ini,
             interim: None,
         };
-        match self.shared.pool.submit(Work { request, responder, submitted: Instant::now() }, Wake::WhenParked) {
+        match self.shared.pool.submit(Work { request, responder, submitted: Instant::now() }, Wake::Now) {
             Ok(_) => Some(answer),
             Err(Refused(_)) => None,
         }

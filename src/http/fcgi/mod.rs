@@ -189,9 +189,6 @@ impl Config {
 impl Server {
     /// Accepts and serves connections on the calling runtime until [`stop`](Self::stop), and then until the last of them has
     /// ended. Dropped, it cuts them.
-    ///
-    /// Works are submitted with [`Wake::WhenParked`](crate::worker::Wake::WhenParked): the runtime's `on_thread_park` is to
-    /// call [`Pool::wake_if_waiting`].
     pub async fn serve(&self) -> io::Result<()> {
         let mut tasks = JoinSet::new();
         for listener in &self.listeners {

@@ -76,7 +76,11 @@ impl Harness {
             let (server, pool) = (server.clone(), pool.clone());
             threads.push(thread::spawn(move || {
                 let mut builder = tokio::runtime::Builder::new_current_thread();
-                let runtime = builder.enable_all().on_thread_park(move || pool.wake_if_waiting()).build().expect("a runtime");
+                let runtime = builder
+                    .enable_all()
+                    .on_thread_park(move || pool.wake_if_waiting(std::time::Duration::ZERO))
+                    .build()
+                    .expect("a runtime");
                 runtime.block_on(server.serve()).expect("served");
             }));
         }
