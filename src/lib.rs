@@ -27,8 +27,8 @@
 //!   every PHP thread has ended.
 //! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes.
 //!
-//! A PHP thread is not woken while every core already has something to run: the running ones are about to take the work
-//! themselves. The io thread wakes one when it would otherwise sleep ([`worker::Pool::wake_if_waiting`]).
+//! While every core has something to run and works are short, a further PHP thread is not woken: the running ones are about to
+//! take the work themselves. The io thread sees to it that no work is left waiting for that ([`worker::Pool::wake_if_waiting`]).
 //!
 //! ## The fence
 //!
