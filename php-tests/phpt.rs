@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::harness::{TempDir, command, finish, not_run, reference, rr};
 
-/// Tests that php-fpm does not pass either.
+/// Tests that need not pass: two that php-fpm does not pass either, and our known failures.
 const NOT_FOR_US: &[(&str, &str)] = &[
     ("php_sapi_name_variation001.phpt", "wants cgi-fcgi"),
     ("gh21797.phpt", "sets phar.readonly, which PHP_VALUE may not"),
