@@ -32,7 +32,7 @@
 //!
 //! ## The fence
 //!
-//! PHP names and `unsafe` stay in [`php`] (other system calls go through safe crates). All `setjmp` is in C: Rust calls a verb
+//! PHP names stay in [`php`], `unsafe` there and in [`sys`] (other system calls go through safe crates). All `setjmp` is in C: Rust calls a verb
 //! of `shim.h`, which is guarded and returns a status; C calls back into Rust, which moves bytes and returns a verdict, and
 //! only then does C raise. So no longjmp crosses a Rust frame, and no panic crosses into C.
 //!

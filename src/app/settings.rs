@@ -17,9 +17,6 @@ use crate::{
     worker,
 };
 
-/// The umask-independent mode of a unix socket for HTTP: whoever may reach the path may connect, as with nginx.
-const SOCKET_MODE: u32 = 0o666;
-
 pub(super) fn pool(pool: &config::Pool) -> worker::Config {
     worker::Config {
         num_workers: pool.num_workers.unwrap_or_else(|| limits::php_threads(limits::cpus(), limits::memory())),
@@ -31,7 +28,7 @@ pub(super) fn pool(pool: &config::Pool) -> worker::Config {
 pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Address>, Error> {
     let parse = |address: &config::Address| match address {
         config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}"))),
-        config::Address::Unix(path) => Ok(listen::Address::Unix { path: path.clone(), mode: SOCKET_MODE }),
+        config::Address::Unix(path) => Ok(listen::Address::unix(path)),
     };
     addresses.iter().map(parse).collect()
 }

@@ -16,6 +16,7 @@ use crate::{
     app,
     config::{self, Config, LoadOptions},
     error::{Error, ExitCode},
+    php::php_binary,
 };
 
 /// Does what `arguments` say, the program's name first.
@@ -84,7 +85,7 @@ fn load(args: &Args) -> Result<Config, Error> {
         directory: None,
         overrides: args.overrides.clone(),
         dotenv,
-        php: php::binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
+        php: php_binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
     };
     let file = config::find(&options).map_err(refused)?;
     let mut config = config::load(&options).map_err(refused)?;

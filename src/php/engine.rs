@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    ffi::{CStr, CString, NulError, c_char, c_void},
+    ffi::{CStr, CString, NulError, c_char},
     io,
     marker::PhantomData,
     os::unix::ffi::OsStringExt,
@@ -120,21 +120,6 @@ impl Engine {
         (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned())
     }
 
-    /// The names of the loaded extensions.
-    pub fn modules(&self) -> Vec<String> {
-        unsafe extern "C" fn each(names: *mut c_void, name: *const c_char, length: usize) {
-            // SAFETY: the pointer is to `names` below, and C calls this only while that is borrowed.
-            let names = unsafe { &mut *names.cast::<Vec<String>>() };
-            // SAFETY: C lends the name until this returns.
-            let name = unsafe { ffi::view(name, length) };
-            names.push(String::from_utf8_lossy(name).into_owned());
-        }
-        let mut names: Vec<String> = Vec::new();
-        // SAFETY: this is the thread that started the engine; `names` outlives the call.
-        unsafe { ffi::rr_php_modules(each, (&raw mut names).cast()) };
-        names
-    }
-
     /// Joins the PHP threads, waiting at most `patience`, and shuts the engine down. False if a thread is stuck: then the engine
     /// is left as it is, for it must not be torn down under a running script.
     pub fn stop(self, patience: Duration) -> bool {
@@ -147,10 +132,14 @@ impl Engine {
     }
 }
 
-/// The `php` that belongs to libphp: scripts run it as `PHP_BINARY`.
+/// The `php` that was built with the libphp inside this program, or else the one beside this program. Scripts run it as
+/// `PHP_BINARY`, operators as `rr php`.
 pub(crate) fn php_binary() -> Option<PathBuf> {
-    let path = PathBuf::from(env!("RR_PHP_BINARY"));
-    path.is_file().then_some(path)
+    let built_with = PathBuf::from(env!("RR_PHP_BINARY"));
+    let beside = || Some(env::current_exe().ok()?.parent()?.join("php"));
+    // A link named `php` that leads back here is not one.
+    let this = env::current_exe().and_then(|path| path.canonicalize()).ok();
+    [Some(built_with), beside()].into_iter().flatten().find(|path| path.is_file() && path.canonicalize().ok() != this)
 }
 
 fn quoted(value: &str) -> String {

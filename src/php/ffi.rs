@@ -95,7 +95,6 @@ unsafe extern "C" {
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
-    pub(crate) fn rr_php_modules(each: unsafe extern "C" fn(*mut c_void, *const c_char, usize), context: *mut c_void);
     pub(crate) fn rr_php_ini_path() -> *const c_char;
 }
 

@@ -23,6 +23,8 @@ mod thread;
 mod watchdog;
 
 #[cfg(php_embed)]
+pub(crate) use engine::php_binary;
+#[cfg(php_embed)]
 pub use engine::{Config, Engine, Error};
 #[cfg(php_embed)]
 pub use thread::{Slot, SlotState, Threads};

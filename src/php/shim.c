@@ -277,14 +277,6 @@ bool rr_php_opcache_enabled(void)
 		&& zend_ini_long(ZEND_STRL("opcache.enable"), 0);
 }
 
-void rr_php_modules(void (*each)(void *context, const char *name, size_t length), void *context)
-{
-	zend_module_entry *module;
-	ZEND_HASH_FOREACH_PTR(&module_registry, module) {
-		each(context, module->name, strlen(module->name));
-	} ZEND_HASH_FOREACH_END();
-}
-
 const char *rr_php_ini_path(void)
 {
 	return php_ini_opened_path;

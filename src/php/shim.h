@@ -87,8 +87,6 @@ bool rr_php_empty_request(void);
 size_t rr_php_memory_peak(void);
 const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
-/* Calls `each` with every loaded module's name, in order. */
-void rr_php_modules(void (*each)(void *context, const char *name, size_t length), void *context);
 const char *rr_php_ini_path(void);
 
 /* --- in: the engine calls Rust ---------------------------------------------------------------------------------------- */

@@ -75,18 +75,13 @@ struct Spool {
     written: u64,
 }
 
-/// A connected pair.
-pub(crate) fn pair(limits: Arc<Limits>) -> (OutputWriter, OutputReader) {
-    let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
-    (OutputWriter(shared.clone()), OutputReader(shared))
-}
-
 // === impl OutputWriter ===
 
 impl OutputWriter {
     /// A writer and the reader of what it writes.
     pub fn new(limits: Arc<Limits>) -> (Self, OutputReader) {
-        pair(limits)
+        let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
+        (Self(shared.clone()), OutputReader(shared))
     }
 
     /// Passes `chunk` on; waits only if memory and file are full. An error means that the client is gone or takes nothing; the body
