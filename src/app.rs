@@ -27,7 +27,7 @@ use crate::{
     php,
     sys::{exit, limits},
     telemetry::logs,
-    worker::Pool,
+    worker::{Pool, Script},
 };
 
 mod banner;
@@ -64,12 +64,16 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     let fcgi = fcgi.map(Bound::new).transpose()?;
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let engine = php::Engine::start(settings::engine(&config), &pool).map_err(|error| Error::Engine(error.to_string()))?;
-    let status = Arc::new(status::Source::new(&pool, engine.threads()));
+    let script = site.worker.clone();
+    let pools = vec![settings::php_pool(&config, &pool, script.clone())];
+    let engine = php::Engine::start(settings::engine(&config), pools).map_err(|error| Error::Engine(error.to_string()))?;
+    let threads = engine.pools().first().expect("one pool was given");
+    let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
     let fcgi = fcgi.map(|bound| bound.build(&pool, &status, engine.version()));
     let service = Service::new(Needs {
-        router: site.router(&config.http)?,
+        router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
+        worker: script,
         files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
         pool: pool.clone(),
         body: settings::body(&config.http),
@@ -95,7 +99,6 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     runtime.block_on(run(stop, &front, &config.engine, &pool));
     front.finish(io_threads);
 
-    pool.close();
     drop(pid_file);
     let stopped = engine.stop(Duration::from_secs(1));
     drop(site);
@@ -244,6 +247,8 @@ fn runtime(pool: Option<&Pool>) -> io::Result<Runtime> {
 /// What is served.
 struct Site {
     root: PathBuf,
+    /// What boots once and answers whatever no file does.
+    worker: Option<Script>,
     preset: Preset,
     why: String,
     /// The welcome page's folder, removed at the end.
@@ -254,10 +259,37 @@ struct Site {
 
 impl Site {
     fn find(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
+        let mut site = Self::find_root(http, dir)?;
+        site.worker = http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?;
+        Ok(site)
+    }
+
+    /// A script below the root is known by its URL there, any other by its name alone.
+    fn worker_script(&self, path: &Path) -> Result<Script, Error> {
+        let path = path.canonicalize().map_err(Error::system(format!("http.worker {}", path.display())))?;
+        if !path.is_file() {
+            return Err(Error::Config(format!("http.worker: {} is not a file", path.display())));
+        }
+        let below = path.strip_prefix(&self.root).ok().filter(|_| self.serves_files());
+        let name = below.or_else(|| path.file_name().map(Path::new)).unwrap_or(&path);
+        let root = if self.serves_files() { self.root.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
+        Ok(Script {
+            name: format!("/{}", name.display()),
+            path_info: String::new(),
+            document_root: root.display().to_string().into(),
+            filename: path.display().to_string(),
+        })
+    }
+
+    fn serves_files(&self) -> bool {
+        self.root != Path::new("/")
+    }
+
+    fn find_root(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
         let Some(dir) = dir.or(http.root.as_deref()) else {
             // A FastCGI client names its own files.
             let only_fcgi = http.address.is_empty();
-            return if only_fcgi { Ok(Self::nothing()) } else { Self::welcome() };
+            return if only_fcgi || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
         };
         let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
         if !dir.is_dir() {
@@ -265,14 +297,14 @@ impl Site {
         }
         let (detected, root, why) = Preset::detect(&dir);
         Ok(match settings::preset(http.preset) {
-            Some(preset) if preset == detected => Self { root, preset, why, welcome: None },
-            Some(preset) => Self { root: dir, preset, why: "configured".into(), welcome: None },
-            None => Self { root, preset: detected, why, welcome: None },
+            Some(preset) if preset == detected => Self { root, preset, why, worker: None, welcome: None },
+            Some(preset) => Self { root: dir, preset, why: "configured".into(), worker: None, welcome: None },
+            None => Self { root, preset: detected, why, worker: None, welcome: None },
         })
     }
 
     fn nothing() -> Self {
-        Self { root: PathBuf::from("/"), preset: Preset::Files, why: "only FastCGI is served".into(), welcome: None }
+        Self { root: PathBuf::from("/"), preset: Preset::Files, why: "no files are served".into(), worker: None, welcome: None }
     }
 
     /// Nothing was given: a page that says what this is.
@@ -288,6 +320,7 @@ impl Site {
             root: directory.clone(),
             preset: Preset::Files,
             why: "no directory was given".into(),
+            worker: None,
             welcome: Some(directory),
         })
     }

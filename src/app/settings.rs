@@ -46,6 +46,20 @@ pub(super) fn engine(config: &Config) -> php::Config {
             write_timeout: config.http.output.write_timeout,
             directory: temp_dir(&config.http),
         },
+    }
+}
+
+pub(super) fn php_pool(config: &Config, pool: &worker::Pool, script: Option<worker::Script>) -> php::PoolConfig {
+    let reset = match config.php.reset {
+        config::Reset::Basic => php::Reset::Basic,
+        config::Reset::Strict => php::Reset::Strict,
+    };
+    php::PoolConfig {
+        name: "http".into(),
+        pool: pool.clone(),
+        script: script.map_or(php::ScriptKind::Classic, |script| php::ScriptKind::Worker { script, reset }),
+        variables: Vec::new(),
+        boot_timeout: config.http.pool.allocate_timeout,
         request_timeout: config.http.request_timeout,
         max_jobs: config.http.pool.max_jobs,
     }

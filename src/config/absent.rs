@@ -59,7 +59,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("http.trusted_subnets", LATER, &[]),
     key("http.uploads.allow", LATER, &[]),
     key("http.uploads.forbid", LATER, &[]),
-    key("http.worker", LATER, &[]),
     section("jobs", LATER),
     section("kafka", LATER),
     section("kv", LATER),

@@ -7,6 +7,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 /// # Defaults
 /// - `http.address`: `null`
 /// - `http.root`: `null`
+/// - `http.worker`: `null`
 /// - `http.preset`: `auto`
 /// - `http.index`: `[index.php, index.html]`
 /// - `http.front_controller`: `null`
@@ -25,6 +26,8 @@ pub struct Http {
     pub address: Vec<Address>,
     /// The directory served; none means the command line says.
     pub root: Option<PathBuf>,
+    /// The worker script, which boots once per thread and answers whatever no file does.
+    pub worker: Option<PathBuf>,
     /// Which application's rules to apply.
     pub preset: Preset,
     /// What a directory answers with, the first that exists.
@@ -250,6 +253,7 @@ impl Default for Http {
         Self {
             address: vec![Address::Tcp("127.0.0.1:8080".into())],
             root: None,
+            worker: None,
             preset: Preset::Auto,
             index: vec!["index.php".into(), "index.html".into()],
             front_controller: None,

@@ -26,4 +26,4 @@ pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use http::{Address, Fcgi, Http, Limits, Output, Pool, Preset, Rewrite, StaticFiles};
 pub use source::{LoadOptions, find, load};
-pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset};

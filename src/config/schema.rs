@@ -10,7 +10,7 @@ use super::{
         Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
     },
     http::{Fcgi, Preset},
-    types::{Config, Encoding, Level, LogMode},
+    types::{Config, Encoding, Level, LogMode, Reset},
 };
 
 /// A row of [`KEYS`].
@@ -63,6 +63,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     section("php", "The interpreter."),
     key("php.ini", "Ini values, such as memory_limit => 256M.", &Field(|c| &mut c.php.ini, Pairs { nested: true })),
+    key("php.reset", "What is undone between two requests of a worker: strict or basic.", &Field(|c| &mut c.php.reset, Choice)),
     key("php.clear_env", "Hide the server's environment from scripts.", &Field(|c| &mut c.php.clear_env, Flag)),
     key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs { nested: false })),
     section("http", "The web server."),
@@ -72,6 +73,11 @@ pub(super) static KEYS: &[Key] = &[
         &Field(|c| &mut c.http.address, List(Listen(""))),
     ),
     key("http.root", "The directory served, unless the command line names one.", &Field(|c| &mut c.http.root, Maybe(FilePath))),
+    key(
+        "http.worker",
+        "The worker script: it boots once per thread and answers whatever no file below http.root does.",
+        &Field(|c| &mut c.http.worker, Maybe(FilePath)),
+    ),
     key(
         "http.preset",
         "The application's rules: auto, wordpress, wordpress-multisite-subdirectory, wordpress-multisite-subdomain, drupal, laravel, symfony, front-controller, files.",
@@ -317,6 +323,10 @@ impl Named for Preset {
         ("front-controller", Self::FrontController),
         ("files", Self::Files),
     ];
+}
+
+impl Named for Reset {
+    const NAMES: &'static [(&'static str, Self)] = &[("strict", Self::Strict), ("basic", Self::Basic)];
 }
 
 impl Named for LogMode {

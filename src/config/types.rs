@@ -40,16 +40,29 @@ pub struct Engine {
 ///
 /// # Defaults
 /// - `php.ini`: `{}`
+/// - `php.reset`: `strict`
 /// - `php.clear_env`: `false`
 /// - `php.env`: `{}`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Php {
     /// Ini values, in the order given.
     pub ini: Vec<(String, String)>,
+    /// What is undone between two requests of a worker script.
+    pub reset: Reset,
     /// Hide the server's environment from scripts, as php-fpm's `clear_env` does.
     pub clear_env: bool,
     /// Environment variables that scripts see, in the order given.
     pub env: Vec<(String, String)>,
+}
+
+/// How much of what a request changed is undone before the next one of the same worker.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reset {
+    /// What belongs to the client.
+    Basic,
+    /// Also ini values, handlers, shutdown functions, working directory, umask, locale, time zone and environment.
+    #[default]
+    Strict,
 }
 
 /// The server's own log (`logs`).

@@ -26,8 +26,10 @@ use crate::worker::{self, Failure, HttpHead, Interim, Pool, Reply, Responder, Sc
 /// What a [`Service`] needs.
 #[derive(Debug)]
 pub struct Needs {
-    /// Decides what answers a URL.
-    pub router: Router,
+    /// Decides what answers a URL; with none, the worker script does.
+    pub router: Option<Router>,
+    /// The worker script, which answers whatever no file does.
+    pub worker: Option<Script>,
     /// Sends files.
     pub files: Files,
     /// Runs scripts.
@@ -63,7 +65,7 @@ impl Service {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = host_of(&parts, &peer);
-        match self.0.router.route(path, query, &host) {
+        match self.route(path, query, &host) {
             Route::Script { script, query } => {
                 let target = target.to_owned();
                 let body = match self.0.body.receive(body).await {
@@ -83,6 +85,17 @@ impl Service {
             }
             Route::Redirect { status, location } => response::redirect(status, &location),
             Route::Refuse(status) => self.error(status, parts, host, peer).await,
+        }
+    }
+
+    fn route(&self, path: &str, query: &str, host: &str) -> Route {
+        let routed = self.0.router.as_ref().map(|router| router.route(path, query, host));
+        match (&self.0.worker, routed) {
+            // Malformed paths are nobody's.
+            (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
+            (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
+            (None, Some(route)) => route,
+            (None, None) => Route::Refuse(StatusCode::NOT_FOUND),
         }
     }
 
@@ -145,7 +158,8 @@ impl Service {
 
     /// Answers with the site's own page for `status` if it has one.
     async fn error(&self, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
-        let mut response = match self.0.router.error_page(status.as_u16()) {
+        let page = self.0.router.as_ref().and_then(|router| router.error_page(status.as_u16()));
+        let mut response = match page {
             Some(Route::File(file)) => self.0.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
             Some(Route::Script { script, query }) => {
                 let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();

@@ -5,17 +5,21 @@ use std::{
     io::{self, Read},
     ptr,
     sync::Arc,
-    time::UNIX_EPOCH,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 
-use super::ffi;
+use super::{
+    engine::{Reset, ScriptKind},
+    ffi,
+    thread::Settings,
+};
 use crate::worker::{
-    BodyReader, Failure, Head, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Source, Variables,
-    Work,
+    Body, BodyReader, Failure, Head, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Script,
+    Source, Variables, Work,
 };
 
 /// One request while its script runs.
@@ -28,6 +32,7 @@ pub(crate) struct Active {
     output: BytesMut,
     log: String,
     variables: Variables,
+    extra: Arc<[(String, String)]>,
     pairs: Vec<ffi::Pair>,
 }
 
@@ -47,6 +52,8 @@ enum Answer {
     Streaming(OutputWriter),
     /// Complete, or given up: further output is discarded.
     Over,
+    /// There is no client: a worker script boots, or waits. What it prints is logged by lines.
+    Nobody,
 }
 
 /// The asker's end of a request, which the watchdog can answer when the script never does.
@@ -82,7 +89,7 @@ pub(crate) struct Strings {
 // === impl Active ===
 
 impl Active {
-    pub(crate) fn new(work: Work, limits: Arc<Limits>, variables: Variables) -> Self {
+    pub(crate) fn new(work: Work, settings: &Settings, variables: Variables) -> Self {
         let Work { mut request, responder, .. } = work;
         let body = std::mem::take(&mut request.body).into_reader();
         Self {
@@ -90,12 +97,50 @@ impl Active {
             body,
             answer: Answer::Pending { head: None },
             lifeline: Arc::new(Lifeline(Mutex::new(Line::Pending(responder)))),
-            limits,
+            limits: settings.limits.clone(),
             output: BytesMut::new(),
             log: String::new(),
             variables,
+            extra: settings.variables.clone(),
             pairs: Vec::new(),
         }
+    }
+
+    /// A worker script that boots as `script`: there is no client yet.
+    pub(crate) fn boot(script: Script, settings: &Settings) -> Self {
+        let request = Request {
+            id: 0,
+            received: SystemTime::now(),
+            script,
+            source: Source::Boot,
+            body: Body::Empty,
+            ini: Vec::new(),
+            interim: None,
+        };
+        Self {
+            request,
+            body: Body::Empty.into_reader(),
+            answer: Answer::Nobody,
+            lifeline: Arc::default(),
+            limits: settings.limits.clone(),
+            output: BytesMut::new(),
+            log: String::new(),
+            variables: Variables::default(),
+            extra: settings.variables.clone(),
+            pairs: Vec::new(),
+        }
+    }
+
+    /// Bytes of the body that are still to be read.
+    pub(crate) fn body_length(&self) -> u64 {
+        self.body.len()
+    }
+
+    /// The client has had its answer; until the next request there is none.
+    pub(crate) fn retire(&mut self) {
+        self.body = Body::Empty.into_reader();
+        self.output.clear();
+        self.answer = Answer::Nobody;
     }
 
     pub(crate) fn lifeline(&self) -> Arc<Lifeline> {
@@ -107,8 +152,8 @@ impl Active {
     }
 
     /// Gives back what the next request can use again.
-    pub(crate) fn into_variables(self) -> Variables {
-        self.variables
+    pub(crate) fn take_variables(&mut self) -> Variables {
+        std::mem::take(&mut self.variables)
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
@@ -130,6 +175,11 @@ impl Active {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> ffi::Verdict {
         match &self.answer {
             Answer::Over => ffi::Verdict::GoOn,
+            Answer::Nobody => {
+                self.output.extend_from_slice(bytes);
+                self.log_lines(false);
+                ffi::Verdict::GoOn
+            }
             Answer::Pending { .. } if self.lifeline.is_abandoned() => {
                 self.output.clear();
                 ffi::Verdict::Aborted
@@ -141,7 +191,21 @@ impl Active {
         }
     }
 
+    /// Logs what was printed for nobody, `all` of it or up to the last line's end.
+    fn log_lines(&mut self, all: bool) {
+        // A line without an end is not kept for ever.
+        let all = all || self.output.len() > 8192;
+        let end = if all { self.output.len() } else { memchr::memrchr(b'\n', &self.output).map_or(0, |at| at + 1) };
+        let text = self.output.split_to(end);
+        for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.is_empty()) {
+            tracing::info!(target: "php::stdout", "{line}");
+        }
+    }
+
     pub(crate) fn flush(&mut self) -> ffi::Verdict {
+        if matches!(self.answer, Answer::Nobody) {
+            return ffi::Verdict::GoOn;
+        }
         if self.request.method() == b"HEAD" {
             // There is no body to stream, and so no reader whose leaving would mean anything: the head is all.
             self.output.clear();
@@ -199,6 +263,11 @@ impl Active {
     pub(crate) fn finish(&mut self) -> bool {
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => false,
+            Answer::Nobody => {
+                self.log_lines(true);
+                self.answer = Answer::Nobody;
+                false
+            }
             Answer::Pending { head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
                 let log = std::mem::take(&mut self.log);
@@ -230,7 +299,7 @@ impl Active {
     /// Ends the asker's wait with `failure`; a body on its way is broken off.
     pub(crate) fn fail(&mut self, failure: Failure) {
         match std::mem::replace(&mut self.answer, Answer::Over) {
-            Answer::Over => {}
+            Answer::Over | Answer::Nobody => {}
             Answer::Pending { .. } => self.lifeline.answer(Err(failure), Line::Over),
             Answer::Streaming(writer) => writer.finish(Err(io::Error::other(failure))),
         }
@@ -243,6 +312,9 @@ impl Active {
             self.variables.fill_headers(&self.request);
         } else {
             self.variables.fill_server(&self.request);
+            for (name, value) in &*self.extra {
+                self.variables.push(name, value);
+            }
         }
         self.pairs.clear();
         let pairs =
@@ -347,7 +419,7 @@ impl Strings {
         let script = &request.script;
         let server_name = match &request.source {
             Source::Http(head) => head.server_name.as_bytes(),
-            Source::FastCgi(_) => request.param(b"SERVER_NAME").unwrap_or_default(),
+            Source::FastCgi(_) | Source::Boot => request.param(b"SERVER_NAME").unwrap_or_default(),
         };
         let ini = request.ini.iter().map(|ini| ffi::Ini {
             name: ffi::Bytes::of(ini.name.as_bytes()),
@@ -370,8 +442,15 @@ impl Strings {
     }
 
     /// The C view; valid as long as `self` and `request` are.
-    pub(crate) fn view(&mut self, request: &Request, body_length: u64) -> ffi::Request {
+    pub(crate) fn view(&mut self, request: &Request, body_length: u64, settings: &Settings) -> ffi::Request {
+        let (kind, reset) = match &settings.script {
+            ScriptKind::Classic => (ffi::Kind::Classic, ffi::Reset::Basic),
+            ScriptKind::Worker { reset: Reset::Basic, .. } => (ffi::Kind::Worker, ffi::Reset::Basic),
+            ScriptKind::Worker { reset: Reset::Strict, .. } => (ffi::Kind::Worker, ffi::Reset::Strict),
+        };
         ffi::Request {
+            kind,
+            reset,
             method: self.method.as_ptr(),
             query: self.query.as_ptr().cast_mut(),
             uri: self.uri.as_ptr().cast_mut(),

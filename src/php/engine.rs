@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     ptr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     ffi, opcache,
     thread::{self, Threads},
 };
-use crate::worker::{OutputLimits, Pool};
+use crate::worker::{OutputLimits, Pool, Script};
 
 /// How the engine is started.
 ///
@@ -37,10 +37,60 @@ pub struct Config {
     pub first_chunk: usize,
     /// Bounds of an answer's buffer.
     pub output: OutputLimits,
+}
+
+/// One pool of PHP threads.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// Its name: `http`, or a plugin's.
+    pub name: String,
+    /// Where its works come from; its `num_workers` is the number of threads.
+    pub pool: Pool,
+    /// What its threads run.
+    pub script: ScriptKind,
+    /// More of `$_SERVER`, `$_ENV` and `getenv()`, for this pool alone.
+    pub variables: Vec<(String, String)>,
+    /// How long a worker script may take to boot when the server starts.
+    pub boot_timeout: Duration,
     /// Wall-clock limit of one request; zero is none.
     pub request_timeout: Duration,
-    /// Requests after which a thread's context is made anew; zero is never.
+    /// Requests after which a thread's context is made anew, with its worker script; zero is never.
     pub max_jobs: u64,
+}
+
+/// What a pool's threads run.
+#[derive(Clone, Debug)]
+pub enum ScriptKind {
+    /// The script that each request names.
+    Classic,
+    /// One script that boots once and then asks for requests.
+    Worker {
+        /// The script.
+        script: Script,
+        /// What is undone between its requests.
+        reset: Reset,
+    },
+}
+
+/// How much of what a request changed is undone before the next one of the same worker (`php.reset`).
+///
+/// | | basic | strict |
+/// |---|---|---|
+/// | output buffers, headers, status, uploads, input, `$_GET` … `$_SERVER` | reset | reset |
+/// | session: written, closed, id and `$_SESSION` gone; a request's own save handler | reset | reset |
+/// | `error_get_last()`, time limit's count, memory peak | reset | reset |
+/// | ini values changed since boot (also `error_reporting()`, `set_time_limit()`, `ignore_user_abort()`) | kept | reset |
+/// | error and exception handlers set since boot | kept | reset |
+/// | shutdown functions registered since boot | run when the worker ends | run when the request ends |
+/// | working directory, umask, locale, default timezone, `putenv()` | kept | reset |
+/// | globals, statics, constants, classes, included files, autoloaders, stream wrappers, `$_ENV`, random seeds, connections | kept | kept |
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Reset {
+    /// What belongs to the client, as FrankenPHP resets it.
+    Basic,
+    /// Also what a request changed for its own use.
+    #[default]
+    Strict,
 }
 
 /// Why the engine did not start.
@@ -52,6 +102,14 @@ pub enum Error {
     /// A value cannot be handed to C.
     #[error("php configuration: {0}")]
     Nul(#[from] NulError),
+    /// A worker script ended, or failed, before it asked for its first request.
+    #[error("pool {pool}: {reason}")]
+    Boot {
+        /// The pool.
+        pool: String,
+        /// PHP's message, with file and line.
+        reason: String,
+    },
     /// No thread.
     #[error("cannot start a PHP thread: {0}")]
     Thread(#[from] io::Error),
@@ -60,16 +118,16 @@ pub enum Error {
 /// The running engine. It stays on the thread that started it, which must also stop it.
 #[derive(Debug)]
 pub struct Engine {
-    threads: Arc<Threads>,
+    pools: Vec<Arc<Threads>>,
     on_this_thread: PhantomData<*const ()>,
 }
 
 // === impl Engine ===
 
 impl Engine {
-    /// Starts the engine and a thread for each worker of `pool`.
-    pub fn start(config: Config, pool: &Pool) -> Result<Self, Error> {
-        let workers = pool.config().num_workers;
+    /// Starts the engine and a thread for each worker of `pools`; waits until worker scripts have booted.
+    pub fn start(config: Config, pools: Vec<PoolConfig>) -> Result<Self, Error> {
+        let workers: usize = pools.iter().map(|pool| pool.pool.config().num_workers).sum();
         // All of these live as long as the engine, which is as long as the process.
         let sapi = leak(config.sapi)?;
         let ini = leak(config.ini.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect::<String>())?;
@@ -88,14 +146,24 @@ impl Engine {
         }
         opcache::guard();
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
-        let settings = thread::Settings { limits, request_timeout: config.request_timeout, max_jobs: config.max_jobs };
-        let threads = Threads::start(pool.clone(), settings)?;
-        Ok(Self { threads, on_this_thread: PhantomData })
+        let feeding: Vec<_> = pools.iter().filter(|pool| pool.is_worker()).map(|pool| pool.pool.clone()).collect();
+        opcache::on_restart(move || feeding.iter().for_each(Pool::recall));
+        let patience: Vec<_> = pools.iter().map(|pool| pool.boot_timeout).collect();
+        let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits));
+        let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
+        for (threads, patience) in engine.pools.iter().zip(patience) {
+            if let Err(reason) = threads.wait_booted(patience) {
+                let pool = threads.name().to_owned();
+                engine.stop(Duration::from_secs(1));
+                return Err(Error::Boot { pool, reason });
+            }
+        }
+        Ok(engine)
     }
 
-    /// The threads, for status and metrics.
-    pub fn threads(&self) -> &Arc<Threads> {
-        &self.threads
+    /// The threads of each pool, in the order given to `start`.
+    pub fn pools(&self) -> &[Arc<Threads>] {
+        &self.pools
     }
 
     /// PHP's version.
@@ -120,15 +188,41 @@ impl Engine {
         (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned())
     }
 
-    /// Joins the PHP threads, waiting at most `patience`, and shuts the engine down. False if a thread is stuck: then the engine
+    /// Closes the pools and joins the PHP threads, waiting at most `patience`, and shuts the engine down. False if a thread is stuck: then the engine
     /// is left as it is, for it must not be torn down under a running script.
     pub fn stop(self, patience: Duration) -> bool {
-        if !self.threads.join(patience) {
+        let deadline = Instant::now() + patience;
+        self.pools.iter().for_each(|threads| threads.close());
+        if !self.pools.iter().all(|threads| threads.join(deadline)) {
             return false;
         }
         // SAFETY: this is the thread that started the engine, and every PHP thread has ended.
         unsafe { ffi::rr_php_shutdown() };
         true
+    }
+}
+
+// === impl PoolConfig ===
+
+impl PoolConfig {
+    fn is_worker(&self) -> bool {
+        matches!(self.script, ScriptKind::Worker { .. })
+    }
+
+    fn settings(self, limits: &Arc<Limits>) -> thread::Settings {
+        let mut variables = self.variables;
+        if matches!(self.script, ScriptKind::Worker { .. }) {
+            // By this applications written for FrankenPHP know that they may boot once and loop.
+            variables.push(("FRANKENPHP_WORKER".into(), "1".into()));
+        }
+        thread::Settings {
+            name: self.name,
+            script: self.script,
+            variables: variables.into(),
+            limits: limits.clone(),
+            request_timeout: self.request_timeout,
+            max_jobs: self.max_jobs,
+        }
     }
 }
 

@@ -67,8 +67,26 @@ pub(crate) struct Thread {
     pub(crate) limit_epoch: *const u32,
 }
 
+/// What a script is to the server.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Classic = 0,
+    Worker = 1,
+}
+
+/// How much is undone between two requests of a worker.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reset {
+    Basic = 0,
+    Strict = 1,
+}
+
 #[repr(C)]
 pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    pub(crate) reset: Reset,
     pub(crate) method: *const c_char,
     pub(crate) query: *mut c_char,
     pub(crate) uri: *mut c_char,
@@ -93,6 +111,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_empty_request() -> bool;
     pub(crate) fn rr_php_memory_peak() -> usize;
+    pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
     pub(crate) fn rr_php_ini_path() -> *const c_char;

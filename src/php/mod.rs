@@ -10,21 +10,27 @@ mod module;
 #[cfg(php_embed)]
 mod active;
 #[cfg(php_embed)]
+mod context;
+#[cfg(php_embed)]
 mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
 mod opcache;
 #[cfg(php_embed)]
+mod run;
+#[cfg(php_embed)]
 mod sapi;
 #[cfg(php_embed)]
 mod thread;
 #[cfg(php_embed)]
 mod watchdog;
+#[cfg(php_embed)]
+mod worker;
 
 #[cfg(php_embed)]
 pub(crate) use engine::php_binary;
 #[cfg(php_embed)]
-pub use engine::{Config, Engine, Error};
+pub use engine::{Config, Engine, Error, PoolConfig, Reset, ScriptKind};
 #[cfg(php_embed)]
 pub use thread::{Slot, SlotState, Threads};

@@ -56,6 +56,24 @@ pub(super) fn pass() -> RwLockReadGuard<'static, ()> {
     GATE.read()
 }
 
+/// Who makes waiting worker scripts leave; they hold passes.
+static RECALL: OnceLock<Box<dyn Fn() + Send + Sync>> = OnceLock::new();
+
+/// Sets what makes worker scripts that wait for a request leave their loops; the first call counts.
+pub(super) fn on_restart(recall: impl Fn() + Send + Sync + 'static) {
+    drop(RECALL.set(Box::new(recall)));
+}
+
+/// True when OPcache wants to restart and a try is due: a worker script should leave its loop, for it holds a pass.
+pub(super) fn wants_to_restart() -> bool {
+    PENDING.load(SeqCst) && !tried_lately(*LAST_TRY.lock())
+}
+
+/// Each vain try holds requests up; the tries become rare.
+fn tried_lately(last: Option<Instant>) -> bool {
+    last.is_some_and(|last| last.elapsed() < PAUSE * (1 << FAILED.load(SeqCst).min(WARN_AFTER)))
+}
+
 /// Restarts OPcache if it wants that and no thread runs PHP. Called by a thread between two requests, without a pass.
 pub(super) fn restart_if_pending() {
     if !PENDING.load(SeqCst) {
@@ -63,11 +81,13 @@ pub(super) fn restart_if_pending() {
     }
     {
         let mut last = LAST_TRY.lock();
-        // Each vain try holds requests up; the tries become rare.
-        if last.is_some_and(|last| last.elapsed() < PAUSE * (1 << FAILED.load(SeqCst).min(WARN_AFTER))) {
+        if tried_lately(*last) {
             return;
         }
         *last = Some(Instant::now());
+    }
+    if let Some(recall) = RECALL.get() {
+        recall();
     }
     let Some(_alone) = GATE.try_write_for(CLOSED) else {
         if FAILED.fetch_add(1, SeqCst) == WARN_AFTER {

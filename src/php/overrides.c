@@ -22,12 +22,56 @@ static void free_entry(zval *entry)
 	free(Z_PTR_P(entry));
 }
 
+
+/* What `changed` was when a worker had booted. */
+static __thread HashTable *remembered;
+static __thread bool changed_since;
+
+static HashTable *copy_of(HashTable *from)
+{
+	if (!from) {
+		return NULL;
+	}
+	HashTable *to = malloc(sizeof(HashTable));
+	zend_hash_init(to, zend_hash_num_elements(from), NULL, free_entry, 1);
+	zend_string *name;
+	zval *entry;
+	ZEND_HASH_FOREACH_STR_KEY_VAL(from, name, entry) {
+		zval copy;
+		ZVAL_PTR(&copy, Z_PTR_P(entry) ? strdup(Z_PTR_P(entry)) : NULL);
+		zend_hash_str_update(to, ZSTR_VAL(name), ZSTR_LEN(name), &copy);
+	} ZEND_HASH_FOREACH_END();
+	return to;
+}
+
+static void free_table(HashTable **table)
+{
+	if (*table) {
+		zend_hash_destroy(*table);
+		free(*table);
+		*table = NULL;
+	}
+}
+
 void rr_environment_reset(void)
 {
-	if (changed) {
-		zend_hash_destroy(changed);
-		free(changed);
-		changed = NULL;
+	free_table(&changed);
+	free_table(&remembered);
+}
+
+void rr_environment_remember(void)
+{
+	free_table(&remembered);
+	remembered = copy_of(changed);
+	changed_since = false;
+}
+
+void rr_environment_restore(void)
+{
+	if (changed_since) {
+		free_table(&changed);
+		changed = copy_of(remembered);
+		changed_since = false;
 	}
 }
 
@@ -192,6 +236,7 @@ static ZEND_FUNCTION(putenv)
 	zval entry;
 	ZVAL_PTR(&entry, equals ? strdup(setting) : NULL);
 	zend_hash_str_update(changed, setting, name_length, &entry);
+	changed_since = true;
 	RETURN_TRUE;
 }
 

@@ -5,6 +5,7 @@
 #include "php_output.h"
 #include "php_variables.h"
 #include "SAPI.h"
+#include "zend_exceptions.h"
 #include "zend_ini.h"
 #include "ext/standard/head.h"
 #include "ext/json/php_json.h"
@@ -24,7 +25,14 @@ void rr_sapi_begin(const rr_request *request)
 
 static void obey(rr_verdict verdict)
 {
-	if (verdict == RR_ABORTED) {
+	if (verdict == RR_ABORTED && rr_in_worker()) {
+		/* The stock reaction is a bailout, and that would end the worker; leaving the handler ends the request. */
+		PG(connection_status) = PHP_CONNECTION_ABORTED;
+		php_output_set_status(PHP_OUTPUT_DISABLED);
+		if (!PG(ignore_user_abort) && rr_in_callback() && EG(current_execute_data) && !EG(exception)) {
+			zend_throw_unwind_exit();
+		}
+	} else if (verdict == RR_ABORTED) {
 		php_handle_aborted_connection();
 	} else if (verdict == RR_FATAL) {
 		zend_error_noreturn(E_ERROR, "The server failed internally while it handled this request");
@@ -405,9 +413,12 @@ ZEND_END_ARG_INFO()
 
 const zend_function_entry rr_sapi_functions[] = {
 	PHP_FE(fastcgi_finish_request, arginfo_bool)
+	PHP_FALIAS(frankenphp_finish_request, fastcgi_finish_request, arginfo_bool)
 	PHP_FE(apache_request_headers, arginfo_array)
+	PHP_FALIAS(frankenphp_request_headers, apache_request_headers, arginfo_array)
 	PHP_FALIAS(getallheaders, apache_request_headers, arginfo_array)
 	PHP_FE(apache_response_headers, arginfo_array)
+	PHP_FALIAS(frankenphp_response_headers, apache_response_headers, arginfo_array)
 	PHP_FE(headers_send, arginfo_headers_send)
 	PHP_FE(fpm_get_status, arginfo_status)
 	PHP_FE_END

@@ -6,20 +6,29 @@ use std::{
     slice,
 };
 
-use super::{active::Active, ffi, thread};
+use super::{active::Active, ffi, run::Run, thread};
 
-/// Runs `act` on the thread's active request; a panic becomes `failed`, for no unwinding may reach C.
+/// Runs `act` on what the thread runs; a panic becomes `failed`, for no unwinding may reach C.
 ///
 /// # Safety
 /// `context` is the pointer that `rr_php_run` was given, and that call has not returned.
-unsafe fn enter<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Active) -> T) -> T {
+unsafe fn enter_run<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Run<'_>) -> T) -> T {
     panic::catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: `thread::run` made the pointer from its own `Active` and touches it only after the shim has returned;
+        // SAFETY: `Run::execute` made the pointer from itself and touches it only after the shim has returned;
         // callbacks come one at a time, on that thread.
-        let active = unsafe { &mut *context.cast::<Active>() };
-        act(active)
+        let run = unsafe { &mut *context.cast::<Run<'_>>() };
+        act(run)
     }))
     .unwrap_or(failed)
+}
+
+/// Runs `act` on the thread's active request, like [`enter_run`].
+///
+/// # Safety
+/// As for [`enter_run`].
+unsafe fn enter<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Active) -> T) -> T {
+    // SAFETY: the caller vouches for `context`.
+    unsafe { enter_run(context, failed, |run| act(&mut run.active)) }
 }
 
 #[unsafe(no_mangle)]
@@ -96,6 +105,18 @@ unsafe extern "C" fn rr_on_variables(context: *mut c_void, headers: bool, out: *
 unsafe extern "C" fn rr_on_finish(context: *mut c_void) -> bool {
     // SAFETY: C passes the context of the running request.
     unsafe { enter(context, false, Active::finish) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_next(context: *mut c_void) -> *mut ffi::Request {
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, std::ptr::null_mut(), |run| run.next()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_done(context: *mut c_void) {
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, (), |run| run.done()) }
 }
 
 #[unsafe(no_mangle)]

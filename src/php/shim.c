@@ -42,8 +42,9 @@ static ZEND_INI_MH(rr_time_limit)
 }
 
 /* While modules start, the ini table is still the one that every thread's is copied from. */
-static void watch_time_limit(void)
+static void module_starts(void)
 {
+	rr_worker_install();
 	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
 	if (limit) {
 		stock_time_limit = limit->on_modify;
@@ -67,7 +68,7 @@ int rr_php_startup(const rr_engine *engine)
 	rr_sapi.executable_location = (char *) engine->php_binary;
 	rr_sapi.php_ini_ignore_cwd = 1;
 	rr_sapi.additional_functions = rr_sapi_functions;
-	rr_on_module_start = watch_time_limit;
+	rr_on_module_start = module_starts;
 	if (php_module_startup(&rr_sapi, rr_php_module()) == FAILURE) {
 		sapi_shutdown();
 		tsrm_shutdown();
@@ -175,9 +176,8 @@ static void rr_apply_ini(const rr_request *request)
 	}
 }
 
-static void rr_fill_request_info(rr_request *request, void *context)
+void rr_fill_request_info(const rr_request *request)
 {
-	SG(server_context) = context;
 	SG(request_info).request_method = request->method;
 	SG(request_info).query_string = request->query;
 	SG(request_info).request_uri = request->uri;
@@ -193,6 +193,22 @@ static void rr_fill_request_info(rr_request *request, void *context)
 	}
 }
 
+static __thread char last_error[1024];
+
+const char *rr_php_last_error(void)
+{
+	return last_error;
+}
+
+static void note_last_error(void)
+{
+	last_error[0] = 0;
+	if (PG(last_error_message) && (PG(last_error_type) & E_FATAL_ERRORS)) {
+		snprintf(last_error, sizeof(last_error), "%.700s in %.250s:%d", ZSTR_VAL(PG(last_error_message)),
+			PG(last_error_file) ? ZSTR_VAL(PG(last_error_file)) : "unknown", PG(last_error_lineno));
+	}
+}
+
 rr_end rr_php_run(rr_request *request, void *context)
 {
 	volatile rr_end end = RR_DONE;
@@ -200,7 +216,8 @@ rr_end rr_php_run(rr_request *request, void *context)
 
 	zend_first_try {
 		rr_sapi_begin(request);
-		rr_fill_request_info(request, context);
+		SG(server_context) = context;
+		rr_fill_request_info(request);
 #ifdef ZEND_MAX_EXECUTION_TIMERS
 		/* As long as the engine believes that its timer exists, it makes none; `activate` then tells it that there is none to
 		 * set. The watchdog enforces the limits, in CPU time as php-fpm does, and two system calls per request are saved. */
@@ -216,17 +233,24 @@ rr_end rr_php_run(rr_request *request, void *context)
 			file.primary_script = 1;
 			CG(skip_shebang) = 1;
 			rr_enter_folder(request);
+			if (request->kind == RR_WORKER) {
+				rr_worker_start(request);
+			}
 			php_execute_script(&file);
 			if (CG(unclean_shutdown)) {
 				end = RR_FATAL_ERROR;
 			}
 			zend_destroy_file_handle(&file);
+			note_last_error();
 		}
 	} zend_catch {
 		end = RR_BAILED_OUT;
 	} zend_end_try();
 
 	zend_first_try {
+		if (request->kind == RR_WORKER) {
+			rr_worker_end();
+		}
 		if (started) {
 			php_request_shutdown(NULL);
 		} else {

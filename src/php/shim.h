@@ -58,7 +58,21 @@ typedef struct {
 	const uint32_t *limit_epoch; /* grows each time the limit is set, which restarts its count */
 } rr_thread;
 
+/* What a script is to the server. */
+typedef enum {
+	RR_CLASSIC = 0,
+	RR_WORKER = 1, /* boots once, then asks for requests */
+} rr_kind;
+
+/* How much of what a request changed is undone before the next one of the same worker. */
+typedef enum {
+	RR_RESET_BASIC = 0,
+	RR_RESET_STRICT = 1,
+} rr_reset;
+
 typedef struct {
+	rr_kind kind;
+	rr_reset reset;
 	const char *method;
 	char *query;
 	char *uri;                /* SCRIPT_NAME, as php-fpm has it */
@@ -85,6 +99,8 @@ rr_end rr_php_run(rr_request *request, void *context);
 /* A request that runs no script, for what the engine does between requests; false if that went wrong. */
 bool rr_php_empty_request(void);
 size_t rr_php_memory_peak(void);
+/* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
+const char *rr_php_last_error(void);
 const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
 const char *rr_php_ini_path(void);
@@ -99,6 +115,10 @@ size_t rr_on_read(void *context, char *buffer, size_t length);
 /* The variables of $_SERVER, or the request's headers: borrowed until the next call on this thread. */
 size_t rr_on_variables(void *context, bool headers, const rr_pair **out);
 bool rr_on_finish(void *context); /* false if already finished */
+/* A worker script is ready for a request: waits for it. NULL when the script is to leave its loop. Valid until the next call. */
+rr_request *rr_on_next(void *context);
+/* The request that rr_on_next gave has been handled. */
+void rr_on_done(void *context);
 void rr_on_log(void *context, int level, const char *message, size_t length);
 void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
@@ -113,6 +133,19 @@ char **rr_environment_for_child(void);
 void rr_libc_install(char **environment, char **(*for_child)(void));
 void rr_libc_thread_start(void);
 void rr_sapi_begin(const rr_request *request);
+void rr_fill_request_info(const rr_request *request);
+/* Around the one long request that a worker script is to the engine. */
+void rr_worker_start(const rr_request *request);
+void rr_worker_end(void);
+bool rr_in_worker(void);
+bool rr_in_callback(void);
+void rr_worker_install(void);
+/* What is undone between two requests of a worker: how things were when it had booted, and back to that. */
+void rr_reset_remember(rr_reset level);
+void rr_reset_between(void);
+void rr_reset_forget(void);
+void rr_environment_remember(void);
+void rr_environment_restore(void);
 void rr_user_ini_free(void);
 void rr_libc_thread_end(void);
 void rr_overrides_install(void);

@@ -1,7 +1,6 @@
 //! PHP threads: each owns an engine context, receives work, runs it and sends the reply.
 
 use std::{
-    ffi::c_void,
     io,
     panic::{self, AssertUnwindSafe},
     sync::{
@@ -15,10 +14,15 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    active::{Active, Lifeline, Limits, Strings},
-    ffi, opcache, watchdog,
+    active::{Lifeline, Limits},
+    context::Context,
+    engine::ScriptKind,
+    ffi, opcache,
+    run::Run,
+    watchdog,
+    worker::{self, Boots},
 };
-use crate::worker::{Failure, Pool, Variables, Work};
+use crate::worker::{Failure, Next, Pool, Script, Variables, Work};
 
 /// PHP derives its recursion limit from the stack; 8 MiB is what the command line has.
 const STACK: usize = 8 << 20;
@@ -30,6 +34,7 @@ pub struct Threads {
     settings: Settings,
     slots: Mutex<Vec<Arc<Slot>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
+    boots: Boots,
     written_off: AtomicU32,
     stopping: AtomicBool,
 }
@@ -37,6 +42,11 @@ pub struct Threads {
 /// What every thread is given.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// The pool's name, as in `php-<name>-<number>`.
+    pub(crate) name: String,
+    pub(crate) script: ScriptKind,
+    /// More of `$_SERVER`, for every request of the pool.
+    pub(crate) variables: Arc<[(String, String)]>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) request_timeout: Duration,
     pub(crate) max_jobs: u64,
@@ -51,15 +61,15 @@ pub struct Slot {
     requests: AtomicU64,
     memory_peak: AtomicU64,
     current: Mutex<Current>,
-    lifeline: Mutex<Arc<Lifeline>>,
+    pub(crate) lifeline: Mutex<Arc<Lifeline>>,
     pub(crate) target: Mutex<Option<watchdog::Target>>,
-    pub(crate) written_off: AtomicBool,
+    written_off: AtomicBool,
 }
 
 /// What a thread is doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SlotState {
-    /// Making its engine context.
+    /// Making its engine context, or booting its worker script.
     Starting,
     /// Waiting for work.
     Idle,
@@ -103,6 +113,7 @@ impl Threads {
             settings,
             slots: Mutex::default(),
             handles: Mutex::default(),
+            boots: Boots::default(),
             written_off: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             pool,
@@ -114,9 +125,30 @@ impl Threads {
         Ok(threads)
     }
 
+    /// Waits until all workers have booted; says why not if one fails to within `patience`. Nothing to wait for in classic mode.
+    pub(crate) fn wait_booted(&self, patience: Duration) -> Result<(), String> {
+        match &self.settings.script {
+            ScriptKind::Classic => Ok(()),
+            ScriptKind::Worker { script, .. } => self
+                .boots
+                .wait(self.pool.config().num_workers, patience)
+                .map_err(|reason| format!("worker script {} did not boot: {reason}", script.filename)),
+        }
+    }
+
+    /// Why the pool cannot serve, if its worker script does not boot.
+    pub fn boot_failure(&self) -> Option<String> {
+        self.boots.failure()
+    }
+
     /// Sets what `fpm_get_status()` answers; the first call counts.
     pub fn provide_status(&self, render: impl Fn() -> String + Send + Sync + 'static) {
         drop(STATUS.set(Box::new(render)));
+    }
+
+    /// The pool's name.
+    pub fn name(&self) -> &str {
+        &self.settings.name
     }
 
     /// The slots of all threads that have not ended.
@@ -144,12 +176,21 @@ impl Threads {
         }
     }
 
+    /// The life of a PHP thread.
+    fn run(&self, slot: &Slot) {
+        match &self.settings.script {
+            ScriptKind::Classic => serve(&self.pool, slot, &self.settings),
+            ScriptKind::Worker { script, .. } => worker::serve(&self.pool, slot, &self.settings, script, &self.boots),
+        }
+        slot.set(SlotState::Gone);
+    }
+
     fn add(self: &Arc<Self>) -> io::Result<()> {
         let mut handles = self.handles.lock();
         if self.is_stopping() {
             return Ok(());
         }
-        let name = format!("php-http-{}", handles.len());
+        let name = format!("php-{}-{}", self.settings.name, handles.len());
         let slot = Arc::new(Slot {
             name: name.clone(),
             started: Instant::now(),
@@ -164,7 +205,7 @@ impl Threads {
         self.slots.lock().push(slot.clone());
         let threads = self.clone();
         let run = move || {
-            let lived = panic::catch_unwind(AssertUnwindSafe(|| work(&threads.pool, &slot, &threads.settings)));
+            let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
             if lived.is_err() {
                 // Nobody else would tell the client, nor take the thread's place.
                 slot.lifeline.lock().cut(Failure::WorkerLost);
@@ -177,10 +218,15 @@ impl Threads {
         Ok(())
     }
 
-    /// Waits until every thread has ended, at most `patience`; false if one has not.
-    pub(crate) fn join(&self, patience: Duration) -> bool {
+    /// Tells every thread to end once the queue is empty.
+    pub(crate) fn close(&self) {
         self.stopping.store(true, Relaxed);
-        let deadline = Instant::now() + patience;
+        self.pool.close();
+        self.boots.stop();
+    }
+
+    /// Waits until every thread has ended, until `deadline`; false if one has not.
+    pub(crate) fn join(&self, deadline: Instant) -> bool {
         let handles = std::mem::take(&mut *self.handles.lock());
         for handle in handles {
             while !handle.is_finished() {
@@ -252,11 +298,28 @@ impl Slot {
         runs
     }
 
+    pub(crate) fn is_written_off(&self) -> bool {
+        self.written_off.load(Relaxed)
+    }
+
+    /// The most memory that the last request has used.
+    pub(crate) fn note_memory(&self, peak: usize) {
+        self.memory_peak.store(peak as u64, Relaxed);
+    }
+
+    /// The thread begins to boot a worker script.
+    pub(crate) fn booting(&self, script: &Script) {
+        let mut current = self.current.lock();
+        current.script.clone_from(&script.filename);
+        drop(current);
+        self.set(SlotState::Starting);
+    }
+
     fn set(&self, state: SlotState) {
         self.state.store(state as u8, Relaxed);
     }
 
-    fn begin(&self, work: &Work) {
+    pub(crate) fn begin(&self, work: &Work) {
         let request = &work.request;
         let mut current = self.current.lock();
         current.request = request.id;
@@ -273,7 +336,7 @@ impl Slot {
         self.set(SlotState::Running);
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.current.lock().ended = Some(Instant::now());
         self.set(SlotState::Idle);
     }
@@ -287,23 +350,33 @@ fn refill(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The life of a PHP thread.
-fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
+/// The life of a thread that answers each request with the script it names.
+fn serve(pool: &Pool, slot: &Slot, settings: &Settings) {
     let seat = pool.seat();
     let mut context = Context::attach(slot);
     let mut variables = Variables::default();
     let mut since_attached = 0;
     slot.set(SlotState::Idle);
-    while let Some(work) = seat.next() {
+    loop {
+        let work = match seat.next() {
+            Next::Work(work) => work,
+            Next::Recalled => {
+                drop(context);
+                context = Context::attach(slot);
+                since_attached = 0;
+                continue;
+            }
+            Next::Closed => break,
+        };
         slot.begin(&work);
         let pass = opcache::pass();
-        let (end, reused) = run(work, slot, settings, variables);
+        let (end, reused) = Run::classic(work, slot, settings, variables);
         drop(pass);
         variables = reused;
         slot.end();
         // SAFETY: this thread has a context.
-        slot.memory_peak.store(unsafe { ffi::rr_php_memory_peak() } as u64, Relaxed);
-        if slot.written_off.load(Relaxed) {
+        slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
+        if slot.is_written_off() {
             break;
         }
         since_attached += 1;
@@ -318,54 +391,4 @@ fn work(pool: &Pool, slot: &Slot, settings: &Settings) {
         opcache::restart_if_pending();
     }
     drop(context);
-    slot.set(SlotState::Gone);
-}
-
-fn run(work: Work, slot: &Slot, settings: &Settings, variables: Variables) -> (ffi::End, Variables) {
-    let body_length = work.request.body.len();
-    let mut active = Active::new(work, settings.limits.clone(), variables);
-    *slot.lifeline.lock() = active.lifeline();
-    let mut strings = Strings::new(active.request());
-    let mut request = strings.view(active.request(), body_length);
-    // Through the pointer alone until the shim returns: the callbacks make their references from it.
-    let context: *mut Active = &raw mut active;
-    // SAFETY: this thread has a context; `request` and all it points to (`strings`, the work's ini values) and `active` outlive the call.
-    let end = unsafe { ffi::rr_php_run(&raw mut request, context.cast::<c_void>()) };
-    match end {
-        ffi::End::Done => drop(active.finish()),
-        ffi::End::FatalError => active.finish_cut_off(),
-        ffi::End::StartupFailed | ffi::End::BailedOut => active.fail(Failure::WorkerLost),
-    }
-    (end, active.into_variables())
-}
-
-/// A thread's engine context, and its registration with the watchdog.
-struct Context<'slot> {
-    slot: &'slot Slot,
-}
-
-// === impl Context ===
-
-impl<'slot> Context<'slot> {
-    fn attach(slot: &'slot Slot) -> Self {
-        let mut thread = ffi::Thread {
-            timed_out: std::ptr::null_mut(),
-            vm_interrupt: std::ptr::null_mut(),
-            time_limit: std::ptr::null(),
-            limit_epoch: std::ptr::null(),
-        };
-        // SAFETY: the engine has started, and this thread has no context yet.
-        unsafe { ffi::rr_php_thread_start(&raw mut thread) };
-        *slot.target.lock() = Some(watchdog::Target::of_this_thread(&thread));
-        Self { slot }
-    }
-}
-
-impl Drop for Context<'_> {
-    fn drop(&mut self) {
-        // Cleared before the context is freed: the watchdog, which writes through it under this lock, must see an empty slot.
-        *self.slot.target.lock() = None;
-        // SAFETY: this thread made its context in `attach` and uses it no more.
-        unsafe { ffi::rr_php_thread_end() };
-    }
 }

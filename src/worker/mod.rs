@@ -12,6 +12,6 @@ mod request;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
-pub use pool::{Config, Pool, Refused, Seat, Snapshot, Submitted, Wake};
+pub use pool::{Config, Next, Pool, Refused, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};

@@ -39,6 +39,7 @@ pub struct Seat {
     pool: Arc<Shared>,
     slot: Arc<Slot>,
     began: Cell<Option<Instant>>,
+    recalls: Cell<u64>,
 }
 
 /// When to wake a further worker while others run.
@@ -49,6 +50,18 @@ pub enum Wake {
     /// Not at once if every core already has something to run and works are short: those that run are about to take this one.
     /// The caller then sees to it by [`Pool::wake_if_waiting`], when its thread is about to sleep and after a short while.
     WhenParked,
+}
+
+/// What a worker is to do next.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "made once per work; a box would cost more than the move")]
+pub enum Next {
+    /// Run this.
+    Work(Work),
+    /// Start afresh, then ask again: [`Pool::recall`] was called.
+    Recalled,
+    /// Leave: the pool is closed and its queue empty.
+    Closed,
 }
 
 /// What became of a submitted work.
@@ -105,6 +118,7 @@ struct State {
     idle: Vec<Arc<Slot>>,
     seats: usize,
     queued_max: usize,
+    recalls: u64,
     closed: bool,
 }
 
@@ -194,11 +208,22 @@ impl Pool {
 
     /// Takes a seat for the calling thread.
     pub fn seat(&self) -> Seat {
-        self.0.state.lock().seats += 1;
+        let mut state = self.0.state.lock();
+        state.seats += 1;
         Seat {
+            recalls: Cell::new(state.recalls),
             pool: self.0.clone(),
             slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }),
             began: Cell::new(None),
+        }
+    }
+
+    /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile.
+    pub fn recall(&self) {
+        let mut state = self.0.state.lock();
+        state.recalls += 1;
+        for slot in state.idle.drain(..) {
+            slot.thread.unpark();
         }
     }
 
@@ -259,42 +284,47 @@ impl Slot {
 // === impl Seat ===
 
 impl Seat {
-    /// The next work, waiting for it; none once the pool is closed and its queue empty.
-    pub fn next(&self) -> Option<Work> {
+    /// What to do next, waiting for it.
+    pub fn next(&self) -> Next {
         if let Some(began) = self.began.take() {
             self.pool.note_length(began.elapsed());
         }
-        let work = self.wait();
-        self.began.set(work.is_some().then(Instant::now));
-        work
+        let next = self.wait();
+        self.began.set(matches!(next, Next::Work(_)).then(Instant::now));
+        next
     }
 
-    fn wait(&self) -> Option<Work> {
+    fn wait(&self) -> Next {
         {
             let mut state = self.pool.state.lock();
-            if let Some(work) = self.pool.pop(&mut state) {
-                return Some(work);
-            }
-            if state.closed {
-                return None;
+            if let Some(next) = self.look(&mut state) {
+                return next;
             }
             state.idle.push(self.slot.clone());
         }
         loop {
             thread::park();
             if let Some(work) = self.slot.work.lock().take() {
-                return Some(work);
+                return Next::Work(work);
             }
             let mut state = self.pool.state.lock();
             // Looked at again under the lock: a work given just before the pool closed must not be left behind.
-            if state.closed
-                && let Some(work) = self.slot.work.lock().take().or_else(|| self.pool.pop(&mut state))
+            if (state.closed || state.recalls != self.recalls.get())
+                && let Some(next) = self.slot.work.lock().take().map(Next::Work).or_else(|| self.look(&mut state))
             {
-                return Some(work);
+                return next;
             }
-            if state.closed {
-                return None;
-            }
+        }
+    }
+
+    fn look(&self, state: &mut State) -> Option<Next> {
+        if !state.closed && state.recalls != self.recalls.get() {
+            self.recalls.set(state.recalls);
+            return Some(Next::Recalled);
+        }
+        match self.pool.pop(state) {
+            Some(work) => Some(Next::Work(work)),
+            None => state.closed.then_some(Next::Closed),
         }
     }
 }
@@ -346,7 +376,7 @@ mod tests {
                 let pool = pool.clone();
                 thread::spawn(move || {
                     let seat = pool.seat();
-                    while let Some(work) = seat.next() {
+                    while let Next::Work(work) = seat.next() {
                         echo(work);
                     }
                 })
@@ -370,6 +400,45 @@ mod tests {
             worker.join().expect("no panic");
         }
         assert_eq!(pool.snapshot().workers, 0);
+    }
+
+    #[test]
+    fn a_recall_reaches_idle_workers_and_busy_ones_before_their_next_work() {
+        let pool = pool(10);
+        let worker = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let seat = pool.seat();
+                let mut seen = Vec::new();
+                loop {
+                    match seat.next() {
+                        Next::Work(work) => {
+                            seen.push(work.request.id);
+                            if work.request.id == 1 {
+                                pool.recall();
+                            }
+                            echo(work);
+                        }
+                        Next::Recalled => seen.push(0),
+                        Next::Closed => return seen,
+                    }
+                }
+            }
+        });
+        for id in [1, 2] {
+            let (work, answer) = work(id);
+            pool.submit(work, Wake::Now).expect("room");
+            answer.blocking_recv().expect("answered").expect("no failure");
+        }
+        while pool.snapshot().idle == 0 {
+            thread::yield_now();
+        }
+        pool.recall();
+        while pool.snapshot().idle == 0 {
+            thread::yield_now();
+        }
+        pool.close();
+        assert_eq!(worker.join().expect("no panic"), [1, 0, 2, 0]);
     }
 
     #[test]

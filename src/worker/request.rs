@@ -70,6 +70,8 @@ pub enum Source {
     Http(HttpHead),
     /// A FastCGI client, whose parameters are passed on as they are, in their order.
     FastCgi(Vec<(Bytes, Bytes)>),
+    /// Nobody: a worker script that boots.
+    Boot,
 }
 
 /// An ini value sent with a request (`PHP_VALUE`, `PHP_ADMIN_VALUE`).
@@ -148,6 +150,18 @@ impl Body {
 }
 
 // === impl BodyReader ===
+
+impl BodyReader {
+    /// Bytes still to be read.
+    pub fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

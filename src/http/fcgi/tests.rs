@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 
 use super::{record::Protocol, *};
-use crate::worker::{self, Head, OutputLimits, OutputWriter, Reply, ReplyBody, Work};
+use crate::worker::{self, Head, Next, OutputLimits, OutputWriter, Reply, ReplyBody, Work};
 
 /// A server on a port of its own, an echo for a worker, and a directory with one script.
 struct Harness {
@@ -58,7 +58,7 @@ impl Harness {
                 let (pool, abandoned) = (pool.clone(), abandoned.clone());
                 thread::spawn(move || {
                     let seat = pool.seat();
-                    while let Some(work) = seat.next() {
+                    while let Next::Work(work) = seat.next() {
                         answer(work, &abandoned);
                     }
                 })
