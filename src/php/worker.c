@@ -192,19 +192,72 @@ static void begin_request(const rr_request *request)
 	state.in_request = true;
 }
 
+/* As at the end of a script: the user's handler, else the error that says it was uncaught. exit() is an exception too: it ends
+ * the request, not the worker. */
+static void handle_uncaught(void)
+{
+	if (!zend_is_unwind_exit(EG(exception)) && Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
+		zend_user_exception_handler();
+	}
+	if (!EG(exception)) {
+		return;
+	}
+	if (zend_is_unwind_exit(EG(exception))) {
+		zend_clear_exception();
+		return;
+	}
+	if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200) {
+		SG(sapi_headers).http_response_code = 500;
+	}
+	zend_object *exception = EG(exception);
+	zend_exception_error(exception, E_ERROR);
+	zend_clear_exception();
+}
+
+/* An output callback or a session handler may have thrown. */
+static void settle(void)
+{
+	if (EG(exception)) {
+		handle_uncaught();
+	}
+}
+
+/* As php_call_shutdown_functions(), which expects to be the last thing that a script does: there an exception is a bailout. */
+static void call_shutdown_functions(void)
+{
+	HashTable *functions = BG(user_shutdown_function_names);
+	bool go_on = true;
+	/* One may register another. */
+	for (uint32_t i = 0; functions && go_on && i < functions->nNumUsed; i++) {
+		php_shutdown_function_entry *entry = HT_IS_PACKED(functions) ? Z_PTR(functions->arPacked[i]) : Z_PTR(functions->arData[i].val);
+		zval result;
+		ZVAL_UNDEF(&result);
+		entry->fci.retval = &result;
+		zend_call_function(&entry->fci, &entry->fci_cache);
+		zval_ptr_dtor(&result);
+		if (EG(exception)) {
+			/* After exit() no further one runs. */
+			go_on = !zend_is_unwind_exit(EG(exception));
+			handle_uncaught();
+		}
+	}
+	php_free_shutdown_functions();
+}
+
 /* The client's part of a request ends; false if its own clean-up raised a fatal error. */
 static bool end_request(void)
 {
 	if (state.booted && state.reset == RR_RESET_STRICT) {
-		php_call_shutdown_functions();
-		php_free_shutdown_functions();
+		call_shutdown_functions();
 	}
 	zend_try {
 		php_output_end_all();
 	} zend_end_try();
+	settle();
 	if (state.booted) {
 		end_module("filter");
 		end_module("session");
+		settle();
 		zend_hash_str_del(&EG(symbol_table), ZEND_STRL("_SESSION"));
 	}
 	zend_try {
@@ -304,28 +357,6 @@ void rr_worker_end(void)
 }
 
 /* --- functions ------------------------------------------------------------------------------------------------------------- */
-
-/* As at the end of a script: the user's handler, else the error that says it was uncaught. exit() is an exception too: it ends
- * the request, not the worker. */
-static void handle_uncaught(void)
-{
-	if (!zend_is_unwind_exit(EG(exception)) && Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
-		zend_user_exception_handler();
-	}
-	if (!EG(exception)) {
-		return;
-	}
-	if (zend_is_unwind_exit(EG(exception))) {
-		zend_clear_exception();
-		return;
-	}
-	if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200) {
-		SG(sapi_headers).http_response_code = 500;
-	}
-	zend_object *exception = EG(exception);
-	zend_exception_error(exception, E_ERROR);
-	zend_clear_exception();
-}
 
 static void handle_request(zend_fcall_info *handler, zend_fcall_info_cache *cache, zval *return_value)
 {
