@@ -22,3 +22,4 @@ mod routing;
 mod sapi;
 mod settings;
 mod stubs;
+mod supervisor;

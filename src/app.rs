@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process,
     sync::{Arc, atomic::AtomicU64},
@@ -10,14 +11,11 @@ use std::{
 };
 
 use http::{HeaderValue, StatusCode};
-use tokio::{
-    runtime::{Builder, Runtime},
-    signal::unix::{Signal, SignalKind, signal},
-};
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     config::{self, Config},
-    error::Error,
+    error::{Error, ExitCode},
     http::{
         Drain, conn, fcgi, listen,
         preset::Preset,
@@ -25,17 +23,26 @@ use crate::{
         service::{Needs, Service},
     },
     php,
-    sys::{exit, limits},
+    supervisor::{self, Inherited, Plan},
+    sys::{crash, exit, limits, memory::Shared},
     telemetry::logs,
-    worker::{Pool, Script},
+    worker::{Pool, Script, scoreboard::Scoreboard},
 };
 
 mod banner;
+mod line;
 mod settings;
+mod sockets;
 mod status;
+
+use line::{Asked, Line};
+use sockets::Keeper;
 
 /// How long a short work may wait for a worker that is busy while others sleep.
 const PATIENCE: Duration = Duration::from_micros(200);
+
+/// How long connections may idle in an engine that has been succeeded: clients send on them without a second thought.
+const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -48,29 +55,67 @@ pub struct Options {
     pub pid_file: bool,
 }
 
-/// Serves until a signal asks to stop.
-pub fn serve(config: Config, options: Options) -> Result<(), Error> {
+/// Keeps engines running until a signal asks to stop; `load` reads the configuration again for a reload.
+pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<Config, Error>) -> Result<ExitCode, Error> {
+    logs::install(&config.logs).map_err(Error::system("log"))?;
+    // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
+    Site::find(&config.http, options.dir.as_deref())?;
+    let pid_file = PidFile::write(options.pid_file)?;
+    let plan = Plan { config, dir: options.dir, silent: options.silent };
+    let code = supervisor::run(plan, Keeper::new(load));
+    drop(pid_file);
+    code
+}
+
+/// Serves as the engine that a supervisor has started.
+pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
+    crash::report().map_err(Error::system("crash handler"))?;
+    let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
+    let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
+    let (http, fcgi) = sockets::adopted(inherited.http, inherited.fcgi)?;
+    let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
+    let board = Scoreboard::new(page.words());
+    run_engine(config, &options, Means { http, fcgi, line: Some(inherited.line), board })
+}
+
+/// Serves without a supervisor until a signal asks to stop.
+pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
+    let pid_file = PidFile::write(options.pid_file)?;
+    let (http, fcgi) = sockets::own(&config)?;
+    let served = run_engine(config, options, Means { http, fcgi, line: None, board: None });
+    drop(pid_file);
+    served
+}
+
+/// What an engine serves on.
+struct Means {
+    http: listen::Listeners,
+    fcgi: Vec<fcgi::Listener>,
+    line: Option<UnixStream>,
+    board: Option<Scoreboard>,
+}
+
+fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let site = Site::find(&config.http, options.dir.as_deref())?;
-    // Before anything listens: whoever can reach us can also stop us.
     let runtime = runtime(None).map_err(Error::system("main runtime"))?;
-    let stop = runtime.block_on(async { Stop::new() }).map_err(Error::system("signals"))?;
+    let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
-    let listeners = listen::Config { addresses: settings::addresses(&config.http.address)?, ..listen::Config::default() };
-    let listeners = listeners.build().map_err(|error| Error::Listen(error.to_string()))?;
-
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = config.http.fcgi.as_ref().map(|section| settings::fastcgi(section, &config.http, &request_ids)).transpose()?;
-    let fcgi = fcgi.map(Bound::new).transpose()?;
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
     let pools = vec![settings::php_pool(&config, &pool, script.clone())];
-    let engine = php::Engine::start(settings::engine(&config), pools).map_err(|error| Error::Engine(error.to_string()))?;
+    let engine =
+        php::Engine::start(settings::engine(&config), pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
-    let fcgi = fcgi.map(|bound| bound.build(&pool, &status, engine.version()));
+    let fcgi = fcgi.map(|mut fcgi| {
+        fcgi.powered_by = HeaderValue::from_str(&format!("PHP/{}", engine.version())).ok();
+        Arc::new(fcgi.build_on(means.fcgi, pool.clone(), status.clone()))
+    });
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
@@ -82,7 +127,7 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         request_ids,
     });
     let front = Front {
-        listeners,
+        listeners: means.http,
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
@@ -90,16 +135,14 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         pool: pool.clone(),
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
-    let pid_file = PidFile::write(options.pid_file)?;
     if !options.silent {
         let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
         let io_threads = io_threads.len();
         banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
-    runtime.block_on(run(stop, &front, &config.engine, &pool));
+    runtime.block_on(run(line, &front, &config.engine, &pool, means.board));
     front.finish(io_threads);
 
-    drop(pid_file);
     let stopped = engine.stop(Duration::from_secs(1));
     drop(site);
     if !stopped {
@@ -118,55 +161,53 @@ pub fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits for a signal to stop, then for what is running, bounded by `engine.grace_period`.
-async fn run(mut stop: Stop, front: &Front, engine: &config::Engine, pool: &Pool) {
-    tokio::select! {
-        () = stop.asked() => {}
-        () = expire(pool) => {}
-    }
+/// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`.
+async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool, board: Option<Scoreboard>) {
+    line.ready().await;
+    let asked = tokio::select! {
+        asked = line.asked() => asked,
+        () = tick(pool, board) => Asked::Stop,
+    };
+    let (delay, idle) = match asked {
+        Asked::Stop => (engine.shutdown_delay, None),
+        Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
+    };
     tracing::info!("stopping: requests in progress are finished first");
     let finish = async {
-        tokio::time::sleep(engine.shutdown_delay).await;
-        front.stop(Instant::now() + engine.grace_period).await
+        tokio::time::sleep(delay).await;
+        front.stop(Instant::now() + engine.grace_period, idle).await
     };
-    tokio::select! {
-        finished = finish => if !finished {
-            tracing::warn!("grace period over; connections are cut");
-        },
-        () = expire(pool) => {}
-        () = stop.asked() => {
-            tracing::warn!("told again to stop: leaving at once");
-            exit::now(1);
+    tokio::pin!(finish);
+    loop {
+        tokio::select! {
+            finished = &mut finish => {
+                if !finished {
+                    tracing::warn!("grace period over; connections are cut");
+                }
+                return;
+            }
+            () = tick(pool, board) => {}
+            again = line.asked() => {
+                // Told to stop while it hands over, it ends as it would have without.
+                if asked == Asked::Stop || again == Asked::HandOver {
+                    tracing::warn!("told again to stop: leaving at once");
+                    exit::now(1);
+                }
+                front.drain.start();
+            }
         }
     }
 }
 
-/// Ends the waits that are over; never returns.
-async fn expire(pool: &Pool) {
+/// Ends the waits that are over, and says that the engine is alive; never returns.
+async fn tick(pool: &Pool, board: Option<Scoreboard>) {
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tick.tick().await;
         pool.expire(Instant::now());
         pool.wake_if_waiting(PATIENCE);
-    }
-}
-
-/// The signals that stop.
-struct Stop([Signal; 3]);
-
-// === impl Stop ===
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?]))
-    }
-
-    async fn asked(&mut self) {
-        let [term, int, quit] = &mut self.0;
-        tokio::select! {
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            _ = quit.recv() => {}
+        if let Some(board) = board {
+            board.alive();
         }
     }
 }
@@ -216,8 +257,11 @@ impl Front {
     }
 
     /// Lets connections finish until `deadline`; true if all did.
-    async fn stop(&self, deadline: Instant) -> bool {
-        self.drain.start();
+    async fn stop(&self, deadline: Instant, idle: Option<Duration>) -> bool {
+        match idle {
+            Some(idle) => self.drain.start_patiently(idle),
+            None => self.drain.start(),
+        }
         self.drain.stop_accepting();
         if let Some(server) = &self.fcgi {
             server.stop();
@@ -336,29 +380,6 @@ impl Drop for Site {
         if let Some(directory) = &self.welcome {
             drop(fs::remove_dir_all(directory));
         }
-    }
-}
-
-/// FastCGI's sockets, listening before there is an engine to serve them.
-struct Bound {
-    config: fcgi::Config,
-    listeners: Vec<fcgi::Listener>,
-}
-
-// === impl Bound ===
-
-impl Bound {
-    fn new(config: fcgi::Config) -> Result<Self, Error> {
-        let bind = |address: &fcgi::Address| {
-            fcgi::Listener::bind(address, &config.permissions, config.backlog)
-                .map_err(|error| Error::Listen(format!("cannot listen for FastCGI on {address}: {error}")))
-        };
-        Ok(Self { listeners: config.addresses.iter().map(bind).collect::<Result<_, _>>()?, config })
-    }
-
-    fn build(mut self, pool: &Pool, status: &Arc<status::Source>, php_version: &str) -> Arc<fcgi::Server> {
-        self.config.powered_by = HeaderValue::from_str(&format!("PHP/{php_version}")).ok();
-        Arc::new(self.config.build_on(self.listeners, pool.clone(), status.clone()))
     }
 }
 

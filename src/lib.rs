@@ -18,6 +18,13 @@
 //!
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
 //!
+//! ## Processes
+//!
+//! `rr serve` is a [`supervisor`] that owns the listening sockets and starts an engine: this same program, which inherits them
+//! and does all that is said below. A crash costs the requests that run; connections wait in the kernel until the next engine
+//! accepts them, and the log names what each thread was running ([`worker::scoreboard`]). SIGHUP and SIGUSR2 start a new engine
+//! beside the old one, which then finishes what it has begun. `engine.supervisor: false` does without.
+//!
 //! ## Threads
 //!
 //! - **io threads**, each with a tokio runtime of one thread, all accepting from the same sockets. One for every two CPUs: PHP
@@ -62,6 +69,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod php;
+pub mod supervisor;
 pub mod sys;
 pub mod telemetry;
 pub mod worker;

@@ -6,6 +6,7 @@ mod php;
 use std::{
     env,
     ffi::OsString,
+    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -17,6 +18,7 @@ use crate::{
     config::{self, Config, LoadOptions},
     error::{Error, ExitCode},
     php::php_binary,
+    supervisor::Inherited,
 };
 
 /// Does what `arguments` say, the program's name first.
@@ -24,7 +26,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     // A link named `php` stands in for PHP's own command line, for tools that run `php`.
     if arguments.first().is_some_and(|name| Path::new(name).file_name().is_some_and(|name| name == "php")) {
-        return finish(php::run(&arguments[1..]));
+        return finish(php::run(&arguments[1..]).map(|()| ExitCode::Ok));
     }
     let args = match Args::parse_from(arguments) {
         Ok(args) => args,
@@ -36,13 +38,25 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     finish(dispatch(args))
 }
 
-fn dispatch(args: Args) -> Result<(), Error> {
+fn dispatch(args: Args) -> Result<ExitCode, Error> {
     match &args.command {
         Command::Serve { dir } => {
+            if let Some(inherited) = Inherited::take().map_err(Error::system("what the supervisor hands over"))? {
+                return app::serve_inherited(inherited).map(|()| ExitCode::Ok);
+            }
             // Resolved before -w or the configuration's folder become the working directory.
             let dir = dir.as_deref().map(absolute).transpose()?;
+            let start = starting_directory();
             let config = load(&args)?;
-            app::serve(config, app::Options { dir, silent: args.silent, pid_file: args.pid })
+            let options = app::Options { dir, silent: args.silent, pid_file: args.pid };
+            if !config.engine.supervisor {
+                return app::serve(config, &options).map(|()| ExitCode::Ok);
+            }
+            let again = || {
+                env::set_current_dir(&start).map_err(Error::system(format!("working directory {}", start.display())))?;
+                load(&args)
+            };
+            return app::supervise(config, options, again);
         }
         Command::Check => {
             app::check(&load(&args)?)?;
@@ -57,11 +71,19 @@ fn dispatch(args: Args) -> Result<(), Error> {
             io::stdout().write_all(&Args::completion(*shell)).map_err(Error::system("standard output"))
         }
     }
+    .map(|()| ExitCode::Ok)
 }
 
-fn finish(result: Result<(), Error>) -> ExitCode {
+/// Where we were started, by the name that it had: a release is deployed by changing what a symbolic link in it leads to.
+fn starting_directory() -> PathBuf {
+    let here = env::current_dir().unwrap_or_default();
+    let named = env::var_os("PWD").map(PathBuf::from).filter(|path| path.canonicalize().ok() == here.canonicalize().ok());
+    named.unwrap_or(here)
+}
+
+fn finish(result: Result<ExitCode, Error>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::Ok,
+        Ok(code) => code,
         Err(error) => {
             // Nowhere to complain if standard error is gone.
             drop(writeln!(io::stderr(), "rr: {error}"));
@@ -104,8 +126,10 @@ fn load(args: &Args) -> Result<Config, Error> {
     Ok(config)
 }
 
+/// Symbolic links in it are followed by each engine, so that a reload serves what they lead to by then.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    path.canonicalize().map_err(Error::system(format!("cannot serve {}", path.display())))
+    fs::metadata(path).map_err(Error::system(format!("cannot serve {}", path.display())))?;
+    Ok(starting_directory().join(path))
 }
 
 fn say(text: &str) -> Result<(), Error> {

@@ -34,6 +34,11 @@ struct Walk {
 // === impl Config ===
 
 impl Config {
+    /// Reads back what [`Self::to_json`] shows.
+    pub fn from_json(shown: &Value) -> Result<Self, Error> {
+        resolve(shown)
+    }
+
     /// The resolved values under their keys: what `rr config` prints. Read back, they mean the same.
     pub fn to_json(&self) -> Value {
         let mut config = self.clone();

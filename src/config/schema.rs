@@ -46,6 +46,11 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 pub(super) static KEYS: &[Key] = &[
     section("engine", "The process."),
     key(
+        "engine.supervisor",
+        "Keep the sockets in a process of their own, which replaces an engine that dies and reloads without a lost request.",
+        &Field(|c| &mut c.engine.supervisor, Flag),
+    ),
+    key(
         "engine.io_threads",
         "Threads that speak to clients: auto, or 1 to 256.",
         &Field(|c| &mut c.engine.io_threads, Auto(Count(1, 256))),

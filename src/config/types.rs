@@ -20,12 +20,15 @@ pub struct Config {
 /// The process (`engine`).
 ///
 /// # Defaults
+/// - `engine.supervisor`: `true`
 /// - `engine.io_threads`: `auto`
 /// - `engine.sapi`: `auto`
 /// - `engine.grace_period`: `25s`
 /// - `engine.shutdown_delay`: `0s`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
+    /// A process of its own keeps the sockets and starts a new engine when one dies or a reload is asked for.
+    pub supervisor: bool,
     /// Threads that speak to clients; none means sized from the CPUs.
     pub io_threads: Option<usize>,
     /// How long a graceful stop may take; `endure.grace_period` is the same key.
@@ -129,6 +132,7 @@ pub enum Encoding {
 impl Default for Engine {
     fn default() -> Self {
         Self {
+            supervisor: true,
             io_threads: None,
             // With the shutdown delay it must end before the 30 s after which a container runtime kills.
             grace_period: Duration::from_secs(25),

@@ -12,7 +12,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     task::Context,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -69,6 +69,8 @@ pub(crate) struct Signal {
 #[derive(Debug, Default)]
 struct Shared {
     started: AtomicBool,
+    // 0 is the usual limit.
+    idle_ms: AtomicU64,
     start: Notify,
     stopped: AtomicBool,
     stop: Notify,
@@ -88,6 +90,21 @@ impl Drain {
     /// A drain that has not started.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Like [`start`](Self::start), with another limit than `drain_idle` for connections that idle: while a newer process serves
+    /// beside this one there is no hurry, and a request sent on a connection as it is closed would be lost.
+    pub fn start_patiently(&self, idle: Duration) {
+        self.0.idle_ms.store(u64::try_from(idle.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        self.start();
+    }
+
+    /// How long a connection may idle while draining.
+    pub(crate) fn idle(&self, usual: Duration) -> Duration {
+        match self.0.idle_ms.load(Ordering::Relaxed) {
+            0 => usual,
+            given => Duration::from_millis(given),
+        }
     }
 
     /// Asks every connection to leave: h1 after one more answer or `drain_idle`, h2 by GOAWAY. Accepting goes on.

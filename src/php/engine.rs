@@ -17,7 +17,10 @@ use super::{
     ffi, opcache,
     thread::{self, Threads},
 };
-use crate::worker::{OutputLimits, Pool, Script};
+use crate::{
+    sys::spawn,
+    worker::{OutputLimits, Pool, Script, scoreboard::Scoreboard},
+};
 
 /// How the engine is started.
 ///
@@ -126,7 +129,8 @@ pub struct Engine {
 
 impl Engine {
     /// Starts the engine and a thread for each worker of `pools`; waits until worker scripts have booted.
-    pub fn start(config: Config, pools: Vec<PoolConfig>) -> Result<Self, Error> {
+    /// What they run is also written to `board`.
+    pub fn start(config: Config, pools: Vec<PoolConfig>, board: Option<Scoreboard>) -> Result<Self, Error> {
         let workers: usize = pools.iter().map(|pool| pool.pool.config().num_workers).sum();
         // All of these live as long as the engine, which is as long as the process.
         let sapi = leak(config.sapi)?;
@@ -149,7 +153,7 @@ impl Engine {
         let feeding: Vec<_> = pools.iter().filter(|pool| pool.is_worker()).map(|pool| pool.pool.clone()).collect();
         opcache::on_restart(move || feeding.iter().for_each(Pool::recall));
         let patience: Vec<_> = pools.iter().map(|pool| pool.boot_timeout).collect();
-        let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits));
+        let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits), board);
         let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
         for (threads, patience) in engine.pools.iter().zip(patience) {
             if let Err(reason) = threads.wait_booted(patience) {
@@ -253,7 +257,8 @@ fn leak_environment(clear: bool, extra: &[(String, String)]) -> Result<*mut *mut
     let mut entries = Vec::new();
     if !clear {
         for (name, value) in env::vars_os() {
-            if extra.iter().any(|(key, _)| name == key.as_str()) {
+            // What the supervisor tells us is no business of scripts.
+            if name == spawn::HANDOVER || extra.iter().any(|(key, _)| name == key.as_str()) {
                 continue;
             }
             let mut entry = name.into_vec();

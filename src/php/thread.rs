@@ -5,7 +5,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -22,7 +22,13 @@ use super::{
     watchdog,
     worker::{self, Boots},
 };
-use crate::worker::{Failure, Next, Pool, Script, Variables, Work};
+use crate::{
+    sys::crash,
+    worker::{
+        Failure, Next, Pool, Script, Variables, Work,
+        scoreboard::{self, Scoreboard},
+    },
+};
 
 /// PHP derives its recursion limit from the stack; 8 MiB is what the command line has.
 const STACK: usize = 8 << 20;
@@ -35,6 +41,7 @@ pub struct Threads {
     slots: Mutex<Vec<Arc<Slot>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
     boots: Boots,
+    board: Option<Scoreboard>,
     written_off: AtomicU32,
     stopping: AtomicBool,
 }
@@ -64,6 +71,7 @@ pub struct Slot {
     pub(crate) lifeline: Mutex<Arc<Lifeline>>,
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     written_off: AtomicBool,
+    board: Option<scoreboard::Writer>,
 }
 
 /// What a thread is doing.
@@ -98,6 +106,9 @@ pub struct Current {
     pub ended: Option<Instant>,
 }
 
+/// Places on the scoreboard that have been given to threads of any pool.
+static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+
 static STATUS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
 
 /// What `fpm_get_status()` answers, as JSON; empty if nothing provides it.
@@ -108,12 +119,13 @@ pub(crate) fn status_json() -> String {
 // === impl Threads ===
 
 impl Threads {
-    pub(crate) fn start(pool: Pool, settings: Settings) -> io::Result<Arc<Self>> {
+    pub(crate) fn start(pool: Pool, settings: Settings, board: Option<Scoreboard>) -> io::Result<Arc<Self>> {
         let threads = Arc::new(Self {
             settings,
             slots: Mutex::default(),
             handles: Mutex::default(),
             boots: Boots::default(),
+            board,
             written_off: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             pool,
@@ -201,10 +213,12 @@ impl Threads {
             lifeline: Mutex::default(),
             target: Mutex::default(),
             written_off: AtomicBool::new(false),
+            board: self.board.and_then(|board| board.writer(NEXT_PLACE.fetch_add(1, Relaxed))),
         });
         self.slots.lock().push(slot.clone());
         let threads = self.clone();
         let run = move || {
+            crash::use_own_stack();
             let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
             if lived.is_err() {
                 // Nobody else would tell the client, nor take the thread's place.
@@ -332,12 +346,19 @@ impl Slot {
         current.began = Some(Instant::now());
         current.ended = None;
         drop(current);
+        if let Some(board) = self.board {
+            let path = request.target().split(|&byte| byte == b'?').next().unwrap_or_default();
+            board.begin([self.name.as_bytes(), request.method(), path, request.script.filename.as_bytes()]);
+        }
         self.requests.fetch_add(1, Relaxed);
         self.set(SlotState::Running);
     }
 
     pub(crate) fn end(&self) {
         self.current.lock().ended = Some(Instant::now());
+        if let Some(board) = self.board {
+            board.end();
+        }
         self.set(SlotState::Idle);
     }
 }

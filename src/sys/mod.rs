@@ -1,4 +1,7 @@
-//! What the operating system and its container say.
+//! What the operating system and its container say and do.
 
+pub mod crash;
 pub mod exit;
 pub mod limits;
+pub mod memory;
+pub mod spawn;

@@ -8,6 +8,7 @@ mod params;
 mod pool;
 mod reply;
 mod request;
+pub mod scoreboard;
 
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};

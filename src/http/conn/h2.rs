@@ -184,7 +184,7 @@ impl Streams {
         };
         let deadline = if self.active.load(SeqCst) == 0 {
             let limit = match self.link.requests() {
-                _ if is_leaving => config.drain_idle,
+                _ if is_leaving => self.link.drain.idle(config.drain_idle),
                 0 => config.header_timeout,
                 _ => config.keepalive_timeout,
             };

@@ -120,7 +120,7 @@ impl Link {
     pub(super) fn idle_limit(&self) -> Duration {
         let config = &self.config;
         if self.drain.is_started() {
-            config.drain_idle
+            self.drain.idle(config.drain_idle)
         } else if self.requests() == 0 {
             config.header_timeout
         } else {
@@ -140,7 +140,7 @@ impl Link {
     /// Shortens the wait of an idle connection once draining starts.
     pub(super) fn hurry(&self) {
         if self.wait.load(Relaxed) == Wait::FirstByte as u8 {
-            self.wait_deadline.fetch_min(after(self.config.drain_idle), Relaxed);
+            self.wait_deadline.fetch_min(after(self.drain.idle(self.config.drain_idle)), Relaxed);
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) async fn choose<S: Handler, I: AsyncRead + Unpin>(
     }
     let hurry = async {
         server.drain.started().await;
-        tokio::time::sleep(server.config.drain_idle).await;
+        tokio::time::sleep(server.drain.idle(server.config.drain_idle)).await;
     };
     let protocol = tokio::select! {
         protocol = compare(&mut io, &mut read) => protocol.ok()?,

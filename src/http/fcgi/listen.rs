@@ -3,7 +3,10 @@
 use std::{
     fmt, io,
     net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{fs::PermissionsExt, net::UnixStream},
+    },
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -141,6 +144,20 @@ impl Listener {
             Address::Unix(path) => bind_unix(path, permissions, backlog),
         };
         listener.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
+    }
+
+    /// Takes over a socket that listens already.
+    pub fn adopt(descriptor: OwnedFd) -> io::Result<Self> {
+        let socket = Socket::from(descriptor);
+        Ok(if socket.local_addr()?.is_unix() { Self::Unix(socket.into()) } else { Self::Tcp(socket.into()) })
+    }
+
+    /// The socket, to be handed to another process.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
     }
 
     /// Makes it known to the calling runtime. Each runtime accepts from the one queue of connections.

@@ -1,0 +1,104 @@
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+
+use super::{engine, is_gone, site};
+use crate::harness::{PATIENCE, reference, wait_until};
+
+#[test]
+fn an_engine_that_crashes_is_replaced_and_the_log_says_what_it_ran() {
+    if reference().is_some() {
+        return;
+    }
+    for (signal, traced) in [(Signal::SIGSEGV, true), (Signal::SIGABRT, true), (Signal::SIGKILL, false)] {
+        let server = site().start();
+        let old = engine(&server);
+        let began = server.dir().join("began");
+        let mut lost = server.get(&format!("/slow.php?ms=20000&began={}", began.display())).fire();
+        assert!(wait_until(PATIENCE, || began.exists()));
+        kill(old, signal).unwrap();
+        let begun = Instant::now();
+        // The other threads may go on answering for the moment that a crash takes.
+        let next = || server.get("/pid.php").try_send().is_ok_and(|reply| reply.text() != old.to_string());
+        assert!(wait_until(PATIENCE, next), "no other engine answers: {}", server.log.text());
+        eprintln!("{signal}: answered again after {:?}", begun.elapsed());
+        assert!(lost.read().is_err(), "a request that was running cannot be answered");
+        assert!(server.logs(&format!("the engine died: killed by {signal}")), "{}", server.log.text());
+        let script = server.root().join("slow.php");
+        assert!(server.logs(&format!("GET /slow.php {}", script.display())), "{}", server.log.text());
+        assert_eq!(server.log.text().contains("native backtrace"), traced, "{}", server.log.text());
+    }
+}
+
+#[test]
+fn connections_made_while_no_engine_lives_wait_and_are_answered() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    // Three deaths in a row: from the second on there is a pause before the next engine.
+    for round in 0..3 {
+        kill(engine(&server), Signal::SIGKILL).unwrap();
+        let waiting: Vec<_> = (0..20).map(|tag| (tag, server.get(&format!("/echo.php?tag={tag}")).fire())).collect();
+        for (tag, mut connection) in waiting {
+            // Accepted by the dying engine, it may have been lost with it; never answered wrongly.
+            if let Ok(reply) = connection.read() {
+                assert_eq!(reply.text(), tag.to_string(), "round {round}");
+            }
+        }
+        assert_eq!(server.text("/echo.php?tag=after"), "after");
+    }
+}
+
+#[test]
+fn an_engine_that_hangs_is_replaced() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    let old = engine(&server);
+    // Its log tells that it has come as far as beating.
+    assert!(server.logs("GET /pid.php"));
+    kill(old, Signal::SIGSTOP).unwrap();
+    assert!(server.log.contains("the engine is hung", Duration::from_secs(30)), "{}", server.log.text());
+    assert!(server.logs("the engine died: killed by"), "{}", server.log.text());
+    assert_ne!(engine(&server), old);
+}
+
+#[test]
+fn when_the_supervisor_is_killed_the_engine_finishes_and_ends() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    let (address, old) = (server.address, engine(&server));
+    let began = server.dir().join("began");
+    let mut running = server.get(&format!("/slow.php?ms=1000&began={}", began.display())).fire();
+    assert!(wait_until(PATIENCE, || began.exists()));
+    server.signal(Signal::SIGKILL);
+    assert_eq!(running.read().unwrap().text(), "finished");
+    assert!(is_gone(old), "{}", server.log.text());
+    assert!(server.ended_within(PATIENCE).is_some());
+    let next = site().at(address).start();
+    assert_eq!(next.text("/echo.php?tag=next"), "next");
+}
+
+#[test]
+fn what_scripts_left_running_ends_with_a_dead_engine() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site()
+        .php("spawn.php", "proc_open(['sleep', '600'], [], $pipes); echo exec('pgrep -P ' . getmypid() . ' sleep'); sleep(600);")
+        .start();
+    let old = engine(&server);
+    let _running = server.get("/spawn.php").fire();
+    let mut child = 0;
+    assert!(wait_until(PATIENCE, || {
+        let found = std::process::Command::new("pgrep").args(["-P", &old.to_string(), "sleep"]).output().unwrap();
+        child = String::from_utf8_lossy(&found.stdout).trim().parse().unwrap_or(0);
+        child != 0
+    }));
+    kill(old, Signal::SIGKILL).unwrap();
+    assert!(is_gone(nix::unistd::Pid::from_raw(child)));
+}

@@ -1,0 +1,123 @@
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use super::{engine, site};
+use crate::harness::{PATIENCE, Server, reference, wait_until};
+
+/// Reloads and waits until another engine answers.
+fn reload(server: &Server, signal: Signal) {
+    let old = engine(server);
+    server.signal(signal);
+    assert!(wait_until(PATIENCE, || engine(server) != old), "{}", server.log.text());
+}
+
+/// Reloads `times` while clients of several kinds send; none may see a failure.
+fn under_load(times: usize) {
+    let server = site().threads(4).option("engine.grace_period=20s").start();
+    let (done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let server = &server;
+        let (done, answered) = (&done, &answered);
+        for client in 0..6 {
+            scope.spawn(move || {
+                let mut connection = server.connect();
+                let mut round = 0_u64;
+                while !done.load(Relaxed) {
+                    round += 1;
+                    let tag = format!("{client}-{round}");
+                    let request = server.post(&format!("/echo.php?tag={tag}."), "text/plain", tag.clone());
+                    // Client 0 opens a connection for each request, the others keep theirs as long as the server does.
+                    let reply = if client == 0 { request.send() } else { connection.send(&request).expect("no request is lost") };
+                    assert_eq!((reply.status, reply.text()), (200, format!("{tag}.{tag}")));
+                    if reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+                        connection = server.connect();
+                    }
+                    answered.fetch_add(1, Relaxed);
+                    // From none to seconds: a connection may be idle when it is told to leave.
+                    thread::sleep(Duration::from_millis([0, 0, 1, 20, 300, 3000][client]));
+                }
+            });
+        }
+        for round in 0..times {
+            reload(server, if round % 2 == 0 { Signal::SIGHUP } else { Signal::SIGUSR2 });
+        }
+        done.store(true, Relaxed);
+    });
+    eprintln!("{times} reloads, {} requests, none failed", answered.load(Relaxed));
+    assert!(!server.log.text().contains("the engine died"), "{}", server.log.text());
+}
+
+#[test]
+fn no_request_fails_over_a_reload() {
+    if reference().is_some() {
+        return;
+    }
+    under_load(3);
+}
+
+#[test]
+#[ignore = "takes ten minutes: each reload waits for idle connections of the engine before it"]
+fn no_request_fails_over_fifty_reloads() {
+    if reference().is_some() {
+        return;
+    }
+    under_load(50);
+}
+
+#[test]
+fn a_reload_takes_a_changed_configuration_and_refuses_a_bad_one() {
+    if reference().is_some() {
+        return;
+    }
+    let good = |limit| format!("version: '3'\nphp:\n  ini:\n    memory_limit: {limit}\n");
+    let server = site().php("limit.php", "echo ini_get('memory_limit');").config(".rr.yaml", &good("100M")).start();
+    assert_eq!(server.text("/limit.php"), "100M");
+    let file = server.dir().join(".rr.yaml");
+    fs::write(&file, good("101M")).unwrap();
+    reload(&server, Signal::SIGHUP);
+    assert_eq!(server.text("/limit.php"), "101M");
+
+    let old = engine(&server);
+    fs::write(&file, "version: '3'\nhtpp: {}\n").unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(server.logs("not reloaded, nothing has changed: "), "{}", server.log.text());
+    assert_eq!(engine(&server), old);
+
+    // Right as a configuration, but no engine can be made of it.
+    fs::write(&file, format!("{}http:\n  worker: limit-worker.php\n", good("102M"))).unwrap();
+    fs::write(server.dir().join("limit-worker.php"), "<?php throw new Exception('no boot');").unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(server.logs("the new engine ended before it served"), "{}", server.log.text());
+    assert_eq!((engine(&server), server.text("/limit.php")), (old, "101M".to_owned()));
+}
+
+#[test]
+fn a_release_is_deployed_by_changing_a_symbolic_link() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = site();
+    let releases = setup.scratch().to_owned();
+    for release in ["1", "2"] {
+        fs::create_dir_all(releases.join(release)).unwrap();
+        fs::write(releases.join(release).join("index.php"), format!("<?php echo 'release {release}';")).unwrap();
+        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
+    }
+    let current = releases.join("current");
+    symlink(releases.join("1"), &current).unwrap();
+    let server = setup.root(&current).preset("files").start();
+    assert_eq!(server.text("/"), "release 1");
+    let fresh = releases.join("fresh");
+    symlink(releases.join("2"), &fresh).unwrap();
+    fs::rename(&fresh, &current).unwrap();
+    reload(&server, Signal::SIGHUP);
+    fs::remove_dir_all(releases.join("1")).unwrap();
+    assert_eq!(server.text("/"), "release 2");
+}

@@ -1,0 +1,386 @@
+//! The process that owns the sockets and outlives engines: it starts them, replaces them when they die or when a reload is asked
+//! for, and runs no PHP, so that no script can take it down.
+//!
+//! ```text
+//! starting ──ready──> active ──died──> (backoff) ──> starting
+//! reload: load configuration ─> start the next beside the active ──ready──> the next is active, the other drains and ends
+//!                                                   └─ died first ─> the active goes on
+//! ```
+
+mod backoff;
+mod engine;
+mod handover;
+mod notify;
+mod report;
+
+use std::{
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use tokio::{
+    runtime::Builder,
+    signal::unix::{self, SignalKind},
+    sync::mpsc,
+};
+
+pub use engine::{HAND_OVER, READY};
+pub use handover::{Handover, Inherited};
+
+use self::{
+    backoff::Backoff,
+    engine::{Engine, Event, Means, Start},
+};
+use crate::{
+    config::Config,
+    error::{Error, ExitCode},
+    worker::scoreboard::now_ms,
+};
+
+/// An engine that has shown no sign of life for so long is hung.
+const HUNG_AFTER: Duration = Duration::from_secs(10);
+/// An engine that does not serve by then is hung as well.
+const BOOTS_WITHIN: Duration = Duration::from_secs(120);
+/// From SIGABRT, or from being told twice to stop, to SIGKILL.
+const KILL_AFTER: Duration = Duration::from_secs(2);
+
+/// What the supervisor needs of those who know configurations and sockets.
+pub trait Needs {
+    /// Reads the configuration anew.
+    fn load(&mut self) -> Result<Config, Error>;
+    /// Has all sockets that `config` names, keeping those it has already. Nothing changes if one cannot be had.
+    fn listen(&mut self, config: &Config) -> Result<Sockets, Error>;
+}
+
+/// Listening sockets, to be handed to an engine.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For HTTP.
+    pub http: Vec<OwnedFd>,
+    /// For FastCGI.
+    pub fcgi: Vec<OwnedFd>,
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Plan {
+    /// The configuration to begin with.
+    pub config: Config,
+    /// The directory named on the command line.
+    pub dir: Option<PathBuf>,
+    /// No banner.
+    pub silent: bool,
+}
+
+struct Supervisor<N> {
+    needs: N,
+    plan: Plan,
+    sockets: Sockets,
+    events: mpsc::UnboundedSender<Event>,
+    generation: u64,
+    active: Option<Engine>,
+    next: Option<(Engine, Config, Sockets)>,
+    draining: Vec<Engine>,
+    backoff: Backoff,
+    restart_at: Option<Instant>,
+    reload_again: bool,
+    has_served: bool,
+    stopping: Option<Instant>,
+    kill_at: Option<Instant>,
+}
+
+enum Heard {
+    Event(Option<Event>),
+    Stop,
+    Reload,
+    ReopenLogs,
+    Tick,
+}
+
+/// Serves until a signal asks to stop. The exit code is the engine's.
+pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
+    let sockets = needs.listen(&plan.config)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::system("supervisor runtime"))?;
+    runtime.block_on(async move {
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let mut supervisor = Supervisor {
+            needs,
+            plan,
+            sockets,
+            events,
+            generation: 0,
+            active: None,
+            next: None,
+            draining: Vec::new(),
+            backoff: Backoff::default(),
+            restart_at: None,
+            reload_again: false,
+            has_served: false,
+            stopping: None,
+            kill_at: None,
+        };
+        let mut signals = Signals::new().map_err(Error::system("signals"))?;
+        supervisor.start()?;
+        loop {
+            let heard = tokio::select! {
+                event = inbox.recv() => Heard::Event(event),
+                heard = signals.heard() => heard,
+                () = tokio::time::sleep(supervisor.until_next()) => Heard::Tick,
+            };
+            if let Some(code) = supervisor.hear(heard) {
+                return Ok(code);
+            }
+        }
+    })
+}
+
+// === impl Supervisor ===
+
+impl<N: Needs> Supervisor<N> {
+    /// Starts an engine with the configuration and the sockets that are in force.
+    fn start(&mut self) -> Result<(), Error> {
+        self.restart_at = None;
+        let engine = self.spawn(&self.plan.config, &self.sockets)?;
+        self.generation = engine.generation;
+        self.active = Some(engine);
+        Ok(())
+    }
+
+    fn spawn(&self, config: &Config, sockets: &Sockets) -> Result<Engine, Error> {
+        let failed = || Error::system("cannot start an engine");
+        let means = Means::new().map_err(failed())?;
+        let page = means.page.try_clone().map_err(failed())?;
+        let line = means.theirs.try_clone().map_err(failed())?;
+        let handover = Handover {
+            config: config.to_json(),
+            dir: self.plan.dir.clone(),
+            silent: self.plan.silent || self.generation > 0,
+            generation: self.generation + 1,
+            http: engine::borrow(&sockets.http),
+            fcgi: engine::borrow(&sockets.fcgi),
+            scoreboard: std::os::fd::AsFd::as_fd(&page),
+            line: std::os::fd::AsFd::as_fd(&line),
+        };
+        Engine::start(Start { command: engine::command(), handover }, means, self.events.clone()).map_err(failed())
+    }
+
+    /// Takes one step; the exit code if it was the last.
+    fn hear(&mut self, heard: Heard) -> Option<ExitCode> {
+        match heard {
+            Heard::Event(Some(Event::Ready(generation))) => self.ready(generation),
+            Heard::Event(Some(Event::Ended(generation, status))) => return self.ended(generation, status),
+            Heard::Event(None) => return Some(ExitCode::Failure),
+            Heard::Stop => self.stop(),
+            Heard::Reload => self.reload(),
+            Heard::ReopenLogs => self.each(|engine| engine.signal(Signal::SIGUSR1)),
+            Heard::Tick => self.tick(),
+        }
+        None
+    }
+
+    fn ready(&mut self, generation: u64) {
+        if let Some(engine) = self.active.as_mut().filter(|engine| engine.generation == generation) {
+            engine.ready = true;
+            if self.has_served {
+                tracing::info!(generation, "the engine serves again");
+            }
+        } else if let Some((mut engine, config, sockets)) = self.next.take_if(|(engine, ..)| engine.generation == generation) {
+            engine.ready = true;
+            self.plan.config = config;
+            self.sockets = sockets;
+            if let Some(old) = self.active.replace(engine) {
+                old.hand_over();
+                self.draining.push(old);
+            }
+            self.restart_at = None;
+            tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
+        } else {
+            return;
+        }
+        self.has_served = true;
+        notify::send("READY=1");
+    }
+
+    fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
+        if let Some(at) = self.draining.iter().position(|engine| engine.generation == generation) {
+            let engine = self.draining.remove(at);
+            engine.kill_group();
+            if !status.success() {
+                report::death(&engine, status);
+            }
+            if self.stopping.is_none() && std::mem::take(&mut self.reload_again) {
+                self.reload();
+            }
+        } else if let Some((engine, ..)) = self.next.take_if(|(engine, ..)| engine.generation == generation) {
+            engine.kill_group();
+            tracing::error!(
+                generation,
+                "the new engine ended before it served ({}); the old one goes on",
+                report::describe(status)
+            );
+            notify::send("READY=1");
+        } else if let Some(engine) = self.active.take_if(|engine| engine.generation == generation) {
+            engine.kill_group();
+            if let Some(code) = self.active_ended(&engine, status) {
+                return Some(code);
+            }
+        }
+        let all_gone = self.active.is_none() && self.next.is_none() && self.draining.is_empty();
+        (self.stopping.is_some() && all_gone).then_some(ExitCode::Ok)
+    }
+
+    fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
+        if self.stopping.is_some() {
+            if !status.success() {
+                return Some(code_of(status));
+            }
+            return None;
+        }
+        if !self.has_served {
+            // It has said why.
+            return Some(if status.success() { ExitCode::Failure } else { code_of(status) });
+        }
+        report::death(engine, status);
+        let pause = self.backoff.after(engine.started, Instant::now());
+        self.restart_at = Some(Instant::now() + pause);
+        if !pause.is_zero() {
+            tracing::warn!(pause_ms = pause.as_millis(), "engines keep dying; the next one is started after a pause");
+        }
+        None
+    }
+
+    fn stop(&mut self) {
+        let now = Instant::now();
+        notify::send("STOPPING=1");
+        if self.stopping.replace(now).is_some() {
+            self.kill_at = Some(now + KILL_AFTER);
+        }
+        // Told twice, an engine leaves at once.
+        self.each(|engine| engine.signal(Signal::SIGTERM));
+        self.restart_at = None;
+    }
+
+    fn reload(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        if self.next.is_some() || !self.draining.is_empty() {
+            // At most two engines at once; any number of requests meanwhile are one.
+            self.reload_again = true;
+            return;
+        }
+        notify::reloading();
+        let started = self.needs.load().and_then(|config| {
+            let sockets = self.needs.listen(&config)?;
+            let engine = self.spawn(&config, &sockets)?;
+            Ok((engine, config, sockets))
+        });
+        match started {
+            Ok((engine, config, sockets)) => {
+                self.generation = engine.generation;
+                self.next = Some((engine, config, sockets));
+            }
+            Err(error) => {
+                tracing::error!("not reloaded, nothing has changed: {error}");
+                notify::send("READY=1");
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        if self.kill_at.is_some_and(|at| now >= at) {
+            self.each(|engine| engine.signal(Signal::SIGKILL));
+        }
+        if self.restart_at.is_some_and(|at| now >= at)
+            && let Err(error) = self.start()
+        {
+            tracing::error!("{error}");
+            self.restart_at = Some(now + Duration::from_secs(1));
+        }
+        if let Some((engine, ..)) = &mut self.next {
+            end_if_hung(engine, now);
+        }
+        if let Some(engine) = &mut self.active {
+            end_if_hung(engine, now);
+            if engine.ready && engine.aborted.is_none() {
+                notify::watchdog();
+            }
+        }
+    }
+
+    fn until_next(&self) -> Duration {
+        let now = Instant::now();
+        let next = [self.restart_at, self.kill_at].into_iter().flatten().min();
+        next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now).min(Duration::from_secs(1)))
+    }
+
+    fn each(&self, act: impl Fn(&Engine)) {
+        self.active.iter().chain(self.next.as_ref().map(|(engine, ..)| engine)).chain(&self.draining).for_each(act);
+    }
+}
+
+/// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
+fn end_if_hung(engine: &mut Engine, now: Instant) {
+    if let Some(aborted) = engine.aborted {
+        if now.duration_since(aborted) >= KILL_AFTER {
+            engine.signal(Signal::SIGKILL);
+        }
+        return;
+    }
+    let (since, limit) = match engine.board.beat() {
+        0 => (engine.started.elapsed(), BOOTS_WITHIN),
+        beat => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER),
+    };
+    if since < limit {
+        return;
+    }
+    tracing::error!(
+        generation = engine.generation,
+        pid = engine.pid,
+        "the engine is hung: no sign of life for {} s",
+        since.as_secs()
+    );
+    report::running(engine);
+    engine.signal(Signal::SIGABRT);
+    engine.aborted = Some(now);
+}
+
+fn code_of(status: ExitStatus) -> ExitCode {
+    match status.code() {
+        Some(0) => ExitCode::Ok,
+        Some(2) => ExitCode::Usage,
+        Some(71) => ExitCode::System,
+        Some(78) => ExitCode::Config,
+        _ => ExitCode::Failure,
+    }
+}
+
+/// The signals that a supervisor hears.
+struct Signals([unix::Signal; 6]);
+
+// === impl Signals ===
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        let of = unix::signal;
+        let (user1, user2) = (SignalKind::user_defined1(), SignalKind::user_defined2());
+        let stops = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
+        Ok(Self([of(stops[0])?, of(stops[1])?, of(stops[2])?, of(SignalKind::hangup())?, of(user2)?, of(user1)?]))
+    }
+
+    async fn heard(&mut self) -> Heard {
+        let [term, int, quit, hup, usr2, usr1] = &mut self.0;
+        tokio::select! {
+            _ = term.recv() => Heard::Stop,
+            _ = int.recv() => Heard::Stop,
+            _ = quit.recv() => Heard::Stop,
+            _ = hup.recv() => Heard::Reload,
+            _ = usr2.recv() => Heard::Reload,
+            _ = usr1.recv() => Heard::ReopenLogs,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What every worker is doing, kept where it outlives the process: after a crash the supervisor reads who ran what.
+//!
+//! A page of atomic words. Each slot has one writer and is framed by a sequence number, odd while it is written; a reader trusts
+//! no byte of it, since the writer may have died anywhere.
+
+use std::{
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Workers that have a slot; those beyond are not reported.
+pub const SLOTS: usize = 1024;
+
+const TEXT: usize = 29;
+const SLOT: usize = 3 + TEXT;
+const HEAD: usize = 8;
+
+/// Words that a scoreboard takes.
+pub const WORDS: usize = HEAD + SLOTS * SLOT;
+
+/// The page.
+#[derive(Clone, Copy, Debug)]
+pub struct Scoreboard(&'static [AtomicU64]);
+
+/// One worker's part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer(&'static [AtomicU64]);
+
+/// A request that was running.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Running {
+    /// The slot, which is the thread's number.
+    pub slot: usize,
+    /// When it began, by [`now_ms`].
+    pub began_ms: u64,
+    /// Thread, method, URI without its query, and script.
+    pub what: String,
+}
+
+// === impl Scoreboard ===
+
+impl Scoreboard {
+    /// On [`WORDS`] words.
+    pub fn new(words: &'static [AtomicU64]) -> Option<Self> {
+        (words.len() >= WORDS).then_some(Self(words))
+    }
+
+    /// The writer of one slot; none past the last.
+    pub fn writer(self, slot: usize) -> Option<Writer> {
+        let start = HEAD + slot * SLOT;
+        (slot < SLOTS).then(|| Writer(&self.0[start..start + SLOT]))
+    }
+
+    /// Says that the process is alive; see [`Self::beat`].
+    pub fn alive(self) {
+        self.0[0].store(now_ms(), Relaxed);
+    }
+
+    /// When [`Self::alive`] was last called, by [`now_ms`]; 0 if never.
+    pub fn beat(self) -> u64 {
+        self.0[0].load(Relaxed)
+    }
+
+    /// The requests that run, as far as the page can be read.
+    pub fn running(self) -> Vec<Running> {
+        (0..SLOTS).filter_map(|slot| self.writer(slot)?.read(slot)).collect()
+    }
+
+    /// Forgets everything, for a new process.
+    pub fn clear(self) {
+        self.0.iter().for_each(|word| word.store(0, Relaxed));
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// A request begins.
+    pub fn begin(self, parts: [&[u8]; 4]) {
+        self.framed(|slot| {
+            slot.0[1].store(now_ms(), Relaxed);
+            let mut length = 0;
+            let mut word = 0_u64;
+            let bytes = parts.into_iter().flat_map(|part| part.iter().chain(b" ")).take(TEXT * 8);
+            for &byte in bytes {
+                word |= u64::from(byte) << (length % 8 * 8);
+                length += 1;
+                if length % 8 == 0 {
+                    slot.0[2 + length / 8].store(word, Relaxed);
+                    word = 0;
+                }
+            }
+            if length % 8 != 0 {
+                slot.0[3 + length / 8].store(word, Relaxed);
+            }
+            slot.0[2].store(length as u64, Relaxed);
+        });
+    }
+
+    /// It has ended.
+    pub fn end(self) {
+        self.0[1].store(0, Release);
+    }
+
+    fn framed(self, write: impl FnOnce(Self)) {
+        let sequence = self.0[0].load(Relaxed);
+        self.0[0].store(sequence | 1, Release);
+        write(self);
+        self.0[0].store((sequence | 1).wrapping_add(1), Release);
+    }
+
+    fn read(self, slot: usize) -> Option<Running> {
+        let began_ms = self.0[1].load(Acquire);
+        if began_ms == 0 {
+            return None;
+        }
+        let length = usize::try_from(self.0[2].load(Relaxed)).unwrap_or(usize::MAX).min(TEXT * 8);
+        let bytes: Vec<u8> = self.0[3..].iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).take(length).collect();
+        // A log line must not be forged by what a client sent.
+        let what = String::from_utf8_lossy(&bytes).chars().map(|char| if char.is_control() { '?' } else { char }).collect();
+        Some(Running { slot, began_ms, what })
+    }
+}
+
+/// Milliseconds by the clock that all processes share and nobody sets; never 0.
+pub fn now_ms() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board() -> Scoreboard {
+        Scoreboard::new(Box::leak((0..WORDS).map(|_| AtomicU64::new(0)).collect())).expect("as many words as it takes")
+    }
+
+    #[test]
+    fn tells_what_runs_and_not_what_has_ended() {
+        let board = board();
+        let (one, two) = (board.writer(1).expect("a slot"), board.writer(2).expect("a slot"));
+        one.begin([b"php-http-1", b"GET", b"/a", b"/srv/index.php"]);
+        two.begin([b"php-http-2", b"POST", b"/b\nforged", &[b'x'; 1000]]);
+        two.begin([b"php-http-2", b"PUT", b"/c\nforged", b"/srv/c.php"]);
+        let running = board.running();
+        assert_eq!(
+            running.iter().map(|one| one.what.trim()).collect::<Vec<_>>(),
+            ["php-http-1 GET /a /srv/index.php", "php-http-2 PUT /c?forged /srv/c.php"]
+        );
+        one.end();
+        assert_eq!(board.running().len(), 1);
+        board.clear();
+        assert_eq!(board.running(), []);
+        assert!(board.writer(SLOTS).is_none());
+    }
+
+    #[test]
+    fn garbage_is_survived() {
+        let board = board();
+        board.0.iter().for_each(|word| word.store(u64::MAX, Relaxed));
+        assert_eq!(board.running().len(), SLOTS);
+    }
+}
