@@ -26,7 +26,7 @@ use crate::{
     supervisor::{self, Inherited, Plan},
     sys::{crash, exit, limits, memory::Shared},
     telemetry::logs,
-    worker::{Pool, Script, scoreboard::Scoreboard},
+    worker::{Pool, Script, doorbell, scoreboard::Scoreboard},
 };
 
 mod banner;
@@ -231,7 +231,10 @@ impl Front {
             .map(|index| {
                 let front = self.clone();
                 let runtime = runtime(Some(&self.pool)).map_err(Error::system("io runtime"))?;
-                let run = move || runtime.block_on(front.serve());
+                let run = move || {
+                    doorbell::hang_up();
+                    runtime.block_on(front.serve());
+                };
                 thread::Builder::new().name(format!("io-{index}")).spawn(run).map_err(Error::system("io thread"))
             })
             .collect()
@@ -283,7 +286,11 @@ fn runtime(pool: Option<&Pool>) -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
     if let Some(pool) = pool {
         let pool = pool.clone();
-        builder.on_thread_park(move || pool.wake_if_waiting(PATIENCE));
+        builder.on_thread_park(move || {
+            pool.wake_if_waiting(PATIENCE);
+            doorbell::before_sleep();
+        });
+        builder.on_thread_unpark(doorbell::after_sleep);
     }
     builder.enable_all().build()
 }

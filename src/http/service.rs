@@ -4,14 +4,16 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use tokio::sync::oneshot::{self, error::RecvError};
 
 use super::{
     Body, Peer, access,
@@ -21,7 +23,7 @@ use super::{
     request, response,
     route::{Route, Router},
 };
-use crate::worker::{self, Failure, HttpHead, Interim, Pool, Reply, Responder, Script, Source, Submitted, Wake, Work};
+use crate::worker::{self, Failure, HttpHead, Interim, Pool, Responder, Script, Source, Submitted, Wake, Work};
 
 /// What a [`Service`] needs.
 #[derive(Debug)]
@@ -46,9 +48,13 @@ pub struct Needs {
 
 /// Answers requests; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Service(Arc<Needs>);
+pub struct Service(Arc<Shared>);
 
-type Answer = oneshot::Receiver<Result<Reply, Failure>>;
+#[derive(Debug)]
+struct Shared {
+    needs: Needs,
+    is_nudging: AtomicBool,
+}
 
 /// How long a queued work is left to the workers that run.
 const NUDGE_AFTER: Duration = Duration::from_millis(1);
@@ -58,7 +64,7 @@ const NUDGE_AFTER: Duration = Duration::from_millis(1);
 impl Service {
     /// A service made of these parts.
     pub fn new(needs: Needs) -> Self {
-        Self(Arc::new(needs))
+        Self(Arc::new(Shared { needs, is_nudging: AtomicBool::new(false) }))
     }
 
     async fn answer(&self, parts: Parts, body: Incoming, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
@@ -68,7 +74,7 @@ impl Service {
         match self.route(path, query, &host) {
             Route::Script { script, query } => {
                 let target = target.to_owned();
-                let body = match self.0.body.receive(body).await {
+                let body = match self.0.needs.body.receive(body).await {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
@@ -76,7 +82,7 @@ impl Service {
                 self.run(script, head, body, hints.map(interim)).await
             }
             Route::File(file) => {
-                let response = self.0.files.respond(&file, &parts.method, &parts.headers).await;
+                let response = self.0.needs.files.respond(&file, &parts.method, &parts.headers).await;
                 match response.status() {
                     // Gone or closed since it was routed. The other errors carry headers that belong to them.
                     status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.error(status, parts, host, peer).await,
@@ -89,8 +95,8 @@ impl Service {
     }
 
     fn route(&self, path: &str, query: &str, host: &str) -> Route {
-        let routed = self.0.router.as_ref().map(|router| router.route(path, query, host));
-        match (&self.0.worker, routed) {
+        let routed = self.0.needs.router.as_ref().map(|router| router.route(path, query, host));
+        match (&self.0.needs.worker, routed) {
             // Malformed paths are nobody's.
             (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
             (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
@@ -103,7 +109,7 @@ impl Service {
     async fn run(&self, script: Script, head: HttpHead, body: worker::Body, interim: Option<Interim>) -> Response<Body> {
         let (responder, answer) = Responder::new();
         let request = worker::Request {
-            id: self.0.request_ids.fetch_add(1, Relaxed),
+            id: self.0.needs.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script,
             source: Source::Http(head),
@@ -113,37 +119,46 @@ impl Service {
         };
         let id = request.id;
         let work = Work { request, responder, submitted: Instant::now() };
-        let Ok(submitted) = self.0.pool.submit(work, Wake::WhenParked) else {
+        let Ok(submitted) = self.0.needs.pool.submit(work, Wake::WhenParked) else {
             tracing::warn!(request = id, "refused: the queue of http.pool is full");
             return response::overloaded();
         };
         // Bounded by others: the wait for a worker by the pool, the script by its watchdog.
-        let reply = match submitted {
-            Submitted::Taken => answer.await,
-            Submitted::Queued => self.wait_queued(answer).await,
-        };
-        match reply.unwrap_or(Err(Failure::WorkerLost)) {
+        if submitted == Submitted::Queued {
+            self.nudge_later();
+        }
+        match answer.await {
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
                 tracing::error!(request = id, "no answer: {failure}");
                 match failure {
                     Failure::QueueTimeout => response::overloaded(),
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
-                    Failure::WorkerLost => response::plain(self.0.internal_error_code),
+                    Failure::WorkerLost => response::plain(self.0.needs.internal_error_code),
                 }
             }
         }
     }
 
-    /// Waits for an answer to a work that no worker was woken for: the running ones should have it at once, unless they are stuck.
-    async fn wait_queued(&self, mut answer: Answer) -> Result<Result<Reply, Failure>, RecvError> {
-        match tokio::time::timeout(NUDGE_AFTER, &mut answer).await {
-            Ok(reply) => reply,
-            Err(_) => {
-                self.0.pool.wake_if_waiting(Duration::ZERO);
-                answer.await
-            }
+    /// Sees to works that no worker was woken for: the running ones should have them at once, unless they are stuck. One timer for
+    /// all that are queued, for to set one costs a system call.
+    fn nudge_later(&self) {
+        if self.0.is_nudging.load(Relaxed) || self.0.is_nudging.swap(true, SeqCst) {
+            return;
         }
+        let shared = self.0.clone();
+        tokio::spawn(async move {
+            let pool = &shared.needs.pool;
+            loop {
+                tokio::time::sleep(NUDGE_AFTER).await;
+                // Before the look: a work queued after it starts a timer of its own.
+                shared.is_nudging.swap(false, SeqCst);
+                pool.wake_if_waiting(NUDGE_AFTER / 2);
+                if !pool.has_waiting() || shared.is_nudging.swap(true, SeqCst) {
+                    break;
+                }
+            }
+        });
     }
 
     fn refuse_body(&self, error: &request::Error) -> Response<Body> {
@@ -158,9 +173,9 @@ impl Service {
 
     /// Answers with the site's own page for `status` if it has one.
     async fn error(&self, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
-        let page = self.0.router.as_ref().and_then(|router| router.error_page(status.as_u16()));
+        let page = self.0.needs.router.as_ref().and_then(|router| router.error_page(status.as_u16()));
         let mut response = match page {
-            Some(Route::File(file)) => self.0.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
+            Some(Route::File(file)) => self.0.needs.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
             Some(Route::Script { script, query }) => {
                 let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
                 let head = head(parts, target, query, host, &worker::Body::Empty, peer);
@@ -182,7 +197,7 @@ impl Handler for Service {
 
     async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let (parts, body) = request.into_parts();
-        let facts = Facts::gather(&self.0.access, &parts, &peer);
+        let facts = Facts::gather(&self.0.needs.access, &parts, &peer);
         let response = self.answer(parts, body, peer, hints).await;
         match facts {
             Some(facts) => facts.attach(response),

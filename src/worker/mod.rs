@@ -3,6 +3,7 @@
 //! `http` and the plugins describe what they want as [`Work`] and hand it to a [`Pool`]; a carrier takes seats in that
 //! pool, runs the work and answers with a [`Reply`]. Nothing here names an engine, so the pool is tested with an echo.
 
+pub(crate) mod doorbell;
 mod output;
 mod params;
 mod pool;
@@ -14,5 +15,5 @@ pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
 pub use pool::{Config, Next, Pool, Refused, Seat, Snapshot, Submitted, Wake};
-pub use reply::{Failure, Head, Reply, ReplyBody, Responder};
+pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};

@@ -187,6 +187,11 @@ impl Pool {
         }
     }
 
+    /// True while works wait.
+    pub fn has_waiting(&self) -> bool {
+        self.0.queued.load(Relaxed) != 0
+    }
+
     /// Drops the works that have waited longer than `allocate_timeout`; their askers hear [`Failure::QueueTimeout`].
     /// Returns when the next one is due.
     pub fn expire(&self, now: Instant) -> Option<Instant> {
@@ -340,9 +345,9 @@ mod tests {
     use std::{sync::Arc, thread, time::Duration};
 
     use super::*;
-    use crate::worker::{Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
+    use crate::worker::{Answer, Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
 
-    fn work(id: u64) -> (Work, tokio::sync::oneshot::Receiver<Result<Reply, Failure>>) {
+    fn work(id: u64) -> (Work, Answer) {
         let (responder, answer) = Responder::new();
         let script =
             Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: String::new(), document_root: Arc::from("/") };
@@ -360,6 +365,10 @@ mod tests {
 
     fn pool(max_queue_size: usize) -> Pool {
         Pool::new(Config { num_workers: 2, max_queue_size, allocate_timeout: Duration::from_millis(50) })
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
     }
 
     fn echo(work: Work) {
@@ -391,8 +400,9 @@ mod tests {
             })
             .collect();
         pool.close();
+        let runtime = runtime();
         for (id, answer) in answers {
-            let reply = answer.blocking_recv().expect("answered").expect("no failure");
+            let reply = runtime.block_on(answer).expect("no failure");
             let ReplyBody::Whole(body) = reply.body else { panic!("a whole body was sent") };
             assert_eq!(body, id.to_string());
         }
@@ -428,7 +438,7 @@ mod tests {
         for id in [1, 2] {
             let (work, answer) = work(id);
             pool.submit(work, Wake::Now).expect("room");
-            answer.blocking_recv().expect("answered").expect("no failure");
+            runtime().block_on(answer).expect("no failure");
         }
         while pool.snapshot().idle == 0 {
             thread::yield_now();
@@ -455,11 +465,11 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_limit() {
         let pool = pool(10);
-        let (work, mut answer) = work(1);
+        let (work, answer) = work(1);
         let submitted = work.submitted;
         pool.submit(work, Wake::Now).expect("room");
         assert_eq!(pool.expire(submitted), Some(submitted + Duration::from_millis(50)));
         assert_eq!(pool.expire(submitted + Duration::from_millis(50)), None);
-        assert_eq!(answer.try_recv().expect("answered").expect_err("timed out"), Failure::QueueTimeout);
+        assert_eq!(runtime().block_on(answer).expect_err("timed out"), Failure::QueueTimeout);
     }
 }

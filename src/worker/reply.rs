@@ -1,10 +1,19 @@
 //! What a script answers.
 
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
+};
+
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
 
-use super::OutputReader;
+use super::{OutputReader, doorbell::Doorbell};
 
 /// The answer of a worker.
 #[derive(Debug)]
@@ -55,24 +64,139 @@ pub enum Failure {
 
 /// The way back for one piece of work. Dropped unused, it tells the asker [`Failure::WorkerLost`].
 #[derive(Debug)]
-pub struct Responder(oneshot::Sender<Result<Reply, Failure>>);
+pub struct Responder(Arc<Question>);
+
+/// What the asker waits for; dropped, it tells the worker that nobody waits any more.
+#[derive(Debug)]
+pub struct Answer(Arc<Question>);
+
+#[derive(Debug)]
+struct Question {
+    doorbell: Doorbell,
+    is_abandoned: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_answered: bool,
+    answer: Option<Result<Reply, Failure>>,
+    asker: Option<Waker>,
+}
 
 // === impl Responder ===
 
 impl Responder {
-    /// A responder and what receives its answer.
-    pub fn new() -> (Self, oneshot::Receiver<Result<Reply, Failure>>) {
-        let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
+    /// A responder and what receives its answer, to be awaited on the calling thread.
+    pub fn new() -> (Self, Answer) {
+        let question = Question { doorbell: Doorbell::here(), is_abandoned: AtomicBool::new(false), state: Mutex::default() };
+        let question = Arc::new(question);
+        (Self(question.clone()), Answer(question))
     }
 
     /// Answers. An asker that has gone away is no error: the work was done all the same.
     pub fn send(self, reply: Result<Reply, Failure>) {
-        drop(self.0.send(reply));
+        self.0.answer(reply);
     }
 
     /// True once nobody waits for the answer any more.
     pub fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
+        self.0.is_abandoned.load(Relaxed)
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        self.0.answer(Err(Failure::WorkerLost));
+    }
+}
+
+// === impl Answer ===
+
+impl Future for Answer {
+    type Output = Result<Reply, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.0.state.lock();
+        if let Some(answer) = state.answer.take() {
+            return Poll::Ready(answer);
+        }
+        match &mut state.asker {
+            Some(asker) => asker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.0.is_abandoned.store(true, Relaxed);
+    }
+}
+
+// === impl Question ===
+
+impl Question {
+    /// The first answer counts.
+    fn answer(&self, answer: Result<Reply, Failure>) {
+        let mut state = self.state.lock();
+        if state.is_answered {
+            return;
+        }
+        state.is_answered = true;
+        state.answer = Some(answer);
+        let asker = state.asker.take();
+        drop(state);
+        if let Some(asker) = asker {
+            self.doorbell.ring(asker);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::worker::doorbell;
+
+    #[test]
+    fn an_answer_from_another_thread_is_heard_awake_and_asleep() {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.on_thread_park(doorbell::before_sleep).on_thread_unpark(doorbell::after_sleep);
+        let runtime = builder.build().expect("a runtime");
+        doorbell::hang_up();
+        let (ask, asked) = std::sync::mpsc::channel::<Responder>();
+        let worker = thread::spawn(move || asked.into_iter().for_each(|responder| responder.send(Err(Failure::QueueTimeout))));
+        for asked_at_once in [1, 64] {
+            for _ in 0..500 {
+                let answers: Vec<_> = (0..asked_at_once)
+                    .map(|_| {
+                        let (responder, answer) = Responder::new();
+                        ask.send(responder).expect("the worker lives");
+                        runtime.spawn(answer)
+                    })
+                    .collect();
+                for answer in answers {
+                    let answer = runtime.block_on(answer).expect("no panic").expect_err("a failure");
+                    assert_eq!(answer, Failure::QueueTimeout);
+                }
+            }
+        }
+        drop(ask);
+        worker.join().expect("no panic");
+    }
+
+    #[test]
+    fn both_ends_tell_the_other_that_they_leave() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let (responder, answer) = Responder::new();
+        drop(responder);
+        assert_eq!(runtime.block_on(answer).expect_err("a failure"), Failure::WorkerLost);
+        let (responder, answer) = Responder::new();
+        assert!(!responder.is_abandoned());
+        drop(answer);
+        assert!(responder.is_abandoned());
     }
 }

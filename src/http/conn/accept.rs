@@ -15,7 +15,10 @@ use tokio::{
 };
 
 use super::{Config, Handler, Protocol, Server};
-use crate::http::{Drain, Peer, drain::OpenConnection, listen::Listeners};
+use crate::{
+    http::{Drain, Peer, drain::OpenConnection, listen::Listeners},
+    worker::doorbell,
+};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -49,10 +52,10 @@ pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handl
         loops.push(tokio::spawn(async move {
             accept(acceptor, &drain, limit, |stream, peer, open| {
                 let server = server.clone();
-                tokio::spawn(async move {
+                tokio::spawn(doorbell::heeding(async move {
                     server.connection(stream, peer, protocol).await;
                     drop(open);
-                });
+                }));
             })
             .await;
         }));

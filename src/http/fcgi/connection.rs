@@ -11,7 +11,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::{oneshot, watch},
+    sync::watch,
     time::{Duration, timeout},
 };
 
@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     http::spool::Spool,
-    worker::{Body, Failure, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work},
+    worker::{self, Body, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work},
 };
 
 /// A connection.
@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let record = tokio::select! {
                 biased;
                 reply = &mut answer => {
-                    let mut reply = reply.unwrap_or(Err(Failure::WorkerLost)).unwrap_or_else(reply::failure);
+                    let mut reply = reply.unwrap_or_else(reply::failure);
                     let log = std::mem::take(&mut reply.log);
                     return self.answer(id, reply, Some(&log)).await;
                 }
@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn submit(&self, run: Run, body: Body) -> Option<oneshot::Receiver<Result<Reply, Failure>>> {
+    fn submit(&self, run: Run, body: Body) -> Option<worker::Answer> {
         let (responder, answer) = Responder::new();
         let request = Request {
             id: self.shared.settings.request_ids.fetch_add(1, Relaxed),

@@ -40,7 +40,7 @@ use self::{
     connection::Connection,
     listen::{Accepted, Registered},
 };
-use crate::worker::Pool;
+use crate::worker::{Pool, doorbell};
 
 /// The listener's settings (`http.fcgi`), named as php-fpm names them where it has them.
 ///
@@ -248,8 +248,8 @@ async fn accept(listener: Registered, shared: Arc<Shared>) {
         }
         let place = shared.place().await;
         match accepted {
-            Accepted::Tcp(stream, _) => connections.spawn(Connection::new(stream, place).run()),
-            Accepted::Unix(stream) => connections.spawn(Connection::new(stream, place).run()),
+            Accepted::Tcp(stream, _) => connections.spawn(doorbell::heeding(Connection::new(stream, place).run())),
+            Accepted::Unix(stream) => connections.spawn(doorbell::heeding(Connection::new(stream, place).run())),
         };
     }
     drop(listener);
