@@ -34,8 +34,10 @@
 //!   every PHP thread has ended.
 //! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes.
 //!
-//! While every core has something to run and works are short, a further PHP thread is not woken: the running ones are about to
-//! take the work themselves. The io thread sees to it that no work is left waiting for that ([`worker::Pool::wake_if_waiting`]).
+//! While works are short, waking a thread costs as much as running one. So an io thread gathers the works of one turn before it wakes
+//! a PHP thread, and while every core has something to run it wakes no further one: the running ones are about to take the work
+//! themselves. It sees to it that no work is left waiting for that ([`worker::Pool::wake_if_waiting`]). On the way back, an answer
+//! interrupts an io thread only if that sleeps.
 //!
 //! ## The fence
 //!

@@ -47,7 +47,7 @@ pub struct Seat {
 pub enum Wake {
     /// At once.
     Now,
-    /// Not at once if every core already has something to run and works are short: those that run are about to take this one.
+    /// Not at once if works are short: those that come with it can share the wake-up, and workers that run are about to take them.
     /// The caller then sees to it by [`Pool::wake_if_waiting`], when its thread is about to sleep and after a short while.
     WhenParked,
 }
@@ -99,10 +99,15 @@ pub struct Snapshot {
 /// Works shorter than this are not worth waking a worker for while the cores are busy: waking costs about as much.
 const SHORT: Duration = Duration::from_micros(200);
 
+/// Works that a submitting thread gathers before it wakes a worker for them, divided by the cores: the fewer these are, the likelier
+/// the worker takes the core of the thread that wakes it, for one work, and gives it back.
+const GATHER: usize = 32;
+
 #[derive(Debug)]
 struct Shared {
     config: Config,
     cores: usize,
+    batch: usize,
     state: Mutex<State>,
     queued: AtomicUsize,
     // How long works take, in nanoseconds: a moving average that any worker may overwrite.
@@ -133,8 +138,10 @@ struct Slot {
 impl Pool {
     /// A pool without workers yet: each takes its [`seat`](Self::seat).
     pub fn new(config: Config) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Shared {
-            cores: thread::available_parallelism().map_or(1, usize::from),
+            cores,
+            batch: (GATHER / cores).max(2),
             state: Mutex::new(State::default()),
             queued: AtomicUsize::new(0),
             typical: AtomicU64::new(0),
@@ -158,26 +165,27 @@ impl Pool {
             self.0.refused.fetch_add(1, Relaxed);
             return Err(Refused(Box::new(work)));
         }
-        let running = state.seats - state.idle.len();
-        let defer = wake == Wake::WhenParked && running > 0 && running + 1 >= self.0.cores && self.0.works_are_short();
-        if !defer && let Some(slot) = state.idle.pop() {
-            drop(state);
-            self.0.taken.fetch_add(1, Relaxed);
-            slot.give(work);
-            return Ok(Submitted::Taken);
-        }
         state.queue.push_back(work);
+        let wakes = wake == Wake::Now || !self.0.is_gathering(&state);
+        if wakes && let Some(slot) = state.idle.pop() {
+            let first = self.0.pop(&mut state).expect("one was just put in");
+            let submitted = if state.queue.is_empty() { Submitted::Taken } else { Submitted::Queued };
+            drop(state);
+            slot.give(first);
+            return Ok(submitted);
+        }
         state.queued_max = state.queued_max.max(state.queue.len());
         self.0.queued.store(state.queue.len(), Relaxed);
         Ok(Submitted::Queued)
     }
 
-    /// Wakes an idle worker for each work that has waited longer than `patience`.
+    /// Wakes idle workers for the works that wait, as many as there are cores for; a further one for each work that has waited longer
+    /// than `patience`.
     pub fn wake_if_waiting(&self, patience: Duration) {
         while self.0.queued.load(Relaxed) != 0 {
             let mut state = self.0.state.lock();
             let Some(oldest) = state.queue.front() else { return };
-            if oldest.submitted.elapsed() < patience {
+            if !self.0.has_free_core(&state) && oldest.submitted.elapsed() < patience {
                 return;
             }
             let Some(slot) = state.idle.pop() else { return };
@@ -259,6 +267,18 @@ impl Pool {
 // === impl Shared ===
 
 impl Shared {
+    /// True if the queued works may wait until the thread that submits them is about to sleep.
+    fn is_gathering(&self, state: &State) -> bool {
+        let few = state.queue.len() < self.batch || !self.has_free_core(state);
+        few && self.works_are_short() && state.queue.len() <= self.config.max_queue_size
+    }
+
+    /// True if a further worker would not take the core of one that runs, or of the thread that asks.
+    fn has_free_core(&self, state: &State) -> bool {
+        let running = state.seats - state.idle.len();
+        running == 0 || running + 1 < self.cores
+    }
+
     fn works_are_short(&self) -> bool {
         self.typical.load(Relaxed) < SHORT.as_nanos() as u64
     }
@@ -449,6 +469,33 @@ mod tests {
         }
         pool.close();
         assert_eq!(worker.join().expect("no panic"), [1, 0, 2, 0]);
+    }
+
+    #[test]
+    fn short_works_wait_for_company_but_not_past_the_queue_s_bound() {
+        for (max_queue_size, expected) in [(10, Submitted::Queued), (0, Submitted::Taken)] {
+            let pool = pool(max_queue_size);
+            let worker = thread::spawn({
+                let pool = pool.clone();
+                move || {
+                    let seat = pool.seat();
+                    while let Next::Work(work) = seat.next() {
+                        echo(work);
+                    }
+                }
+            });
+            while pool.snapshot().idle == 0 {
+                thread::yield_now();
+            }
+            let (work, answer) = work(1);
+            assert_eq!(pool.submit(work, Wake::WhenParked).expect("room"), expected);
+            assert_eq!(pool.has_waiting(), expected == Submitted::Queued);
+            // There is a core for the first worker, so patience does not matter.
+            pool.wake_if_waiting(Duration::from_secs(60));
+            runtime().block_on(answer).expect("no failure");
+            pool.close();
+            worker.join().expect("no panic");
+        }
     }
 
     #[test]
