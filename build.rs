@@ -55,7 +55,7 @@ fn link_programs(php: &Php, libphp: &Libphp) {
             arguments.push("-Wl,--whole-archive".into());
             arguments.push(archive.display().to_string());
             arguments.push("-Wl,--no-whole-archive".into());
-            arguments.push("-Wl,--wrap=zend_set_timeout".into());
+            arguments.push("-Wl,--wrap=zend_set_timeout,--wrap=dlopen".into());
             let symbols = run(Command::new("readelf").args(["--syms", "--wide"]).arg(archive));
             arguments.push(format!("-Wl,--dynamic-list={}", export_list(&symbols).display()));
             arguments.extend(php.query("--ldflags").split_whitespace().map(str::to_owned));

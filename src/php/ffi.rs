@@ -114,6 +114,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
+    pub(crate) fn rr_libc_spare_locks(descriptor: c_int);
     pub(crate) fn rr_php_ini_path() -> *const c_char;
 }
 

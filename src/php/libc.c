@@ -2,7 +2,7 @@
  * C library calls that libphp makes and that would act on the whole process. Defined here, they come before the C library's
  * own for everything linked into this program; on a thread that is not PHP's they do what the C library does.
  *
- * getpid: remembered. popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
+ * getpid: remembered. fcntl: no locks on OPcache's file. popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,33 @@ pid_t getpid(void)
 		process = (pid_t) syscall(SYS_getpid);
 	}
 	return process;
+}
+
+/* --- OPcache's locks ---------------------------------------------------------------------------------------------------- */
+
+static int lock_free = -1;
+
+void rr_libc_spare_locks(int descriptor)
+{
+	lock_free = descriptor;
+}
+
+/* OPcache locks its file for each request, to tell other processes that its memory is in use. There are none, and threads do not
+ * see such locks. F_GETLK is passed on: it sees the lock that opcache.rs holds. */
+int fcntl(int descriptor, int command, ...)
+{
+	static int (*stock)(int, int, ...);
+	va_list arguments;
+	va_start(arguments, command);
+	void *argument = va_arg(arguments, void *);
+	va_end(arguments);
+	if (descriptor == lock_free && (command == F_SETLK || command == F_SETLKW)) {
+		return 0;
+	}
+	if (!stock) {
+		stock = (int (*)(int, int, ...)) dlsym(RTLD_NEXT, "fcntl");
+	}
+	return stock ? stock(descriptor, command, argument) : (int) syscall(SYS_fcntl, descriptor, command, argument);
 }
 
 /* --- children --------------------------------------------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
 //! until such a moment comes, requests go on uncached, as under php-fpm.
 
 use std::{
-    ffi::c_int,
+    ffi::{OsStr, c_int},
     fs::{self, File},
     io,
     os::fd::AsFd,
@@ -40,11 +40,15 @@ static LOCK_FILE: OnceLock<File> = OnceLock::new();
 /// Takes the lock that forbids restarts; nothing to do if OPcache is off. Called once, after module startup.
 pub(super) fn guard() {
     match lock_file() {
-        Ok(Some(file)) => {
+        Ok(Some((theirs, file))) => {
             let file = LOCK_FILE.get_or_init(|| file);
             if let Err(error) = set(file, libc::F_RDLCK) {
                 tracing::warn!(%error, "OPcache's lock file cannot be locked; its restarts are not safe");
+                return;
             }
+            // Its own locks, two system calls for every request, would say no more than ours.
+            // SAFETY: has no preconditions.
+            unsafe { ffi::rr_libc_spare_locks(theirs) };
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(%error, "OPcache's lock file cannot be found; its restarts are not safe"),
@@ -125,14 +129,15 @@ extern "C" fn rr_on_opcache_restart(_reason: c_int) {
     PENDING.store(true, SeqCst);
 }
 
-/// OPcache's lock file, opened anew: a lock taken through OPcache's own descriptor would be its own.
-fn lock_file() -> io::Result<Option<File>> {
+/// OPcache's descriptor of its lock file, and that file opened anew: a lock taken through OPcache's own would be its own.
+fn lock_file() -> io::Result<Option<(c_int, File)>> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let path = entry?.path();
+        let Some(descriptor) = path.file_name().and_then(OsStr::to_str).and_then(|name| name.parse().ok()) else { continue };
         let Ok(target) = fs::read_link(&path) else { continue };
         let target = target.to_string_lossy();
         if target.contains("memfd:opcache_lock") || target.contains(".ZendSem.") {
-            return File::options().read(true).write(true).open(path).map(Some);
+            return File::options().read(true).write(true).open(path).map(|file| Some((descriptor, file)));
         }
     }
     Ok(None)

@@ -7,6 +7,7 @@
 #include "TSRM.h"
 #include "ext/standard/php_standard.h"
 #include "zend_ini.h"
+#include <dlfcn.h>
 #include <signal.h>
 
 #include "shim.h"
@@ -82,6 +83,7 @@ int rr_php_startup(const rr_engine *engine)
 
 void rr_php_shutdown(void)
 {
+	rr_libc_spare_locks(-1);
 	php_module_shutdown();
 	sapi_shutdown();
 	tsrm_shutdown();
@@ -149,6 +151,17 @@ void rr_php_thread_end(void)
 }
 
 #ifndef RR_LIBPHP_SHARED
+/* The engine has extensions look for symbols among their own libraries first. OPcache is to find our fcntl. */
+void *__real_dlopen(const char *name, int flags);
+void *__wrap_dlopen(const char *name, int flags)
+{
+	const char *base = name ? strrchr(name, '/') : NULL;
+	if (base && strcmp(base, "/opcache.so") == 0) {
+		flags &= ~RTLD_DEEPBIND;
+	}
+	return __real_dlopen(name, flags);
+}
+
 /* With a static libphp the linker sends the engine's calls here (--wrap). The stock function also installs the handler of a
  * timer that we keep from existing: two system calls for every request. */
 void __wrap_zend_set_timeout(zend_long seconds, bool reset_signals)

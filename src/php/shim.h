@@ -131,6 +131,8 @@ void rr_environment_reset(void);
 char **rr_environment_for_child(void);
 /* The environment of all PHP threads, and what asks for that of the calling one. */
 void rr_libc_install(char **environment, char **(*for_child)(void));
+/* From now on OPcache's locks on its file are not taken; -1 for none. */
+void rr_libc_spare_locks(int descriptor);
 void rr_libc_thread_start(void);
 void rr_sapi_begin(const rr_request *request);
 void rr_fill_request_info(const rr_request *request);
