@@ -65,6 +65,9 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// A head and a small body.
+const GATHER: usize = 4096;
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
 }
@@ -285,7 +288,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
         let start = slices.first().map_or(&[][..], |slice| slice);
         let length = if slices.len() == 1 { start.len() } else { usize::MAX };
         ready!(this.before_write(context, start, length))?;
-        let result = Pin::new(&mut this.io).poll_write_vectored(context, slices);
+        let result = match gather(slices) {
+            Some(total) => SCRATCH.with_borrow_mut(|scratch| {
+                let mut at = 0;
+                for slice in slices {
+                    scratch[at..at + slice.len()].copy_from_slice(slice);
+                    at += slice.len();
+                }
+                Pin::new(&mut this.io).poll_write(context, &scratch[..total])
+            }),
+            None => Pin::new(&mut this.io).poll_write_vectored(context, slices),
+        };
         this.link.wrote(&result);
         result
     }
@@ -335,6 +348,12 @@ impl<I> Drop for Wire<I> {
     fn drop(&mut self) {
         self.link.hints.close();
     }
+}
+
+/// The length of `slices` together, if they are to be written as one: copying a little costs less than a vectored write does.
+fn gather(slices: &[IoSlice<'_>]) -> Option<usize> {
+    let total = slices.iter().map(|slice| slice.len()).sum();
+    (total <= GATHER).then_some(total)
 }
 
 #[cold]
