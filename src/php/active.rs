@@ -1,7 +1,7 @@
 //! The request that a PHP thread is running: where its body comes from and where its output goes.
 
 use std::{
-    ffi::{CString, c_char},
+    ffi::c_char,
     io::{self, Read},
     ptr,
     sync::Arc,
@@ -68,21 +68,25 @@ enum Line {
     Over,
 }
 
+/// Room for the strings of a usual request.
+const STRINGS: usize = 512;
+
 /// Bytes of log lines that a FastCGI client is sent; our own log has all of them.
 const MAX_NOTED: usize = 64 * 1024;
 
-/// The strings that C reads while a request runs.
+/// The strings that C reads while a request runs: in one piece of memory, each by where it begins.
 pub(crate) struct Strings {
-    method: CString,
-    query: CString,
-    uri: CString,
-    path_info: CString,
-    script: CString,
-    document_root: CString,
-    server_name: CString,
-    content_type: Option<CString>,
-    authorization: Option<CString>,
-    cookies: Option<CString>,
+    bytes: Vec<u8>,
+    method: usize,
+    query: usize,
+    uri: usize,
+    path_info: usize,
+    script: usize,
+    document_root: usize,
+    server_name: usize,
+    content_type: Option<usize>,
+    authorization: Option<usize>,
+    cookies: Option<usize>,
     ini: Vec<ffi::Ini>,
 }
 
@@ -414,8 +418,6 @@ fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 
 impl Strings {
     pub(crate) fn new(request: &Request) -> Self {
-        let mut cookies = Vec::new();
-        request.cookies(&mut cookies);
         let script = &request.script;
         let server_name = match &request.source {
             Source::Http(head) => head.server_name.as_bytes(),
@@ -426,17 +428,31 @@ impl Strings {
             value: ffi::Bytes::of(ini.value.as_bytes()),
             locked: ini.locked,
         });
+        let mut bytes = Vec::with_capacity(STRINGS);
+        let mut push = |text: &[u8]| c_string(&mut bytes, |bytes| bytes.extend_from_slice(text));
+        let method = push(request.method());
+        let query = push(request.query());
+        let uri = push(script.name.as_bytes());
+        let path_info = push(script.path_info.as_bytes());
+        let filename = push(script.filename.as_bytes());
+        let document_root = push(script.document_root.as_bytes());
+        let server_name = push(server_name);
+        let content_type = request.header(header::CONTENT_TYPE).map(&mut push);
+        let authorization = request.header(header::AUTHORIZATION).map(&mut push);
+        let cookies = c_string(&mut bytes, |bytes| request.cookies(bytes));
+        let cookies = (bytes[cookies] != 0).then_some(cookies);
         Self {
-            method: c_string(request.method()),
-            query: c_string(request.query()),
-            uri: c_string(script.name.as_bytes()),
-            path_info: c_string(script.path_info.as_bytes()),
-            script: c_string(script.filename.as_bytes()),
-            document_root: c_string(script.document_root.as_bytes()),
-            server_name: c_string(server_name),
-            content_type: request.header(header::CONTENT_TYPE).map(c_string),
-            authorization: request.header(header::AUTHORIZATION).map(c_string),
-            cookies: (!cookies.is_empty()).then(|| c_string(&cookies)),
+            bytes,
+            method,
+            query,
+            uri,
+            path_info,
+            script: filename,
+            document_root,
+            server_name,
+            content_type,
+            authorization,
+            cookies,
             ini: ini.collect(),
         }
     }
@@ -451,30 +467,40 @@ impl Strings {
         ffi::Request {
             kind,
             reset,
-            method: self.method.as_ptr(),
-            query: self.query.as_ptr().cast_mut(),
-            uri: self.uri.as_ptr().cast_mut(),
-            path_info: self.path_info.as_ptr(),
-            script: self.script.as_ptr().cast_mut(),
-            document_root: self.document_root.as_ptr(),
-            server_name: self.server_name.as_ptr(),
-            content_type: optional(&self.content_type),
-            authorization: optional(&self.authorization),
-            cookies: optional(&self.cookies).cast_mut(),
+            method: self.at(self.method),
+            query: self.at(self.query).cast_mut(),
+            uri: self.at(self.uri).cast_mut(),
+            path_info: self.at(self.path_info),
+            script: self.at(self.script).cast_mut(),
+            document_root: self.at(self.document_root),
+            server_name: self.at(self.server_name),
+            content_type: self.at_optional(self.content_type),
+            authorization: self.at_optional(self.authorization),
+            cookies: self.at_optional(self.cookies).cast_mut(),
             content_length: body_length.try_into().unwrap_or(i64::MAX),
             received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
             ini: self.ini.as_ptr(),
             ini_count: self.ini.len(),
         }
     }
+
+    fn at(&self, start: usize) -> *const c_char {
+        self.bytes[start..].as_ptr().cast()
+    }
+
+    fn at_optional(&self, start: Option<usize>) -> *const c_char {
+        start.map_or(ptr::null(), |start| self.at(start))
+    }
 }
 
-fn optional(text: &Option<CString>) -> *const c_char {
-    text.as_ref().map_or(ptr::null(), |text| text.as_ptr())
-}
-
-/// The front refuses NUL in all it passes on; from a FastCGI client a value ends at one, as it does in php-fpm.
-fn c_string(bytes: &[u8]) -> CString {
-    let end = memchr::memchr(0, bytes).unwrap_or(bytes.len());
-    CString::new(&bytes[..end]).expect("cut before the first NUL")
+/// Adds what `write` writes, as a C string; says where it begins. The front refuses NUL in all it passes on; from a FastCGI client a
+/// value ends at one, as it does in php-fpm.
+fn c_string(bytes: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> usize {
+    let start = bytes.len();
+    write(bytes);
+    if let Some(end) = memchr::memchr(0, &bytes[start..]) {
+        bytes.truncate(start + end);
+    }
+    bytes.push(0);
+    start
 }
