@@ -108,7 +108,7 @@ impl Service {
     /// Hands a script to the pool and waits for its answer.
     async fn run(&self, script: Script, head: HttpHead, body: worker::Body, interim: Option<Interim>) -> Response<Body> {
         let (responder, answer) = Responder::new();
-        let request = worker::Request {
+        let request = Box::new(worker::Request {
             id: self.0.needs.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script,
@@ -116,7 +116,7 @@ impl Service {
             body,
             ini: Vec::new(),
             interim,
-        };
+        });
         let id = request.id;
         let work = Work { request, responder, submitted: Instant::now() };
         let Ok(submitted) = self.0.needs.pool.submit(work, Wake::WhenParked) else {

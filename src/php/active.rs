@@ -24,7 +24,7 @@ use crate::worker::{
 
 /// One request while its script runs.
 pub(crate) struct Active {
-    request: Request,
+    request: Box<Request>,
     body: BodyReader,
     answer: Answer,
     lifeline: Arc<Lifeline>,
@@ -112,7 +112,7 @@ impl Active {
 
     /// A worker script that boots as `script`: there is no client yet.
     pub(crate) fn boot(script: Script, settings: &Settings) -> Self {
-        let request = Request {
+        let request = Box::new(Request {
             id: 0,
             received: SystemTime::now(),
             script,
@@ -120,7 +120,7 @@ impl Active {
             body: Body::Empty,
             ini: Vec::new(),
             interim: None,
-        };
+        });
         Self {
             request,
             body: Body::Empty.into_reader(),
@@ -221,7 +221,7 @@ impl Active {
         if let Answer::Pending { head, .. } = &mut self.answer {
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
-            let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log) };
+            let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log), request: None };
             self.lifeline.answer(Ok(reply), Line::Streaming(writer.cutter()));
             self.answer = Answer::Streaming(writer);
         }
@@ -275,7 +275,8 @@ impl Active {
             Answer::Pending { head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
                 let log = std::mem::take(&mut self.log);
-                self.lifeline.answer(head.map(|head| Reply { head, body, log }).ok_or(Failure::WorkerLost), Line::Over);
+                self.lifeline
+                    .answer(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost), Line::Over);
                 true
             }
             Answer::Streaming(writer) => {
@@ -286,6 +287,22 @@ impl Active {
                 true
             }
         }
+    }
+
+    /// Completes the answer of a script that has ended, with the request on its way home. Gives back what the next request can use
+    /// again.
+    pub(crate) fn conclude(mut self) -> Variables {
+        let variables = self.take_variables();
+        if !matches!(self.answer, Answer::Pending { head: Some(_) }) {
+            self.finish();
+            return variables;
+        }
+        let Self { request, answer, lifeline, output, log, .. } = self;
+        if let Answer::Pending { head: Some(head) } = answer {
+            let body = ReplyBody::Whole(output.freeze());
+            lifeline.answer(Ok(Reply { head, body, log, request: Some(request) }), Line::Over);
+        }
+        variables
     }
 
     /// Completes the answer of a script that a fatal error cut off. A body that is on its way already is broken off: its end would

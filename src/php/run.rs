@@ -62,6 +62,10 @@ impl<'a> Run<'a> {
         *slot.lifeline.lock() = active.lifeline();
         let mut run = Self { active, feed: None, slot, settings };
         let end = run.execute();
+        if end == ffi::End::Done {
+            return (end, run.active.conclude());
+        }
+        run.finish(end);
         (end, run.active.take_variables())
     }
 
@@ -77,6 +81,7 @@ impl<'a> Run<'a> {
         let feed = Feed { seat, limit, on_ready, served: 0, asked: false, left: None, view: None };
         let mut run = Self { active: Active::boot(script, settings), feed: Some(feed), slot, settings };
         let end = run.execute();
+        run.finish(end);
         run.slot.end();
         // SAFETY: takes nothing.
         let error = unsafe { ffi::rr_php_last_error() };
@@ -93,13 +98,15 @@ impl<'a> Run<'a> {
         // Through the pointer alone until the shim returns: the callbacks make their references from it.
         let context: *mut Self = self;
         // SAFETY: this thread has a context; `request` and all it points to (`strings`, the work's ini values) and `context` outlive the call.
-        let end = unsafe { ffi::rr_php_run(&raw mut request, context.cast::<c_void>()) };
+        unsafe { ffi::rr_php_run(&raw mut request, context.cast::<c_void>()) }
+    }
+
+    fn finish(&mut self, end: ffi::End) {
         match end {
             ffi::End::Done => drop(self.active.finish()),
             ffi::End::FatalError => self.active.finish_cut_off(),
             ffi::End::StartupFailed | ffi::End::BailedOut => self.active.fail(Failure::WorkerLost),
         }
-        end
     }
 
     /// The next request of a worker script, waiting for it; null if the script is to leave its loop.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
-use super::{OutputReader, doorbell::Doorbell};
+use super::{OutputReader, Request, doorbell::Doorbell};
 
 /// The answer of a worker.
 #[derive(Debug)]
@@ -24,6 +24,9 @@ pub struct Reply {
     pub body: ReplyBody,
     /// What the script sent to the log so far, for a FastCGI client that keeps a log of its own. Empty for all others.
     pub log: String,
+    /// The request, on its way home: memory is best freed by the thread that took it, and its connection reads the next one into
+    /// the buffer that this one's headers lie in. None if the script goes on.
+    pub request: Option<Box<Request>>,
 }
 
 /// Status and headers of a [`Reply`].

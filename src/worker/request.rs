@@ -17,7 +17,7 @@ use super::{HttpHead, Responder};
 #[derive(Debug)]
 pub struct Work {
     /// What is asked.
-    pub request: Request,
+    pub request: Box<Request>,
     /// Where the answer goes.
     pub responder: Responder,
     /// When it was handed to the pool, for the queue-wait metric.

@@ -168,7 +168,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn submit(&self, run: Run, body: Body) -> Option<worker::Answer> {
         let (responder, answer) = Responder::new();
-        let request = Request {
+        let request = Box::new(Request {
             id: self.shared.settings.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script: run.script,
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             body,
             ini: run.ini,
             interim: None,
-        };
+        });
         match self.shared.pool.submit(Work { request, responder, submitted: Instant::now() }, Wake::Now) {
             Ok(_) => Some(answer),
             Err(Refused(_)) => None,

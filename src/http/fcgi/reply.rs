@@ -46,6 +46,7 @@ pub(super) fn page(status: StatusCode, content_type: &'static str, body: impl In
         head: Head { status, reason: None, headers, lines: Vec::new() },
         body: ReplyBody::Whole(body.into()),
         log: String::new(),
+        request: None,
     }
 }
 

@@ -155,12 +155,17 @@ fn answer(work: Work, abandoned: &AtomicBool) {
     let head = Head { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), lines: Vec::new() };
     match query.as_str() {
         "lost" => {}
-        "big" => work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(vec![b'b'; 300_001].into()), log: String::new() })),
+        "big" => work.responder.send(Ok(Reply {
+            head,
+            body: ReplyBody::Whole(vec![b'b'; 300_001].into()),
+            log: String::new(),
+            request: None,
+        })),
         "stream" | "broken" => {
             let limits =
                 OutputLimits { memory: 1 << 20, file: 0, write_timeout: Duration::from_secs(5), directory: std::env::temp_dir() };
             let (writer, reader) = OutputWriter::new(Arc::new(limits));
-            work.responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader), log: String::new() }));
+            work.responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader), log: String::new(), request: None }));
             for number in 0..100 {
                 writer.write(Bytes::from(format!("{number},").repeat(200))).expect("taken");
                 if number % 40 == 0 {
@@ -189,7 +194,7 @@ fn answer(work: Work, abandoned: &AtomicBool) {
             work.request.body.into_reader().read_to_end(&mut body).expect("readable");
             let sum: u64 = body.iter().map(|&byte| u64::from(byte)).sum();
             said.push_str(&format!("|{}|{sum}|{in_file}", body.len()));
-            work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(said.into()), log: String::new() }));
+            work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(said.into()), log: String::new(), request: None }));
         }
     }
 }
