@@ -4,14 +4,10 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use crate::harness::{TempDir, command, finish, not_run, reference, rr};
 
-/// Tests that need not pass: two that php-fpm does not pass either, and our known failures.
+/// Tests that php-fpm does not pass either.
 const NOT_FOR_US: &[(&str, &str)] = &[
     ("php_sapi_name_variation001.phpt", "wants cgi-fcgi"),
     ("gh21797.phpt", "sets phar.readonly, which PHP_VALUE may not"),
-    // Phars that are run as a web application through a path below them. php-fpm passes these; we do not yet.
-    ("frontcontroller22.phpt", "known failure"),
-    ("fatal_error_webphar.phpt", "known failure"),
-    ("front.phar.phpt", "known failure"),
 ];
 
 #[test]

@@ -188,7 +188,7 @@ static const char *own_value(const char *name, size_t length)
 	return snapshot_value(name, length);
 }
 
-static char *sapi_environment(const char *name, size_t length)
+char *rr_environment_value(const char *name, size_t length)
 {
 	const char *value = own_value(name, length);
 	return value ? (char *) value : request_variable(name, length);
@@ -209,7 +209,7 @@ static ZEND_FUNCTION(getenv)
 		import_all(return_value);
 		return;
 	}
-	const char *value = local_only ? own_value(name, length) : sapi_environment(name, length);
+	const char *value = local_only ? own_value(name, length) : rr_environment_value(name, length);
 	if (!value) {
 		RETURN_FALSE;
 	}
@@ -313,7 +313,6 @@ void rr_overrides_install(void)
 		}
 	}
 	php_import_environment_variables = import_all;
-	rr_sapi.getenv = sapi_environment;
 }
 
 /* --- php://stdin, stdout, stderr and fd: never the server's own descriptors --------------------------------------------- */

@@ -309,6 +309,7 @@ sapi_module_struct rr_sapi = {
 	.send_headers = rr_send_headers,
 	.read_post = rr_read_post,
 	.read_cookies = rr_read_cookies,
+	.getenv = rr_environment_value,
 	.register_server_variables = rr_register_server_variables,
 	.log_message = rr_log,
 	.get_request_time = rr_request_time,

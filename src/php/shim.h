@@ -127,6 +127,8 @@ size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status
 
 char **rr_environment(void); /* the snapshot */
 void rr_environment_reset(void);
+/* As a script on this thread sees it; valid until the next call on this thread. */
+char *rr_environment_value(const char *name, size_t length);
 /* A malloc'ed NULL-terminated array (free the array only) of what a child of this thread should get, or NULL for the snapshot. */
 char **rr_environment_for_child(void);
 /* The environment of all PHP threads, and what asks for that of the calling one. */
