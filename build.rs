@@ -18,7 +18,7 @@ fn main() {
     println!("cargo::rerun-if-env-changed=PHP_CONFIG");
     println!("cargo::rerun-if-env-changed=PATH");
     println!("cargo::rerun-if-changed=src/php");
-    println!("cargo::rustc-check-cfg=cfg(php_embed)");
+    println!("cargo::rustc-check-cfg=cfg(php_embed, address_sanitizer)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
     println!("cargo::rustc-env=RR_RUSTC={}", build_line());
@@ -40,13 +40,17 @@ fn main() {
             if matches!(found, Libphp::Shared(_)) {
                 shim.define("RR_LIBPHP_SHARED", "1");
             }
-            link_programs(&php, &found);
+            let symbols = found.symbols();
+            if has_address_sanitizer(&symbols) {
+                shim.flag("-fsanitize=address").flag("-fno-omit-frame-pointer");
+            }
+            link_programs(&php, &found, &symbols);
         }
     }
     shim.compile("rr_shim");
 }
 
-fn link_programs(php: &Php, libphp: &Libphp) {
+fn link_programs(php: &Php, libphp: &Libphp, symbols: &str) {
     let mut arguments = Vec::new();
     match libphp {
         Libphp::Static(archive) => {
@@ -56,15 +60,10 @@ fn link_programs(php: &Php, libphp: &Libphp) {
             arguments.push(archive.display().to_string());
             arguments.push("-Wl,--no-whole-archive".into());
             arguments.push("-Wl,--wrap=zend_set_timeout,--wrap=dlopen".into());
-            let symbols = run(Command::new("readelf").args(["--syms", "--wide"]).arg(archive));
-            arguments.push(format!("-Wl,--dynamic-list={}", export_list(&symbols).display()));
+            arguments.push(format!("-Wl,--dynamic-list={}", export_list(symbols).display()));
             arguments.extend(php.query("--ldflags").split_whitespace().map(str::to_owned));
             arguments.extend(php.query("--libs").split_whitespace().map(str::to_owned));
             arguments.push("-lresolv".into());
-            if symbols.contains(" UND __asan_init") {
-                // Named, for rustc keeps the compiler from adding its default libraries.
-                arguments.push("-lasan".into());
-            }
         }
         Libphp::Shared(directory) => {
             arguments.push(format!("-L{}", directory.display()));
@@ -73,11 +72,24 @@ fn link_programs(php: &Php, libphp: &Libphp) {
         }
         Libphp::Missing(_) => {}
     }
+    if has_address_sanitizer(symbols) {
+        println!("cargo::rustc-cfg=address_sanitizer");
+        // What the compiler would add, had rustc not told it to add nothing: the sanitizer starts before any library's constructor,
+        // and its library comes before the C library. Started later, by the first malloc, it may do so inside of p11-kit's call of
+        // newlocale, and then leaves the C library's locale lock broken: every later setlocale would wait for ever.
+        let compiler = cc::Build::new().get_compiler();
+        arguments.push(run(compiler.to_command().arg("-print-file-name=libasan_preinit.o")).trim().to_owned());
+        println!("cargo::rustc-link-lib=asan");
+    }
     for argument in &arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
     }
     // Link arguments do not reach dependents; a program built on this library repeats them from here (DEP_RR_LINK_ARGS).
     println!("cargo::metadata=LINK_ARGS={}", arguments.join("\u{1f}"));
+}
+
+fn has_address_sanitizer(symbols: &str) -> bool {
+    symbols.contains(" UND __asan_init")
 }
 
 /// PHP's own exported symbols and no others: with all of them, the C libraries in the program would interpose on the system's.
@@ -106,6 +118,19 @@ fn build_line() -> String {
 
 struct Php {
     config: PathBuf,
+}
+
+// === impl Libphp ===
+
+impl Libphp {
+    fn symbols(&self) -> String {
+        let file = match self {
+            Self::Static(archive) => archive.clone(),
+            Self::Shared(directory) => directory.join("libphp.so"),
+            Self::Missing(_) => return String::new(),
+        };
+        run(Command::new("readelf").args(["--syms", "--wide"]).arg(file))
+    }
 }
 
 // === impl Php ===

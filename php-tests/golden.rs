@@ -30,6 +30,8 @@ const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
     ("TMPDIR", "environment of the process"),
     ("LD_LIBRARY_PATH", "environment of the process"),
     ("ASAN_OPTIONS", "environment of the process"),
+    ("USE_ZEND_ALLOC", "environment of the process"),
+    ("USE_TRACKED_ALLOC", "environment of the process"),
     ("PHPRC", "environment of the process"),
     ("PHP_INI_SCAN_DIR", "environment of the process"),
 ];

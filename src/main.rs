@@ -9,6 +9,8 @@ compile_error!(concat!(
 
 use std::process::ExitCode;
 
+// A sanitizer watches the system's allocator only.
+#[cfg(not(address_sanitizer))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -22,7 +22,7 @@ pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Setup, command, finish, free_port, rr, server};
 
 /// Longest wait for anything in a test: a bound for hangs, not an expectation.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks `ready` every few milliseconds until it says yes; false when `limit` has passed.
 pub(crate) fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bool {
@@ -36,6 +36,11 @@ pub(crate) fn wait_until(limit: Duration, mut ready: impl FnMut() -> bool) -> bo
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// True under `./x asan`, where memory is kept and everything takes its time.
+pub(crate) fn is_sanitized() -> bool {
+    std::env::var_os("RR_SANITIZED").is_some()
 }
 
 /// Reports a component that could not be had: at once, past libtest's capture, and in the file that `./x test` prints last.

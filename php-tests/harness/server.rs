@@ -320,13 +320,16 @@ impl Drop for Server {
     }
 }
 
+/// What `./x asan` tells the sanitizer and PHP.
+const SANITIZER: &[&str] = &["ASAN_OPTIONS", "USE_ZEND_ALLOC", "USE_TRACKED_ALLOC"];
+
 /// The program under test.
 pub(crate) fn rr() -> Command {
     let program = std::env::var_os("RR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rr").into());
     let mut command = Command::new(program);
     // Cargo's own variables would be seen by PHP.
     command.env_clear();
-    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "ASAN_OPTIONS", "PHPRC", "PHP_INI_SCAN_DIR"] {
+    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PHPRC", "PHP_INI_SCAN_DIR"].iter().chain(SANITIZER) {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
     command

@@ -24,6 +24,10 @@ if [ ! -e "$source/.complete" ]; then
   touch "$source/.complete"
 fi
 
+# The tests write beside themselves; another run may be doing the same.
+cp -a "$source" "$work/php"
+source=$work/php
+
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 web=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 case $kind in

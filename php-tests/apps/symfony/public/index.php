@@ -100,10 +100,13 @@ class Kernel extends BaseKernel
 
     public function lateAction(Request $request): Response
     {
-        $file = $this->getProjectDir() . '/var/late';
-        $this->getContainer()->get('event_dispatcher')->addListener('kernel.terminate', function (TerminateEvent $event) use ($file) {
-            usleep(300000);
-            file_put_contents($file, 'done');
+        $var = $this->getProjectDir() . '/var';
+        $this->getContainer()->get('event_dispatcher')->addListener('kernel.terminate', function (TerminateEvent $event) use ($var) {
+            for ($i = 0; $i < 2000 && !file_exists("$var/answered"); $i++) {
+                usleep(5000);
+                clearstatcache();
+            }
+            file_put_contents("$var/late", 'done');
         });
         return new Response('sent');
     }
