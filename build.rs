@@ -21,7 +21,8 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed, address_sanitizer)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
-    println!("cargo::rustc-env=RR_RUSTC={}", build_line());
+    println!("cargo::rustc-env=RR_RUSTC={}", compiler());
+    println!("cargo::rustc-env=RR_BUILD_TIME={}", build_time());
 
     let mut shim = cc::Build::new();
     // PHP's own headers do not stand up to -Wextra.
@@ -111,9 +112,32 @@ fn export_list(symbols: &str) -> PathBuf {
     path
 }
 
-fn build_line() -> String {
+fn compiler() -> String {
     let compiler = run(Command::new(env::var("RUSTC").expect("cargo sets RUSTC")).arg("--version"));
     compiler.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The same for every build of the same commit: `SOURCE_DATE_EPOCH`, else the commit's date; the present time is left for sources
+/// without either.
+fn build_time() -> String {
+    println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    let seconds = env::var("SOURCE_DATE_EPOCH").ok().or_else(commit_time).unwrap_or_else(|| "now".to_owned());
+    let at = if seconds == "now" { seconds } else { format!("@{}", seconds.trim()) };
+    run(Command::new("date").args(["--utc", "--date", &at, "+%Y-%m-%dT%H:%M:%S+0000"])).trim().to_owned()
+}
+
+fn commit_time() -> Option<String> {
+    // A crate unpacked inside someone else's repository has not the date of that.
+    let git = |arguments: &[&str]| {
+        let output = fs::exists(".git").ok()?.then(|| Command::new("git").args(arguments).output())?.ok()?;
+        let text = String::from_utf8(output.stdout).ok().filter(|text| output.status.success() && !text.trim().is_empty())?;
+        Some(text.trim().to_owned())
+    };
+    // Grows with each commit, pull and checkout. A file that is not there would have this script run at every build.
+    if let Some(log) = git(&["rev-parse", "--git-path", "logs/HEAD"]).filter(|log| fs::exists(log).unwrap_or(false)) {
+        println!("cargo::rerun-if-changed={log}");
+    }
+    git(&["log", "-1", "--no-show-signature", "--format=%ct"])
 }
 
 struct Php {

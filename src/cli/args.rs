@@ -161,8 +161,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "version {} (build time: {}, {}), OS: {}, arch: {arch}",
         env!("CARGO_PKG_VERSION"),
-        option_env!("RR_BUILD_TIME").unwrap_or("unknown"),
-        option_env!("RR_RUSTC").unwrap_or("rustc"),
+        env!("RR_BUILD_TIME"),
+        env!("RR_RUSTC"),
         std::env::consts::OS,
     )
 });
