@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Write, time::SystemTime};
 
 use super::status::{Format, FpmStatus, ProcessState, ProcessStatus, Syntax};
+use crate::sys::clock::log_date;
 
 /// The page and its content type.
 pub fn render(status: &FpmStatus, format: Format, now: SystemTime) -> (&'static str, String) {
@@ -267,13 +268,6 @@ fn markup(text: &str) -> String {
         }
     }
     out
-}
-
-/// `22/Nov/2026:05:04:15 +0000`. php-fpm writes local time; with its offset given, UTC reads the same.
-fn log_date(time: SystemTime) -> String {
-    // Sun, 22 Nov 2026 05:04:15 GMT
-    let date = httpdate::fmt_http_date(time.max(SystemTime::UNIX_EPOCH));
-    format!("{}/{}/{}:{} +0000", &date[5..7], &date[8..11], &date[12..16], &date[17..25])
 }
 
 fn epoch(time: SystemTime) -> u64 {
