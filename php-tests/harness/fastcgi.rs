@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
 };
 
 use super::PATIENCE;
@@ -100,6 +100,12 @@ impl Fcgi {
         self.0.read_exact(&mut content)?;
         content.truncate(usize::from(u16::from_be_bytes([head[4], head[5]])));
         Ok((head[1], u16::from_be_bytes([head[2], head[3]]), content))
+    }
+
+    /// Says that nothing more will be sent.
+    pub(crate) fn close_half(&mut self) -> &mut Self {
+        self.0.shutdown(Shutdown::Write).unwrap();
+        self
     }
 
     /// Whether the server closes without a further byte.

@@ -2,6 +2,7 @@
 
 use std::{
     future, io,
+    os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::{Instant, SystemTime},
 };
@@ -9,6 +10,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use http::StatusCode;
 use http_body_util::BodyExt;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
@@ -31,6 +33,8 @@ use crate::{
 pub(super) struct Connection<S> {
     stream: S,
     input: BytesMut,
+    /// The client has said all it will say, and may still listen.
+    is_half_closed: bool,
     stop: watch::Receiver<bool>,
     shared: Arc<Shared>,
     // Counted until everything else is gone.
@@ -73,10 +77,11 @@ const LINGER: Duration = Duration::from_secs(5);
 
 // === impl Connection ===
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Connection<S> {
     pub(super) fn new(stream: S, place: Place) -> Self {
         let shared = place.shared.clone();
-        Self { stream, input: BytesMut::new(), stop: shared.stop.subscribe(), shared, _place: place }
+        let stop = shared.stop.subscribe();
+        Self { stream, input: BytesMut::new(), is_half_closed: false, stop, shared, _place: place }
     }
 
     /// Serves it to its end.
@@ -99,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.answer(begin.id, reply::error(status), None).await?;
             }
             // After a refusal the rest of the request is still on its way.
-            if !begin.keep || refused.is_some() || *self.stop.borrow() {
+            if !begin.keep || refused.is_some() || self.is_half_closed || *self.stop.borrow() {
                 break;
             }
             kept = true;
@@ -156,10 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let log = std::mem::take(&mut reply.log);
                     return self.answer(id, reply, Some(&log)).await;
                 }
-                record = record::receive(&mut self.stream, &mut self.input) => record?,
+                record = self.while_answering() => record?,
             };
             // The receiver is dropped on the way out: that is how the worker learns of it.
-            let Some(record) = record else { return Err(io::ErrorKind::ConnectionAborted.into()) };
             if matches!(self.heed(record, Some(id)).await?, Event::Abort) {
                 return self.end(id).await;
             }
@@ -247,6 +251,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.heed(record, Some(id)).await
     }
 
+    /// The next record of a client whose request is complete. It may have closed its half of the connection, and is answered all
+    /// the same: over TCP that looks as if it had hung up, which then shows when something is written to it, as under php-fpm.
+    async fn while_answering(&mut self) -> io::Result<Record> {
+        if !self.is_half_closed {
+            if let Some(record) = record::receive(&mut self.stream, &mut self.input).await? {
+                return Ok(record);
+            }
+            self.is_half_closed = true;
+        }
+        if has_hung_up(&self.stream) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        future::pending().await
+    }
+
     /// Deals with what is not part of the request `active`.
     async fn heed(&mut self, record: Record, active: Option<u16>) -> io::Result<Event> {
         let mut answer = BytesMut::new();
@@ -316,14 +335,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         enum Next {
             Flush,
             Frame(Option<io::Result<http_body::Frame<Bytes>>>),
-            Record(Option<Record>),
+            Record(Record),
         }
         loop {
             let next = tokio::select! {
                 biased;
                 frame = output.frame() => Next::Frame(frame),
                 () = future::ready(()), if !out.is_empty() => Next::Flush,
-                record = record::receive(&mut self.stream, &mut self.input) => Next::Record(record?),
+                record = self.while_answering() => Next::Record(record?),
             };
             match next {
                 Next::Flush => self.write(out.split()).await?,
@@ -336,8 +355,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     put_last(&mut out, id);
                     return self.write(out).await;
                 }
-                Next::Record(None) => return Err(io::ErrorKind::ConnectionAborted.into()),
-                Next::Record(Some(record)) => {
+                Next::Record(record) => {
                     if matches!(self.heed(record, Some(id)).await?, Event::Abort) {
                         return self.end(id).await;
                     }
@@ -411,6 +429,13 @@ impl From<Refusal> for io::Error {
 fn put_last(out: &mut BytesMut, id: u16) {
     record::put(out, record::STDOUT, id, b"");
     record::put_end(out, id, Protocol::Complete);
+}
+
+/// True if nothing can be written to the other end any more.
+fn has_hung_up(stream: &impl AsFd) -> bool {
+    let mut asked = [PollFd::new(stream.as_fd(), PollFlags::empty())];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+    poll(&mut asked, PollTimeout::ZERO).is_ok() && asked[0].revents().is_some_and(|events| events.intersects(gone))
 }
 
 fn invalid(what: &'static str) -> io::Error {

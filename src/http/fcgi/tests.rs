@@ -144,6 +144,11 @@ impl Drop for Harness {
     }
 }
 
+fn with_unix_socket(name: &str) -> (Harness, PathBuf) {
+    let path = std::env::temp_dir().join(format!("rr-fcgi-{name}-{}.sock", std::process::id()));
+    (Harness::with(|config| config.addresses.push(Address::Unix(path.clone())), WORKERS), path)
+}
+
 fn begin(id: u16, role: u8, flags: u8) -> BytesMut {
     let mut records = BytesMut::new();
     record::put(&mut records, record::BEGIN_REQUEST, id, &[0, role, flags, 0, 0, 0, 0, 0]);
@@ -155,6 +160,11 @@ fn answer(work: Work, abandoned: &AtomicBool) {
     let head = Head { status: StatusCode::OK, reason: None, headers: HeaderMap::new(), lines: Vec::new() };
     match query.as_str() {
         "lost" => {}
+        "slow" => {
+            thread::sleep(Duration::from_millis(50));
+            assert!(!work.responder.is_abandoned());
+            work.responder.send(Ok(Reply { head, body: ReplyBody::Whole("slow".into()), log: String::new(), request: None }));
+        }
         "big" => work.responder.send(Ok(Reply {
             head,
             body: ReplyBody::Whole(vec![b'b'; 300_001].into()),
@@ -184,7 +194,8 @@ fn answer(work: Work, abandoned: &AtomicBool) {
             abandoned.store(work.responder.is_abandoned(), Relaxed);
         }
         _ => {
-            let mut said = format!("{query}|{:?}|{:?}|", work.request.script.name, work.request.param(b"HTTP_PROXY"));
+            let name = String::from_utf8_lossy(&work.request.script.name);
+            let mut said = format!("{query}|{name:?}|{:?}|", work.request.param(b"HTTP_PROXY"));
             said.push_str(&work.request.ini.iter().map(|ini| format!("{}={};", ini.name, ini.value)).collect::<String>());
             if let Some(large) = work.request.param(b"LARGE") {
                 said.push_str(&large.len().to_string());
@@ -383,13 +394,34 @@ fn abort_ends_the_request_and_tells_the_worker() {
 
 #[test]
 fn a_client_that_leaves_is_noticed() {
-    let harness = Harness::start();
-    let mut client = harness.connect();
-    client.send(&harness.request(1, "wait", b""));
+    let (harness, path) = with_unix_socket("leave");
+    let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listening");
+    client.write_all(&harness.request(1, "wait", b"")).expect("taken");
     wait_for(|| harness.pool.snapshot().taken == 1);
     drop(client);
     wait_for(|| harness.abandoned.load(Relaxed));
     wait_for(|| harness.server.snapshot().connections == 0);
+    std::fs::remove_file(path).expect("there");
+}
+
+#[test]
+fn a_client_that_closes_its_half_is_answered() {
+    let (harness, path) = with_unix_socket("half");
+    for query in ["slow", "stream"] {
+        let mut client = harness.connect();
+        client.send(&harness.request(1, query, b""));
+        client.0.shutdown(std::net::Shutdown::Write).expect("open");
+        assert_eq!(client.response().protocol, Some(0), "{query}");
+        assert!(client.record().is_none(), "closed, though it was to be kept");
+
+        let mut client = std::os::unix::net::UnixStream::connect(&path).expect("listening");
+        client.write_all(&harness.request(1, query, b"")).expect("taken");
+        client.shutdown(std::net::Shutdown::Write).expect("open");
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).expect("an answer");
+        assert!(answer.ends_with(&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "{query}");
+    }
+    std::fs::remove_file(path).expect("there");
 }
 
 #[test]
@@ -411,8 +443,7 @@ fn a_slow_client_hears_of_it() {
 
 #[test]
 fn a_unix_socket_serves_too_and_a_body_may_be_in_a_file() {
-    let path = std::env::temp_dir().join(format!("rr-fcgi-serve-{}.sock", std::process::id()));
-    let harness = Harness::with(|config| config.addresses.push(Address::Unix(path.clone())), WORKERS);
+    let (harness, path) = with_unix_socket("serve");
     let body = harness.root.join("x.txt").display().to_string();
     let mut stream = std::os::unix::net::UnixStream::connect(&path).expect("listening");
     let records = harness.head(0, "q", &[("CONTENT_LENGTH", "4"), ("REQUEST_BODY_FILE", &body)]);
