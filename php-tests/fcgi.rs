@@ -1,5 +1,7 @@
 //! FastCGI: what stood before php-fpm stands before `rr`.
 
+use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+
 use crate::harness::{Fcgi, FcgiReply, Front, PATIENCE, Server, fastcgi, params, reference, server, wait_until};
 
 fn fpm() -> Server {
@@ -245,6 +247,32 @@ fn an_aborted_request_ends_and_the_server_goes_on() {
 }
 
 #[test]
+fn a_client_that_closes_its_half_is_answered() {
+    let server = server().with_fcgi().php("late.php", "echo 'one '; flush(); usleep(300000); echo 'two';").start();
+    let mut client = connect(&server);
+    client.begin(1, true).record(fastcgi::PARAMS, 1, &get(&server, "/late.php", &[])).record(fastcgi::PARAMS, 1, &[]);
+    client.record(fastcgi::STDIN, 1, &[]).close_half();
+    assert_eq!(client.reply().unwrap().body(), "one two");
+    assert!(client.closed());
+}
+
+#[test]
+fn names_need_not_be_utf_8() {
+    let show = "echo implode('|', array_map('bin2hex', [basename(__FILE__), include __DIR__ . '/in.php', basename($_SERVER['SCRIPT_FILENAME']), $_SERVER['SCRIPT_NAME'], $_SERVER['PHP_SELF'], basename($_SERVER['DOCUMENT_ROOT'])]));";
+    let server = server().with_fcgi().start();
+    let latin1 = |name: &str| OsString::from_vec(name.bytes().map(|byte| if byte == b'~' { 0xe9 } else { byte }).collect());
+    let directory = server.root().join(latin1("d~"));
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::write(directory.join(latin1("caf~.php")), format!("<?php {show}")).unwrap();
+    std::fs::write(directory.join("in.php"), "<?php return 'in';").unwrap();
+    let root = format!("{}/d~", server.root().display());
+    let mut params = get(&server, "/d~/caf~.php", &[("SCRIPT_NAME", "/caf~.php"), ("DOCUMENT_ROOT", &root)]);
+    params.iter_mut().filter(|byte| **byte == b'~').for_each(|byte| *byte = 0xe9);
+    let expected = "636166e92e706870|696e|636166e92e706870|2f636166e92e706870|2f636166e92e706870|64e9";
+    assert_eq!(connect(&server).request(false, &params, &[]).unwrap().body(), expected);
+}
+
+#[test]
 fn management_records_are_answered() {
     let server = fpm();
     let mut client = connect(&server);
@@ -346,6 +374,19 @@ fn the_status_page_reads_as_php_fpm_s() {
     let metrics = page("openmetrics").body();
     assert!(metrics.contains("# TYPE phpfpm_accepted_connections counter") && metrics.ends_with("# EOF\n"), "{metrics}");
     assert!(page("json").head().contains("application/json"));
+}
+
+#[test]
+fn the_status_page_tells_local_time() {
+    if reference().is_some() {
+        return;
+    }
+    let server = server().bare().option("http.fcgi.status_path=/status").env("TZ", "<+0530>-5:30").with_fcgi().start();
+    let page = |query: &str| run(&server, "/status", &[("SCRIPT_FILENAME", "/status"), ("QUERY_STRING", query)]).body();
+    let json: serde_json::Value = serde_json::from_str(&page("json")).unwrap();
+    let local = (json["start time"].as_u64().unwrap() + 19_800) % 86_400;
+    let expected = format!(":{:02}:{:02}:{:02} +0530\n", local / 3600, local / 60 % 60, local % 60);
+    assert!(page("").contains(&expected), "{expected}: {}", page(""));
 }
 
 #[test]

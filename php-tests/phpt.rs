@@ -5,10 +5,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 use crate::harness::{TempDir, command, finish, not_run, reference, rr};
 
 /// Tests that php-fpm does not pass either.
-const NOT_FOR_US: &[(&str, &str)] = &[
-    ("php_sapi_name_variation001.phpt", "wants cgi-fcgi"),
-    ("gh21797.phpt", "sets phar.readonly, which PHP_VALUE may not"),
-];
+const NOT_FOR_US: &[(&str, &str)] =
+    &[("php_sapi_name_variation001.phpt", "wants cgi-fcgi"), ("gh21797.phpt", "sets phar.readonly, which PHP_VALUE may not")];
 
 #[test]
 fn php_s_own_web_tests_pass() {

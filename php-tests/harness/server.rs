@@ -329,7 +329,8 @@ pub(crate) fn rr() -> Command {
     let mut command = Command::new(program);
     // Cargo's own variables would be seen by PHP.
     command.env_clear();
-    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PHPRC", "PHP_INI_SCAN_DIR"].iter().chain(SANITIZER) {
+    for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PHPRC", "PHP_INI_SCAN_DIR"].iter().chain(SANITIZER)
+    {
         command.envs(std::env::var_os(name).map(|value| (name, value)));
     }
     command

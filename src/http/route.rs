@@ -159,8 +159,7 @@ impl Config {
         }
         let error_pages =
             self.error_pages.iter().map(|(status, page)| Ok((*status, url_path(page)?))).collect::<io::Result<_>>()?;
-        let site =
-            Site::new(root, &self).ok_or_else(|| wrong(format!("document root {} is not valid UTF-8", self.root.display())))?;
+        let site = Site::new(root, &self);
         let rules = Rules::new(self.rewrite)?;
         Ok(Router { site, rules, front_controller, error_pages, cache: Cache::new(CACHED_PATHS) })
     }

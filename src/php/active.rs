@@ -449,10 +449,10 @@ impl Strings {
         let mut push = |text: &[u8]| c_string(&mut bytes, |bytes| bytes.extend_from_slice(text));
         let method = push(request.method());
         let query = push(request.query());
-        let uri = push(script.name.as_bytes());
-        let path_info = push(script.path_info.as_bytes());
-        let filename = push(script.filename.as_bytes());
-        let document_root = push(script.document_root.as_bytes());
+        let uri = push(&script.name);
+        let path_info = push(&script.path_info);
+        let filename = push(&script.filename);
+        let document_root = push(&script.document_root);
         let server_name = push(server_name);
         let content_type = request.header(header::CONTENT_TYPE).map(&mut push);
         let authorization = request.header(header::AUTHORIZATION).map(&mut push);

@@ -340,8 +340,7 @@ impl Slot {
         // Strings are refilled, not made: this happens for every request.
         refill(&mut current.method, request.method());
         refill(&mut current.target, request.target());
-        current.script.clear();
-        current.script.push_str(&request.script.filename);
+        refill(&mut current.script, &request.script.filename);
         current.body = request.body.len();
         current.began = Some(Instant::now());
         current.ended = None;

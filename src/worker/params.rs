@@ -119,7 +119,7 @@ impl Variables {
         self.push(b"PATH_INFO", &script.path_info);
         self.push(b"REQUEST_URI", &head.target);
         self.push(b"DOCUMENT_URI", &script.name);
-        self.push(b"DOCUMENT_ROOT", script.document_root.as_bytes());
+        self.push(b"DOCUMENT_ROOT", &script.document_root);
         self.push(b"SERVER_PROTOCOL", protocol(head.version));
         self.push(b"REQUEST_SCHEME", if head.secure { "https" } else { "http" });
         if head.secure {

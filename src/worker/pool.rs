@@ -361,15 +361,14 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, thread, time::Duration};
+    use std::{thread, time::Duration};
 
     use super::*;
     use crate::worker::{Answer, Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
 
     fn work(id: u64) -> (Work, Answer) {
         let (responder, answer) = Responder::new();
-        let script =
-            Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: String::new(), document_root: Arc::from("/") };
+        let script = Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: "".into(), document_root: "/".into() };
         let request = Box::new(Request {
             id,
             received: std::time::SystemTime::now(),

@@ -49,17 +49,17 @@ pub struct Interim(Arc<SendInterim>);
 
 type SendInterim = dyn Fn(StatusCode, &HeaderMap) -> bool + Send + Sync;
 
-/// The script chosen by routing, in the terms of RFC 3875.
+/// The script chosen by routing, in the terms of RFC 3875. These are bytes, for file names are.
 #[derive(Clone, Debug)]
 pub struct Script {
     /// Absolute path of the file (`SCRIPT_FILENAME`).
-    pub filename: String,
+    pub filename: Bytes,
     /// Its URL path, decoded (`SCRIPT_NAME`).
-    pub name: String,
+    pub name: Bytes,
     /// What follows it in the URL path, decoded (`PATH_INFO`); empty when nothing does.
-    pub path_info: String,
+    pub path_info: Bytes,
     /// The site's root without a trailing slash (`DOCUMENT_ROOT`).
-    pub document_root: Arc<str>,
+    pub document_root: Bytes,
 }
 
 /// Where a request came from, and so how its variables are made.

@@ -1,6 +1,6 @@
 //! What to do about a request, once its parameters are there: run a script, or answer without one.
 
-use std::{fs, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -55,11 +55,11 @@ pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
         return answer(shared, &params, page, None);
     }
     let (file, found) = match resolved.script {
-        Some((file, found)) if std::str::from_utf8(&file).is_ok() => (file, found),
-        _ => return refuse(shared, &params, StatusCode::NOT_FOUND, "File not found.\n", "Primary script unknown".into()),
+        Some(script) => script,
+        None => return refuse(shared, &params, StatusCode::NOT_FOUND, "File not found.\n", "Primary script unknown".into()),
     };
-    let filename = String::from_utf8_lossy(&file).into_owned();
-    if !shared.settings.limit_extensions.is_empty() && !has_allowed_extension(&filename, &shared.settings.limit_extensions) {
+    let filename = String::from_utf8_lossy(&file);
+    if !shared.settings.limit_extensions.is_empty() && !has_allowed_extension(&file, &shared.settings.limit_extensions) {
         let log = format!("Access to the script '{filename}' has been denied (see security.limit_extensions)");
         return refuse(shared, &params, StatusCode::FORBIDDEN, "Access denied.\n", log);
     }
@@ -67,7 +67,7 @@ pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
         let log = format!("Unable to open primary script: {filename} (No such file or directory)");
         return refuse(shared, &params, StatusCode::NOT_FOUND, "No input file specified.\n", log);
     }
-    if !is_readable(&filename) {
+    if !is_readable(&file) {
         let log = format!("Unable to open primary script: {filename} (Permission denied)");
         return refuse(shared, &params, StatusCode::FORBIDDEN, "Access denied.\n", log);
     }
@@ -79,20 +79,17 @@ pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
         }
         return Decision::Answer(Answer { reply, log: None });
     }
-    Decision::Run(Run { script: script(shared, &params, filename, resolved.name), ini: ini::values(&params), params, length })
+    Decision::Run(Run { script: script(shared, &params, file, resolved.name), ini: ini::values(&params), params, length })
 }
 
-fn script(shared: &Shared, params: &Params, filename: String, name: Option<Bytes>) -> Script {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+fn script(shared: &Shared, params: &Params, filename: Bytes, name: Option<Bytes>) -> Script {
     // PHP_SELF is the name followed by this; without cgi.fix_pathinfo it is the name alone.
     let path_info = params.get("PATH_INFO").filter(|_| shared.settings.fix_pathinfo);
-    let root = String::from_utf8_lossy(params.get("DOCUMENT_ROOT").map_or(&b""[..], |root| root));
-    Script {
-        filename,
-        name: name.map(|name| text(&name)).unwrap_or_default(),
-        path_info: path_info.map(|info| text(info)).unwrap_or_default(),
-        document_root: root.strip_suffix('/').unwrap_or(&root).into(),
+    let mut document_root = params.get("DOCUMENT_ROOT").cloned().unwrap_or_default();
+    if document_root.ends_with(b"/") {
+        document_root.truncate(document_root.len() - 1);
     }
+    Script { filename, name: name.unwrap_or_default(), path_info: path_info.cloned().unwrap_or_default(), document_root }
 }
 
 fn monitoring_page(shared: &Shared, params: &Params, name: &[u8]) -> Option<Reply> {
@@ -130,20 +127,20 @@ fn answer(shared: &Shared, params: &Params, mut reply: Reply, log: Option<String
 }
 
 fn entry(path: &[u8]) -> Entry {
-    match fs::metadata(Path::new(std::ffi::OsStr::from_bytes(path))) {
+    match fs::metadata(Path::new(OsStr::from_bytes(path))) {
         Ok(metadata) if metadata.is_file() => Entry::File,
         Ok(_) => Entry::Other,
         Err(_) => Entry::Missing,
     }
 }
 
-fn is_readable(path: &str) -> bool {
+fn is_readable(path: &[u8]) -> bool {
     use nix::{fcntl::AtFlags, unistd};
     unistd::faccessat(nix::fcntl::AT_FDCWD, path, unistd::AccessFlags::R_OK, AtFlags::AT_EACCESS).is_ok()
 }
 
-fn has_allowed_extension(path: &str, allowed: &[String]) -> bool {
-    allowed.iter().any(|extension| path.len() > extension.len() && path.ends_with(extension.as_str()))
+fn has_allowed_extension(path: &[u8], allowed: &[String]) -> bool {
+    allowed.iter().any(|extension| path.len() > extension.len() && path.ends_with(extension.as_bytes()))
 }
 
 /// As C's `atol`, but never negative: the digits at the start.
@@ -159,11 +156,11 @@ mod tests {
     #[test]
     fn the_name_must_be_more_than_its_extension() {
         let allowed = [".php".to_owned(), ".phar".to_owned()];
-        assert!(has_allowed_extension("/r/x.php", &allowed));
-        assert!(has_allowed_extension("/r/x.phar", &allowed));
-        assert!(!has_allowed_extension("/r/x.php5", &allowed));
-        assert!(!has_allowed_extension("/r/x.PHP", &allowed));
-        assert!(!has_allowed_extension(".php", &allowed));
+        assert!(has_allowed_extension(b"/r/x.php", &allowed));
+        assert!(has_allowed_extension(b"/r/x.phar", &allowed));
+        assert!(!has_allowed_extension(b"/r/x.php5", &allowed));
+        assert!(!has_allowed_extension(b"/r/x.PHP", &allowed));
+        assert!(!has_allowed_extension(b".php", &allowed));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! What lies at a decoded path in the document root.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
+use bytes::Bytes;
 use http::StatusCode;
 
 use super::{Config, names};
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Site {
     root: PathBuf,
-    document_root: Arc<str>,
+    document_root: Bytes,
     preset: Preset,
     index: Vec<String>,
     follow_symlinks: bool,
@@ -51,17 +52,17 @@ enum Node {
 // === impl Site ===
 
 impl Site {
-    /// The site at `root`, which is resolved; none if it is not UTF-8, for then scripts could not be told.
-    pub(super) fn new(root: PathBuf, config: &Config) -> Option<Self> {
-        Some(Self {
-            document_root: Arc::from(root.to_str()?),
+    /// The site at `root`, which is resolved.
+    pub(super) fn new(root: PathBuf, config: &Config) -> Self {
+        Self {
+            document_root: Bytes::copy_from_slice(root.as_os_str().as_bytes()),
             preset: config.preset,
             index: config.index.clone(),
             follow_symlinks: config.follow_symlinks,
             linked: config.preset.linked(&root),
             has_front_controller: config.front_controller().is_some(),
             root,
-        })
+        }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -140,9 +141,9 @@ impl Site {
             return NOT_FOUND;
         }
         Found::Script(Script {
-            filename: [&self.document_root, path].concat(),
-            name: path.to_owned(),
-            path_info: path_info.to_owned(),
+            filename: self.full(path).into(),
+            name: path.to_owned().into(),
+            path_info: path_info.to_owned().into(),
             document_root: self.document_root.clone(),
         })
     }
@@ -173,7 +174,7 @@ impl Site {
     }
 
     fn node(&self, path: &str) -> Node {
-        let full = [&self.document_root, path].concat();
+        let full = PathBuf::from(OsString::from_vec(self.full(path)));
         let Ok(metadata) = fs::metadata(&full) else { return Node::Missing };
         if metadata.is_dir() {
             return Node::Directory;
@@ -184,11 +185,15 @@ impl Site {
         match fs::canonicalize(&full) {
             Ok(real) if self.shows(&real) => Node::File(real),
             Ok(real) => {
-                tracing::debug!(path = full, target = %real.display(), "a symbolic link leads out of the document root");
+                tracing::debug!(path = %full.display(), target = %real.display(), "a symbolic link leads out of the document root");
                 Node::Barred
             }
             Err(_) => Node::Missing,
         }
+    }
+
+    fn full(&self, path: &str) -> Vec<u8> {
+        [&self.document_root[..], path.as_bytes()].concat()
     }
 
     fn shows(&self, real: &Path) -> bool {

@@ -7,11 +7,13 @@ fn told(router: &Router, target: &str) -> String {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     match router.route(path, query, "example.com") {
         Route::Script { script, query } => {
-            assert_eq!(script.filename, format!("{}{}", router.root().display(), script.name));
-            assert_eq!(&*script.document_root, router.root().to_str().unwrap());
-            let info = if script.path_info.is_empty() { String::new() } else { format!("|{}", script.path_info) };
+            let [filename, name, info, root] = [script.filename, script.name, script.path_info, script.document_root]
+                .map(|bytes| String::from_utf8(bytes.to_vec()).expect("UTF-8 in these tests"));
+            assert_eq!(filename, format!("{}{name}", router.root().display()));
+            assert_eq!(root, router.root().to_str().unwrap());
+            let info = if info.is_empty() { String::new() } else { format!("|{info}") };
             let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-            format!("run {}{info}{query}", script.name)
+            format!("run {name}{info}{query}")
         }
         Route::File(target) => match target.path().strip_prefix(router.root()) {
             Ok(below) => format!("send {}", below.display()),
