@@ -2,7 +2,10 @@
 
 use std::{
     fs, io,
-    os::unix::net::UnixStream,
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
     process,
     sync::{Arc, atomic::AtomicU64},
@@ -325,10 +328,10 @@ impl Site {
         let name = below.or_else(|| path.file_name().map(Path::new)).unwrap_or(&path);
         let root = if self.serves_files() { self.root.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
         Ok(Script {
-            name: format!("/{}", name.display()),
-            path_info: String::new(),
-            document_root: root.display().to_string().into(),
-            filename: path.display().to_string(),
+            name: [b"/", name.as_os_str().as_bytes()].concat().into(),
+            path_info: "".into(),
+            document_root: root.as_os_str().as_bytes().to_vec().into(),
+            filename: path.into_os_string().into_vec().into(),
         })
     }
 

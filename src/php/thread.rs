@@ -144,7 +144,7 @@ impl Threads {
             ScriptKind::Worker { script, .. } => self
                 .boots
                 .wait(self.pool.config().num_workers, patience)
-                .map_err(|reason| format!("worker script {} did not boot: {reason}", script.filename)),
+                .map_err(|reason| format!("worker script {} did not boot: {reason}", script.shown())),
         }
     }
 
@@ -324,7 +324,7 @@ impl Slot {
     /// The thread begins to boot a worker script.
     pub(crate) fn booting(&self, script: &Script) {
         let mut current = self.current.lock();
-        current.script.clone_from(&script.filename);
+        current.script = script.shown().into_owned();
         drop(current);
         self.set(SlotState::Starting);
     }
@@ -347,7 +347,7 @@ impl Slot {
         drop(current);
         if let Some(board) = self.board {
             let path = request.target().split(|&byte| byte == b'?').next().unwrap_or_default();
-            board.begin([self.name.as_bytes(), request.method(), path, request.script.filename.as_bytes()]);
+            board.begin([self.name.as_bytes(), request.method(), path, &request.script.filename]);
         }
         self.requests.fetch_add(1, Relaxed);
         self.set(SlotState::Running);

@@ -105,7 +105,11 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
         if ended.booted {
             failures = 0;
             if ended.left.is_none() && ended.end != ffi::End::Done {
-                tracing::warn!(thread = slot.name(), script = script.filename, "a worker ended by a fatal error and boots again");
+                tracing::warn!(
+                    thread = slot.name(),
+                    script = &*script.shown(),
+                    "a worker ended by a fatal error and boots again"
+                );
             }
             continue;
         }
@@ -129,7 +133,7 @@ fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &
         boots.gone(None);
     } else {
         let reason = why(&ended);
-        tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.filename);
+        tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.shown());
         boots.gone(Some(reason));
     }
     ended

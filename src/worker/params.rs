@@ -74,7 +74,7 @@ impl Variables {
             Source::Boot => {
                 self.push(b"SCRIPT_FILENAME", &request.script.filename);
                 self.push(b"SCRIPT_NAME", &request.script.name);
-                self.push(b"DOCUMENT_ROOT", request.script.document_root.as_bytes());
+                self.push(b"DOCUMENT_ROOT", &request.script.document_root);
                 self.push(b"SERVER_SOFTWARE", SERVER_SOFTWARE);
             }
         }

@@ -1,6 +1,7 @@
 //! What a script is asked: the request, its body, and the script that answers it.
 
 use std::{
+    borrow::Cow,
     fmt,
     fs::File,
     io::{self, Read},
@@ -105,6 +106,15 @@ pub enum Body {
 /// Reads a [`Body`] from the worker's thread.
 #[derive(Debug)]
 pub struct BodyReader(Body);
+
+// === impl Script ===
+
+impl Script {
+    /// Its path as text, for messages.
+    pub fn shown(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.filename)
+    }
+}
 
 // === impl Interim ===
 
