@@ -3,6 +3,7 @@
 //! `http` and the plugins describe what they want as [`Work`] and hand it to a [`Pool`]; a carrier takes seats in that
 //! pool, runs the work and answers with a [`Reply`]. Nothing here names an engine, so the pool is tested with an echo.
 
+pub mod goridge;
 mod output;
 mod params;
 mod pool;
