@@ -9,6 +9,7 @@ mod params;
 mod pool;
 mod reply;
 mod request;
+pub mod roadrunner;
 
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
