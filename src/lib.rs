@@ -62,6 +62,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod php;
+pub mod rpc;
 pub mod sys;
 pub mod telemetry;
 pub mod worker;

@@ -68,12 +68,18 @@ impl Decoder {
         self.buffer.len()
     }
 
+    /// The length of the payload that is to come, if a header has come; whether that is a good one, [`next`](Self::next) says.
+    pub fn announced(&self) -> Option<usize> {
+        let fixed = self.buffer.first_chunk::<FIXED>()?;
+        Some(payload_length(fixed))
+    }
+
     /// The next frame; none while it is not whole.
     #[expect(clippy::should_implement_trait, reason = "an iterator's end is final; here more bytes may come")]
     pub fn next(&mut self) -> Result<Option<Frame>, Error> {
         let Some(fixed) = self.buffer.first_chunk::<FIXED>() else { return Ok(None) };
         let words = check(fixed)?;
-        let length = u32::from_le_bytes([fixed[2], fixed[3], fixed[4], fixed[5]]) as usize;
+        let length = payload_length(fixed);
         let (flags, stream) = (Flags(fixed[1]), Stream(fixed[10]));
         let head = usize::from(words) * 4;
         let Some(options) = self.buffer.get(FIXED..head) else { return Ok(None) };
@@ -88,6 +94,10 @@ impl Decoder {
         let payload = self.buffer.split_to(length).freeze();
         Ok(Some(Frame { header, payload }))
     }
+}
+
+fn payload_length(fixed: &[u8; FIXED]) -> usize {
+    u32::from_le_bytes([fixed[2], fixed[3], fixed[4], fixed[5]]) as usize
 }
 
 /// The header's length in words.

@@ -58,7 +58,8 @@ pub fn encode(request: &mut Request, attributes: &[(String, String)], settings: 
     let body = mem::take(&mut request.body);
     let mut context = match &request.source {
         Source::Http(head) => of_http(head),
-        Source::FastCgi(_) => of_fastcgi(request),
+        // The latter has nothing to show; it is not made for this kind of worker.
+        Source::FastCgi(_) | Source::Boot => of_fastcgi(request),
     };
     context.attributes = attributes.to_vec();
     let mut cookies = Vec::new();
