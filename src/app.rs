@@ -25,17 +25,21 @@ use crate::{
         service::{Needs, Service},
     },
     php,
-    sys::{exit, limits},
+    sys::{exit, limits, pid::PidFile},
     telemetry::logs,
     worker::{Pool, Script},
 };
 
 mod banner;
+mod rpc;
 mod settings;
 mod status;
 
 /// How long a short work may wait for a worker that is busy while others sleep.
 const PATIENCE: Duration = Duration::from_micros(200);
+
+/// How long calls may take that are in progress when everything else has ended.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -62,15 +66,18 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = config.http.fcgi.as_ref().map(|section| settings::fastcgi(section, &config.http, &request_ids)).transpose()?;
     let fcgi = fcgi.map(Bound::new).transpose()?;
+    let calls = config.rpc.as_ref().map(rpc::Bound::new).transpose()?;
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
     let pools = vec![settings::php_pool(&config, &pool, script.clone())];
-    let engine = php::Engine::start(settings::engine(&config), pools).map_err(|error| Error::Engine(error.to_string()))?;
+    let engine = php::Engine::start(settings::engine(&config, calls.as_ref().map(rpc::Bound::dsn)), pools)
+        .map_err(|error| Error::Engine(error.to_string()))?;
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
     let fcgi = fcgi.map(|bound| bound.build(&pool, &status, engine.version()));
+    let calls = calls.map(|bound| bound.build(&config, engine.pools())).transpose()?.map(Arc::new);
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
@@ -86,11 +93,13 @@ pub fn serve(config: Config, options: Options) -> Result<(), Error> {
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
+        calls,
         drain: Drain::new(),
         pool: pool.clone(),
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
-    let pid_file = PidFile::write(options.pid_file)?;
+    let pid_file =
+        options.pid_file.then(|| PidFile::write(Path::new("."))).transpose().map_err(Error::system("pid file .pid"))?;
     if !options.silent {
         let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
         let io_threads = io_threads.len();
@@ -178,6 +187,7 @@ struct Front {
     config: Arc<conn::Config>,
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
+    calls: Option<Arc<rpc::Calls>>,
     drain: Drain,
     pool: Pool,
 }
@@ -210,7 +220,14 @@ impl Front {
                 tracing::error!(%error, "the FastCGI listener ended");
             }
         };
-        tokio::join!(http, fcgi);
+        let calls = async {
+            if let Some(calls) = &self.calls
+                && let Err(error) = calls.server.serve().await
+            {
+                tracing::error!(%error, "the RPC listener ended");
+            }
+        };
+        tokio::join!(http, fcgi, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.drain.wait(Instant::now() + Duration::from_secs(3600)).await;
     }
@@ -222,7 +239,13 @@ impl Front {
         if let Some(server) = &self.fcgi {
             server.stop();
         }
-        self.drain.wait(deadline).await
+        let finished = self.drain.wait(deadline).await;
+        // Last, for the scripts of those connections may still call.
+        if let Some(calls) = &self.calls {
+            calls.server.stop();
+            return calls.server.wait(deadline.max(Instant::now() + LAST_CALLS)).await && finished;
+        }
+        finished
     }
 
     fn finish(&self, io_threads: Vec<JoinHandle<()>>) {
@@ -359,27 +382,5 @@ impl Bound {
     fn build(mut self, pool: &Pool, status: &Arc<status::Source>, php_version: &str) -> Arc<fcgi::Server> {
         self.config.powered_by = HeaderValue::from_str(&format!("PHP/{php_version}")).ok();
         Arc::new(self.config.build_on(self.listeners, pool.clone(), status.clone()))
-    }
-}
-
-/// `.pid` in the working directory, as RoadRunner's `-p` writes it.
-struct PidFile(PathBuf);
-
-// === impl PidFile ===
-
-impl PidFile {
-    fn write(wanted: bool) -> Result<Option<Self>, Error> {
-        if !wanted {
-            return Ok(None);
-        }
-        let path = PathBuf::from(".pid");
-        fs::write(&path, process::id().to_string()).map_err(Error::system("pid file .pid"))?;
-        Ok(Some(Self(path)))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -56,6 +56,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub struct Slot {
     name: String,
+    thread_id: AtomicI32,
     started: Instant,
     state: AtomicU8,
     requests: AtomicU64,
@@ -178,6 +179,7 @@ impl Threads {
 
     /// The life of a PHP thread.
     fn run(&self, slot: &Slot) {
+        slot.thread_id.store(nix::unistd::gettid().as_raw(), Relaxed);
         match &self.settings.script {
             ScriptKind::Classic => serve(&self.pool, slot, &self.settings),
             ScriptKind::Worker { script, .. } => worker::serve(&self.pool, slot, &self.settings, script, &self.boots),
@@ -193,6 +195,7 @@ impl Threads {
         let name = format!("php-{}-{}", self.settings.name, handles.len());
         let slot = Arc::new(Slot {
             name: name.clone(),
+            thread_id: AtomicI32::new(0),
             started: Instant::now(),
             state: AtomicU8::new(SlotState::Starting as u8),
             requests: AtomicU64::new(0),
@@ -247,6 +250,16 @@ impl Slot {
     /// The thread's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The kernel's number for it; 0 before it runs.
+    pub fn thread_id(&self) -> i32 {
+        self.thread_id.load(Relaxed)
+    }
+
+    /// CPU time it has used; none once it has ended.
+    pub fn cpu_time(&self) -> Duration {
+        self.target.lock().as_ref().map_or(Duration::ZERO, watchdog::Target::cpu_time)
     }
 
     /// When the thread was started.

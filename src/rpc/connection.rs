@@ -81,7 +81,7 @@ impl Connection {
     pub(super) fn new(stream: Box<dyn Stream>, shared: Arc<Shared>) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self {
-            decoder: Decoder::new(shared.config.max_request_size),
+            decoder: Decoder::new(shared.config.max_message),
             calls: JoinSet::new(),
             outbox: VecDeque::new(),
             input: Input::Requests,
@@ -238,7 +238,7 @@ impl Connection {
         if let goridge::Error::TooLarge { header, length, limit } = error
             && let [sequence, _] = header.options[..]
         {
-            let text = format!("rpc: a request of {length} bytes is larger than rpc.max_request_size, {limit}");
+            let text = format!("rpc: a request of {length} bytes is larger than rpc.max_message, {limit}");
             self.answer(&Call { sequence, method: String::new(), flags: codec_of(header.flags) }, Err(Error::Failed(text)));
         }
         self.decoder.room().clear();

@@ -27,7 +27,12 @@ pub use payload::{Codec, Error, Payload};
 pub use resetter::Resetter;
 pub use service::{Answer, Service, Services};
 
-use std::{io, net, os::unix, sync::Arc, time::Duration};
+use std::{
+    io, net,
+    os::unix,
+    sync::Arc,
+    time::{self, Duration},
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -49,7 +54,7 @@ pub struct Config {
     /// Requests in progress on one connection; more wait in its socket.
     pub max_calls: usize,
     /// Bytes of a request's payload.
-    pub max_request_size: usize,
+    pub max_message: usize,
     /// Bytes of the large requests that are being received or worked on, on all connections together.
     pub max_memory: usize,
     /// How long half a request, or an answer that nobody reads, may stand still.
@@ -76,6 +81,8 @@ pub struct Server {
 struct Shared {
     config: Config,
     services: Services,
+    /// Places of `connections`, all of which are free again at the end.
+    places: u32,
     connections: Arc<Semaphore>,
     memory: Arc<Semaphore>,
     stop: watch::Sender<bool>,
@@ -101,7 +108,7 @@ impl Default for Config {
         Self {
             max_connections: 1000,
             max_calls: 100,
-            max_request_size: 64 << 20,
+            max_message: 64 << 20,
             max_memory: 256 << 20,
             timeout: Duration::from_secs(30),
         }
@@ -115,10 +122,12 @@ impl Config {
             tracing::warn!("the RPC port is open to other hosts: whoever reaches it controls this server; see rpc.listen");
         }
         let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, u32::MAX as usize)));
+        let connections = permits(self.max_connections);
         let shared = Shared {
-            connections: permits(self.max_connections),
+            places: u32::try_from(connections.available_permits()).unwrap_or(u32::MAX),
+            connections,
             // One request of the largest size always has room.
-            memory: permits(self.max_memory.max(self.max_request_size).div_ceil(MEMORY_UNIT)),
+            memory: permits(self.max_memory.max(self.max_message).div_ceil(MEMORY_UNIT)),
             config: self,
             services,
             stop: watch::Sender::new(false),
@@ -146,13 +155,10 @@ impl Server {
         self.shared.stop.send_replace(true);
     }
 
-    /// The TCP addresses that are listened on; a port given as 0 is known here.
-    pub fn addresses(&self) -> Vec<net::SocketAddr> {
-        let address = |socket: &Socket| match socket {
-            Socket::Tcp(listener) => listener.local_addr().ok(),
-            Socket::Unix(_) => None,
-        };
-        self.sockets.iter().filter_map(address).collect()
+    /// Waits, after a [`stop`](Self::stop), until every connection has ended, but no longer than `deadline`. True if all have.
+    pub async fn wait(&self, deadline: time::Instant) -> bool {
+        let all = self.shared.connections.acquire_many(self.shared.places);
+        tokio::time::timeout_at(deadline.into(), all).await.is_ok()
     }
 }
 

@@ -37,7 +37,7 @@ async fn a_name_longer_than_its_payload_is_told() {
 
 #[tokio::test]
 async fn a_request_too_large_is_answered_before_the_connection_ends() {
-    let running = start(Config { max_request_size: 100_000, ..Config::default() });
+    let running = start(Config { max_message: 100_000, ..Config::default() });
     let mut caller = Caller::connect(&running).await;
     let bytes = call(4, "test.Echo", Flags::RAW, vec![0; 1_000_000]).to_bytes().unwrap();
     let (mut reader, mut writer) = caller.stream.split();
@@ -49,7 +49,7 @@ async fn a_request_too_large_is_answered_before_the_connection_ends() {
     caller.decoder.extend(&read.unwrap());
     let answer = caller.decoder.next().unwrap().unwrap();
     assert_eq!((answer.header.flags, &answer.header.options[..]), (Flags::RAW | Flags::ERROR, &[4, 0][..]));
-    assert_eq!(answer.payload, "rpc: a request of 1000009 bytes is larger than rpc.max_request_size, 100000");
+    assert_eq!(answer.payload, "rpc: a request of 1000009 bytes is larger than rpc.max_message, 100000");
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn an_answer_that_nobody_reads_may_not_stand_still() {
 #[tokio::test]
 async fn large_requests_share_memory_and_small_ones_pass() {
     let size = 1 << 20;
-    let config = Config { max_request_size: size, max_memory: size, timeout: Duration::from_millis(300), ..Config::default() };
+    let config = Config { max_message: size, max_memory: size, timeout: Duration::from_millis(300), ..Config::default() };
     let running = start(config);
     let large = |sequence, method: &str| call(sequence, method, Flags::RAW, vec![0; size - 9]);
     let mut first = Caller::connect(&running).await;
