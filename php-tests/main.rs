@@ -19,6 +19,7 @@ mod lifecycle;
 mod phpt;
 mod presets;
 mod routing;
+mod rpc;
 mod sapi;
 mod settings;
 mod stubs;

@@ -27,25 +27,29 @@ use crate::{
     },
     php,
     supervisor::{self, Inherited, Plan},
-    sys::{crash, exit, limits, memory::Shared},
+    sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{Pool, Script, doorbell, scoreboard::Scoreboard},
 };
 
 mod banner;
 mod line;
+mod rpc;
 mod settings;
 mod sockets;
 mod status;
 
 use line::{Asked, Line};
-use sockets::Keeper;
+use sockets::{Keeper, Listening};
 
 /// How long a short work may wait for a worker that is busy while others sleep.
 const PATIENCE: Duration = Duration::from_micros(200);
 
 /// How long connections may idle in an engine that has been succeeded: clients send on them without a second thought.
 const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
+
+/// How long calls may take that are in progress when everything else has ended.
+const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +67,7 @@ pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
     Site::find(&config.http, options.dir.as_deref())?;
-    let pid_file = PidFile::write(options.pid_file)?;
+    let pid_file = pid_file(&options)?;
     let plan = Plan { config, dir: options.dir, silent: options.silent };
     let code = supervisor::run(plan, Keeper::new(load));
     drop(pid_file);
@@ -75,25 +79,31 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let (http, fcgi) = sockets::adopted(inherited.http, inherited.fcgi)?;
+    let Listening { http, fcgi, rpc } = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc)?;
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
-    run_engine(config, &options, Means { http, fcgi, line: Some(inherited.line), board })
+    run_engine(config, &options, Means { http, fcgi, rpc, line: Some(inherited.line), board })
 }
 
 /// Serves without a supervisor until a signal asks to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
-    let pid_file = PidFile::write(options.pid_file)?;
-    let (http, fcgi) = sockets::own(&config)?;
-    let served = run_engine(config, options, Means { http, fcgi, line: None, board: None });
+    let pid_file = pid_file(options)?;
+    let sockets = sockets::own(&config)?;
+    let served =
+        run_engine(config, options, Means { http: sockets.http, fcgi: sockets.fcgi, rpc: sockets.rpc, line: None, board: None });
     drop(pid_file);
     served
+}
+
+fn pid_file(options: &Options) -> Result<Option<PidFile>, Error> {
+    options.pid_file.then(|| PidFile::write(Path::new("."))).transpose().map_err(Error::system("pid file .pid"))
 }
 
 /// What an engine serves on.
 struct Means {
     http: listen::Listeners,
     fcgi: Vec<fcgi::Listener>,
+    rpc: listen::Listeners,
     line: Option<UnixStream>,
     board: Option<Scoreboard>,
 }
@@ -106,12 +116,13 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let pool = Pool::new(settings::pool(&config.http.pool));
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = config.http.fcgi.as_ref().map(|section| settings::fastcgi(section, &config.http, &request_ids)).transpose()?;
+    let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.rpc));
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
     let pools = vec![settings::php_pool(&config, &pool, script.clone())];
-    let engine =
-        php::Engine::start(settings::engine(&config), pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
+    let settings = settings::engine(&config, calls.as_ref().map(rpc::Bound::dsn));
+    let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
@@ -119,6 +130,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         fcgi.powered_by = HeaderValue::from_str(&format!("PHP/{}", engine.version())).ok();
         Arc::new(fcgi.build_on(means.fcgi, pool.clone(), status.clone()))
     });
+    let calls = calls.map(|bound| bound.build(&config, engine.pools())).transpose()?.map(Arc::new);
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
@@ -134,6 +146,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
+        calls,
         drain: Drain::new(),
         pool: pool.clone(),
     };
@@ -175,6 +188,10 @@ async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool
         Asked::Stop => (engine.shutdown_delay, None),
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
     };
+    if let (Asked::HandOver, Some(calls)) = (asked, &front.calls) {
+        // The newer engine speaks for the server from here on.
+        calls.server.stop();
+    }
     tracing::info!("stopping: requests in progress are finished first");
     let finish = async {
         tokio::time::sleep(delay).await;
@@ -222,6 +239,7 @@ struct Front {
     config: Arc<conn::Config>,
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
+    calls: Option<Arc<rpc::Calls>>,
     drain: Drain,
     pool: Pool,
 }
@@ -257,7 +275,14 @@ impl Front {
                 tracing::error!(%error, "the FastCGI listener ended");
             }
         };
-        tokio::join!(http, fcgi);
+        let calls = async {
+            if let Some(calls) = &self.calls
+                && let Err(error) = calls.server.serve().await
+            {
+                tracing::error!(%error, "the RPC listener ended");
+            }
+        };
+        tokio::join!(http, fcgi, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.drain.wait(Instant::now() + Duration::from_secs(3600)).await;
     }
@@ -272,7 +297,13 @@ impl Front {
         if let Some(server) = &self.fcgi {
             server.stop();
         }
-        self.drain.wait(deadline).await
+        let finished = self.drain.wait(deadline).await;
+        // Last, for the scripts of those connections may still call.
+        if let Some(calls) = &self.calls {
+            calls.server.stop();
+            return calls.server.wait(deadline.max(Instant::now() + LAST_CALLS)).await && finished;
+        }
+        finished
     }
 
     fn finish(&self, io_threads: Vec<JoinHandle<()>>) {
@@ -390,27 +421,5 @@ impl Drop for Site {
         if let Some(directory) = &self.welcome {
             drop(fs::remove_dir_all(directory));
         }
-    }
-}
-
-/// `.pid` in the working directory, as RoadRunner's `-p` writes it.
-struct PidFile(PathBuf);
-
-// === impl PidFile ===
-
-impl PidFile {
-    fn write(wanted: bool) -> Result<Option<Self>, Error> {
-        if !wanted {
-            return Ok(None);
-        }
-        let path = PathBuf::from(".pid");
-        fs::write(&path, process::id().to_string()).map_err(Error::system("pid file .pid"))?;
-        Ok(Some(Self(path)))
-    }
-}
-
-impl Drop for PidFile {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
     }
 }

@@ -14,6 +14,9 @@ pub enum Error {
     /// A socket could not be had.
     #[error("{0}")]
     Listen(String),
+    /// A running server was not found, or did not do what it was told.
+    #[error("{0}")]
+    Remote(String),
     /// The operating system refused something.
     #[error("{what}: {error}")]
     System {
@@ -47,7 +50,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::Config,
-            Self::Engine(_) => ExitCode::Failure,
+            Self::Engine(_) | Self::Remote(_) => ExitCode::Failure,
             Self::Listen(_) | Self::System { .. } => ExitCode::System,
         }
     }

@@ -17,6 +17,7 @@
 //! ```
 //!
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
+//! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, and of our own `rr workers` and `rr reset`.
 //!
 //! ## Processes
 //!
@@ -54,14 +55,15 @@
 //!
 //! ## Who may name whom
 //!
-//! `main → cli → app → everything`; `http → worker`; `php → worker`; `worker → nothing`. [`app`] is the only module that names
-//! both [`php`] and [`http`].
+//! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `worker → nothing`. [`app`] is the only
+//! module that names both [`php`] and [`http`].
 //!
 //! ## Bounds
 //!
 //! Every queue, buffer and wait has a key in the configuration ([`config`], listed in `config.php.dist`): works that wait
 //! (`http.pool.max_queue_size`, `allocate_timeout`), request heads and bodies (`http.limits`), answers (`http.output`),
-//! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`).
+//! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`), calls
+//! (`rpc`).
 
 #[cfg(php_embed)]
 pub mod app;
@@ -71,6 +73,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod php;
+pub mod rpc;
 pub mod supervisor;
 pub mod sys;
 pub mod telemetry;

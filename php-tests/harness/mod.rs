@@ -3,6 +3,7 @@
 mod client;
 mod dir;
 pub(crate) mod fastcgi;
+mod goridge;
 mod log;
 mod reference;
 mod reply;
@@ -16,6 +17,7 @@ use std::{
 pub(crate) use client::{Connection, Request, multipart};
 pub(crate) use dir::{TempDir, copy_tree, fixtures};
 pub(crate) use fastcgi::{Fcgi, FcgiReply, params};
+pub(crate) use goridge::Rpc;
 pub(crate) use log::Log;
 pub(crate) use reference::{Front, reference};
 pub(crate) use reply::Reply;

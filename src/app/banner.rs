@@ -22,6 +22,7 @@ pub(super) fn print(facts: &Facts<'_>) {
     let tcp = facts.front.listeners.addresses();
     rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
     rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
+    rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
     rows.push(("root", facts.site.root.display().to_string()));
     rows.push(("preset", format!("{} ({})", facts.site.preset.name(), facts.site.why)));
     let opcache = if facts.engine.has_opcache() { "OPcache on" } else { "OPcache off: scripts are compiled for every request" };

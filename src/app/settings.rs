@@ -33,11 +33,17 @@ pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Add
     addresses.iter().map(parse).collect()
 }
 
-pub(super) fn engine(config: &Config) -> php::Config {
+/// `rpc` is where scripts call this server.
+pub(super) fn engine(config: &Config, rpc: Option<String>) -> php::Config {
+    let mut env = config.php.env.clone();
+    // Under RoadRunner's name, which its packages look for.
+    if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
+        env.push(("RR_RPC".into(), dsn));
+    }
     php::Config {
         sapi: config.engine.sapi.clone().unwrap_or_else(|| "fpm-fcgi".into()),
         ini: config.php.ini.clone(),
-        env: config.php.env.clone(),
+        env,
         clear_env: config.php.clear_env,
         first_chunk: size(config.http.output.first_chunk),
         output: worker::OutputLimits {

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::settings;
+use super::{rpc, settings};
 use crate::{
     config::{self, Config},
     error::Error,
@@ -15,6 +15,7 @@ pub(super) struct Keeper<L> {
     load: L,
     http: Vec<(config::Address, listen::Listeners)>,
     fcgi: Vec<(fcgi::Address, fcgi::Listener)>,
+    rpc: Option<(config::Address, listen::Listeners)>,
     /// Of the configuration before: an engine that does not start must not have cost them.
     retired: Vec<(config::Address, listen::Listeners)>,
 }
@@ -23,7 +24,7 @@ pub(super) struct Keeper<L> {
 
 impl<L: FnMut() -> Result<Config, Error>> Keeper<L> {
     pub(super) fn new(load: L) -> Self {
-        Self { load, http: Vec::new(), fcgi: Vec::new(), retired: Vec::new() }
+        Self { load, http: Vec::new(), fcgi: Vec::new(), rpc: None, retired: Vec::new() }
     }
 }
 
@@ -53,29 +54,47 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
                 fcgi.push((address.clone(), listener));
             }
         }
+        let rpc = match &config.rpc {
+            Some(section) => {
+                let known = self.rpc.as_ref().filter(|(known, _)| *known == section.listen);
+                let listeners = known.map_or_else(|| rpc::bind(section), |(_, known)| Ok(known.clone()))?;
+                Some((section.listen.clone(), listeners))
+            }
+            None => None,
+        };
         let sockets = Sockets {
+            rpc: rpc.iter().flat_map(|(_, listeners)| listeners.descriptors()).map(duplicate).collect::<Result<_, _>>()?,
             http: http.iter().flat_map(|(_, listeners)| listeners.descriptors()).map(duplicate).collect::<Result<_, _>>()?,
             fcgi: fcgi.iter().map(|(_, listener)| duplicate(listener.descriptor())).collect::<Result<_, _>>()?,
         };
         self.retired = std::mem::replace(&mut self.http, http);
         self.fcgi = fcgi;
+        self.rpc = rpc;
         Ok(sockets)
     }
 }
 
+/// What an engine listens on.
+pub(super) struct Listening {
+    pub(super) http: listen::Listeners,
+    pub(super) fcgi: Vec<fcgi::Listener>,
+    pub(super) rpc: listen::Listeners,
+}
+
 /// Sockets of this process's own, without a supervisor.
-pub(super) fn own(config: &Config) -> Result<(listen::Listeners, Vec<fcgi::Listener>), Error> {
+pub(super) fn own(config: &Config) -> Result<Listening, Error> {
     let fcgi = match fcgi_config(config)? {
         Some(wanted) => wanted.addresses.iter().map(|address| fcgi_listener(address, &wanted)).collect::<Result<_, _>>()?,
         None => Vec::new(),
     };
-    Ok((http_listeners(&config.http.address)?, fcgi))
+    let rpc = config.rpc.as_ref().map(rpc::bind).transpose()?.unwrap_or_else(|| listen::Listeners::adopt(Vec::new()));
+    Ok(Listening { http: http_listeners(&config.http.address)?, fcgi, rpc })
 }
 
 /// A supervisor's.
-pub(super) fn adopted(http: Vec<OwnedFd>, fcgi: Vec<OwnedFd>) -> Result<(listen::Listeners, Vec<fcgi::Listener>), Error> {
+pub(super) fn adopted(http: Vec<OwnedFd>, fcgi: Vec<OwnedFd>, rpc: Vec<OwnedFd>) -> Result<Listening, Error> {
     let fcgi = fcgi.into_iter().map(fcgi::Listener::adopt).collect::<Result<_, _>>().map_err(Error::system("FastCGI socket"))?;
-    Ok((listen::Listeners::adopt(http), fcgi))
+    Ok(Listening { http: listen::Listeners::adopt(http), fcgi, rpc: listen::Listeners::adopt(rpc) })
 }
 
 fn http_listeners(addresses: &[config::Address]) -> Result<listen::Listeners, Error> {

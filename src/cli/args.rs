@@ -61,6 +61,26 @@ pub enum Command {
         /// Directory to serve; wins over http.root
         dir: Option<PathBuf>,
     },
+    /// Show the workers of a running server, or change their number
+    #[command(display_name = "rr", override_usage = "rr workers [PLUGIN]... [-i]\n       rr workers add|remove [PLUGIN]")]
+    Workers {
+        /// Plugins whose workers are shown [default: all]; after add or remove, the one whose pool is changed [default: http]
+        #[arg(value_name = "PLUGIN")]
+        words: Vec<String>,
+        /// Show them again every second, until Ctrl-C
+        #[arg(short, long)]
+        interactive: bool,
+    },
+    /// Let the workers of a running server boot again
+    #[command(display_name = "rr")]
+    Reset {
+        /// Plugins whose workers are meant [default: all]
+        #[arg(value_name = "PLUGIN")]
+        plugins: Vec<String>,
+    },
+    /// Stop the server that was started here with -p; with -f, a second later, at once
+    #[command(display_name = "rr")]
+    Stop,
     /// Check the configuration
     #[command(display_name = "rr")]
     Check,

@@ -2,6 +2,11 @@
 
 mod args;
 mod php;
+mod remote;
+mod reset;
+mod stop;
+mod table;
+mod workers;
 
 use std::{
     env,
@@ -15,7 +20,7 @@ pub use args::{Args, Command, version_line};
 
 use crate::{
     app,
-    config::{self, Config, LoadOptions},
+    config::{self, Address, Config, LoadOptions},
     error::{Error, ExitCode},
     php::php_binary,
     supervisor::Inherited,
@@ -66,6 +71,15 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             let json = serde_json::to_string_pretty(&load(&args)?.to_json()).unwrap_or_default();
             say(&format!("{json}\n"))
         }
+        Command::Workers { words, interactive } => {
+            let wanted = workers::Wanted::of(words, *interactive)?;
+            workers::run(rpc_address(&args)?.as_ref(), &wanted, args.silent)
+        }
+        Command::Reset { plugins } => reset::run(rpc_address(&args)?.as_ref(), plugins, args.silent),
+        Command::Stop => {
+            settle(&args, config::find(&options(&args)?).map_err(refused)?.as_deref())?;
+            stop::run(args.silent, args.force)
+        }
         Command::Php(php) => php::run(&php.args),
         Command::Completion { shell } => {
             io::stdout().write_all(&Args::completion(*shell)).map_err(Error::system("standard output"))
@@ -94,21 +108,7 @@ fn finish(result: Result<ExitCode, Error>) -> ExitCode {
 
 /// Reads the configuration, and moves to the folder that its relative paths start from.
 fn load(args: &Args) -> Result<Config, Error> {
-    if let Some(directory) = &args.workdir {
-        env::set_current_dir(directory).map_err(Error::system(format!("working directory {}", directory.display())))?;
-    }
-    let refused = |error: config::Error| Error::Config(error.to_string());
-    let dotenv = match args.dotenv_path(env::var_os("DOTENV_PATH")) {
-        Some(path) => config::read_dotenv(&path).map_err(refused)?,
-        None => config::Dotenv::default(),
-    };
-    let options = LoadOptions {
-        path: args.config.clone(),
-        directory: None,
-        overrides: args.overrides.clone(),
-        dotenv,
-        php: php_binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
-    };
+    let options = options(args)?;
     let file = config::find(&options).map_err(refused)?;
     let mut config = config::load(&options).map_err(refused)?;
     // Scripts see these too, as RoadRunner's workers inherit them; the process's own variables win, as they do in the file.
@@ -117,13 +117,49 @@ fn load(args: &Args) -> Result<Config, Error> {
             config.php.env.push((name, value));
         }
     }
-    if args.workdir.is_none()
-        && let Some(directory) = file.as_deref().and_then(Path::parent)
-        && directory != Path::new("")
-    {
+    settle(args, file.as_deref())?;
+    Ok(config)
+}
+
+/// Where the server of this configuration listens for calls.
+fn rpc_address(args: &Args) -> Result<Option<Address>, Error> {
+    let options = options(args)?;
+    let file = config::find(&options).map_err(refused)?;
+    let address = config::rpc_address(&options).map_err(refused)?;
+    settle(args, file.as_deref())?;
+    Ok(address)
+}
+
+/// Moves to the working directory that was named, if one was, and says where the configuration is to come from.
+fn options(args: &Args) -> Result<LoadOptions, Error> {
+    if let Some(directory) = &args.workdir {
         env::set_current_dir(directory).map_err(Error::system(format!("working directory {}", directory.display())))?;
     }
-    Ok(config)
+    let dotenv = match args.dotenv_path(env::var_os("DOTENV_PATH")) {
+        Some(path) => config::read_dotenv(&path).map_err(refused)?,
+        None => config::Dotenv::default(),
+    };
+    Ok(LoadOptions {
+        path: args.config.clone(),
+        directory: None,
+        overrides: args.overrides.clone(),
+        dotenv,
+        php: php_binary().map(|path| vec![path.into_os_string()]).unwrap_or_else(|| vec!["php".into()]),
+    })
+}
+
+/// Moves to the configuration file's folder, unless another was named.
+fn settle(args: &Args, file: Option<&Path>) -> Result<(), Error> {
+    match file.and_then(Path::parent) {
+        Some(directory) if args.workdir.is_none() && directory != Path::new("") => {
+            env::set_current_dir(directory).map_err(Error::system(format!("working directory {}", directory.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn refused(error: config::Error) -> Error {
+    Error::Config(error.to_string())
 }
 
 /// Symbolic links in it are followed by each engine, so that a reload serves what they lead to by then.

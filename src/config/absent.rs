@@ -70,7 +70,6 @@ pub(super) static ABSENT: &[Absent] = &[
     section("nats", LATER),
     section("otel", LATER),
     section("reload", LATER),
-    section("rpc", LATER),
     key("server.command", WORKER_MODE, &[]),
     key("server.env", "not supported by this version of rr; see php.env", &[]),
     key("server.group", LATER, &[]),

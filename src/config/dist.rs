@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     http::Fcgi,
     schema::{KEYS, Key},
-    types::Config,
+    types::{Config, Rpc},
 };
 
 /// A PHP file that returns every key with its default.
@@ -20,6 +20,7 @@ pub fn render() -> String {
 pub(super) fn default_of(key: &Key) -> Option<Value> {
     let mut config = Config::default();
     config.http.fcgi = Some(Fcgi::default());
+    config.rpc = Some(Rpc::default());
     let value = key.setting?.show(&mut config);
     Some(if key.derived { Value::Null } else { value })
 }

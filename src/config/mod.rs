@@ -25,5 +25,5 @@ mod tests;
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use http::{Address, Fcgi, Http, Limits, Output, Pool, Preset, Rewrite, StaticFiles};
-pub use source::{LoadOptions, find, load};
-pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset};
+pub use source::{LoadOptions, find, load, rpc_address};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc};

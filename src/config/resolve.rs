@@ -12,7 +12,7 @@ use super::{
     http::Fcgi,
     schema::{self, KEYS, Key},
     suggest::closest,
-    types::{Config, Encoding, Level},
+    types::{Config, Encoding, Level, Rpc},
 };
 
 /// The configuration that `raw` means; its keys are in lower case.
@@ -44,8 +44,9 @@ impl Config {
         let mut config = self.clone();
         let mut shown = Value::Object(Map::new());
         for key in KEYS {
-            let off = self.http.fcgi.is_none() && (key.path == "http.fcgi" || key.path.starts_with("http.fcgi."));
-            if let (false, Some(setting)) = (off, key.setting) {
+            let is_off = self.http.fcgi.is_none() && key.path.starts_with("http.fcgi.")
+                || self.rpc.is_none() && key.path.starts_with("rpc.");
+            if let (false, Some(setting)) = (is_off, key.setting) {
                 let (sections, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
                 put(&mut shown, sections.split('.'), name, setting.show(&mut config));
             }
@@ -77,7 +78,14 @@ impl Walk {
         let meant = ALIASES.iter().find(|(alias, _)| *alias == path).map_or(path, |(_, meant)| meant);
         match schema::find(meant) {
             Some(key) if key.setting.is_some() => self.setting(path, key, raw),
-            Some(_) => self.section(path, raw),
+            Some(_) => {
+                // An empty section is enough to have RPC, as in RoadRunner.
+                if path == "rpc" && entries(raw).is_ok_and(|entries| entries.is_empty()) {
+                    self.config.rpc = Some(Rpc::default());
+                    self.given.insert("rpc.listen", path.to_owned());
+                }
+                self.section(path, raw);
+            }
             None => match absent::find(path) {
                 Some(absent) if absent.is_harmless(raw) => {}
                 Some(absent) => self.problem(path, absent.why),
@@ -104,12 +112,16 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { http, logs, .. } = &mut self.config;
+        let Config { http, logs, rpc, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
         if !self.given.contains_key("logs.encoding") {
             logs.encoding = Encoding::of(logs.mode);
+        }
+        // A copy of config.php.dist has the keys, and asks for nothing.
+        if !self.given.contains_key("rpc.listen") {
+            rpc.take_if(|rpc| *rpc == Rpc::default());
         }
         http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());

@@ -10,7 +10,7 @@ use super::{
         Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
     },
     http::{Fcgi, Preset},
-    types::{Config, Encoding, Level, LogMode, Reset},
+    types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
 /// A row of [`KEYS`].
@@ -263,6 +263,21 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key("http.fcgi.ping_response", "What ping_path answers.", &Field(|c| &mut fcgi(c).ping_response, Text("a text", |_| true))),
     key("http.fcgi.max_connections", "Connections at once.", &Field(|c| &mut fcgi(c).max_connections, Count(1, 1_000_000))),
+    section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers and rr reset; off without an address."),
+    derived(
+        "rpc.listen",
+        "Where to listen: tcp://127.0.0.1:6001 or unix:///run/rr.sock. Whoever connects controls the server: mind who may.",
+        &Field(|c| &mut rpc(c).listen, Listen("")),
+    ),
+    key("rpc.max_connections", "Connections at once.", &Field(|c| &mut rpc(c).max_connections, Count(1, 1_000_000))),
+    key("rpc.max_calls", "Calls in progress on one connection.", &Field(|c| &mut rpc(c).max_calls, Count(1, 100_000))),
+    key("rpc.max_message", "The largest request.", &Field(|c| &mut rpc(c).max_message, Size(1024))),
+    key("rpc.max_memory", "All large requests at once.", &Field(|c| &mut rpc(c).max_memory, Size(1024))),
+    key(
+        "rpc.timeout",
+        "How long half a request, or an answer that nobody reads, may stand still.",
+        &Field(|c| &mut rpc(c).timeout, BOUND),
+    ),
     section("logs", "The server's own log."),
     key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
     derived(
@@ -351,6 +366,11 @@ impl Named for Level {
 
 impl Named for Encoding {
     const NAMES: &'static [(&'static str, Self)] = &[("console", Self::Console), ("json", Self::Json)];
+}
+
+/// Absent until one of its keys is read; with defaults alone it is taken away again.
+fn rpc(config: &mut Config) -> &mut Rpc {
+    config.rpc.get_or_insert_default()
 }
 
 /// Absent until one of its keys is read; without an address it is taken away again.

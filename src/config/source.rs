@@ -12,6 +12,7 @@ use super::{
     env::{self, Dotenv},
     error::Error,
     form::Found,
+    http::Address,
     php, resolve, schema,
     types::Config,
 };
@@ -50,6 +51,26 @@ pub fn find(options: &LoadOptions) -> Result<Option<PathBuf>, Error> {
 
 /// Reads, merges and resolves the configuration.
 pub fn load(options: &LoadOptions) -> Result<Config, Error> {
+    let (raw, problems) = merge(options)?;
+    match resolve::resolve(&raw) {
+        Ok(config) if problems.is_empty() => Ok(config),
+        Ok(_) => Err(Error::Invalid { problems }),
+        Err(Error::Invalid { problems: more }) => Err(Error::Invalid { problems: [problems, more].concat() }),
+        Err(other) => Err(other),
+    }
+}
+
+/// Where the server of this configuration listens for calls, if it does. The rest of the configuration may be wrong, or not there:
+/// Laravel Octane gives `rr reset` an empty file and `-o rpc.listen=…`.
+pub fn rpc_address(options: &LoadOptions) -> Result<Option<Address>, Error> {
+    let (raw, _) = merge(options)?;
+    let rpc = raw.get("rpc").cloned().unwrap_or_default();
+    let config = resolve::resolve(&Map::from_iter([("rpc".to_owned(), rpc)]).into())?;
+    Ok(config.rpc.map(|rpc| rpc.listen))
+}
+
+/// The raw array of files and overrides, and what is wrong with the files.
+fn merge(options: &LoadOptions) -> Result<(Value, Vec<String>), Error> {
     let path = find(options)?;
     let source = Source { options, directory: path.as_deref().and_then(Path::parent) };
     let mut problems = Vec::new();
@@ -65,12 +86,7 @@ pub fn load(options: &LoadOptions) -> Result<Config, Error> {
         problems.extend(version_problem(path, version.as_ref()).map(|problem| format!("version: {problem}")));
     }
     source.include(&mut raw, version.as_ref(), &mut problems)?;
-    match resolve::resolve(&raw) {
-        Ok(config) if problems.is_empty() => Ok(config),
-        Ok(_) => Err(Error::Invalid { problems }),
-        Err(Error::Invalid { problems: more }) => Err(Error::Invalid { problems: [problems, more].concat() }),
-        Err(other) => Err(other),
-    }
+    Ok((raw, problems))
 }
 
 struct Source<'a> {

@@ -167,6 +167,38 @@ fn only_fcgi_means_no_http() {
 }
 
 #[test]
+fn rpc_is_on_when_its_section_asks_for_something() {
+    let rpc = |raw: Value| read(json!({ "rpc": raw })).map(|config| config.rpc);
+    assert_eq!(rpc(Value::Null), Ok(None));
+    let listening = |address| Ok(Some(Rpc { listen: address, ..Rpc::default() }));
+    assert_eq!(rpc(json!({})), listening(tcp("127.0.0.1:6001")));
+    assert_eq!(rpc(json!({"listen": "tcp://:6001"})), listening(tcp(":6001")));
+    assert_eq!(rpc(json!({"listen": "unix:///run/rr.sock"})), listening(Address::Unix("/run/rr.sock".into())));
+    assert_eq!(rpc(json!({"max_calls": 7})), Ok(Some(Rpc { max_calls: 7, ..Rpc::default() })));
+    assert_eq!(rpc(json!({"listen": null, "max_calls": 100})), Ok(None), "config.php.dist, copied");
+    let config = read(json!({"rpc": {"listen": "localhost:1", "max_message": "1M"}})).unwrap();
+    assert_eq!(read(config.to_json()), Ok(config));
+    let wrong = rpc(json!({"listen": "6001"})).unwrap_err();
+    assert!(wrong.starts_with("rpc.listen: expected an address such as"), "{wrong}");
+}
+
+#[test]
+fn where_calls_are_heard_is_known_though_the_rest_is_wrong() {
+    let address = |name: &str, text: &str, overrides: &[&str]| {
+        let files = Files::new(name, &[(".rr.yaml", text)]);
+        rpc_address(&files.options(overrides)).map_err(|error| error.to_string())
+    };
+    assert_eq!(address("rpc-1", "", &["rpc.listen=tcp://127.0.0.1:6002"]), Ok(Some(tcp("127.0.0.1:6002"))));
+    assert_eq!(
+        address("rpc-2", "rpc: { listen: tcp://127.0.0.1:6003 }\nhtpp: {}\njobs: {}", &[]),
+        Ok(Some(tcp("127.0.0.1:6003")))
+    );
+    assert_eq!(address("rpc-3", "version: '3'\nhttp: {}", &[]), Ok(None));
+    assert!(address("rpc-4", "rpc: { listen: nowhere }", &[]).unwrap_err().contains("rpc.listen"));
+    assert!(address("rpc-5", "rpc: [", &[]).unwrap_err().contains(".rr.yaml"));
+}
+
+#[test]
 fn zero_means_the_default_where_it_does_in_roadrunner() {
     let raw =
         json!({"http": {"max_request_size": 0, "internal_error_code": 0, "pool": {"num_workers": 0, "allocate_timeout": "0s"}}});
@@ -226,13 +258,11 @@ fn every_fault_is_told_on_a_line_of_its_own() {
 #[test]
 fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
-        "rpc": {"listen": "tcp://127.0.0.1:6001"},
         "server": {"command": "php worker.php", "relay": "pipes", "user": ""},
         "jobs": {},
         "http": {"middleware": ["gzip"], "ssl": {"address": ":443"}, "pool": {"debug": true, "supervisor": {"watch_tick": "1s", "exec_ttl": "5s", "ttl": "0s"}}},
     }));
     let expected = [
-        "rpc: not supported by this version of rr",
         "server.command: worker mode is not supported by this version of rr; remove it and set http.root to serve in classic mode",
         "jobs: not supported by this version of rr",
         "http.middleware: middleware is not supported by this version of rr",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::http::Http;
+use super::http::{Address, Http};
 
 /// Everything the operator asked for, resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,6 +13,8 @@ pub struct Config {
     pub php: Php,
     /// The web server.
     pub http: Http,
+    /// Remote procedure calls, if asked for.
+    pub rpc: Option<Rpc>,
     /// The server's own log.
     pub logs: Logs,
 }
@@ -66,6 +68,31 @@ pub enum Reset {
     /// Also ini values, handlers, shutdown functions, working directory, umask, locale, time zone and environment.
     #[default]
     Strict,
+}
+
+/// Remote procedure calls (`rpc`): what PHP's RoadRunner packages and `rr workers` speak.
+///
+/// # Defaults
+/// - `rpc.listen`: `null`
+/// - `rpc.max_connections`: `1000`
+/// - `rpc.max_calls`: `100`
+/// - `rpc.max_message`: `64M`
+/// - `rpc.max_memory`: `256M`
+/// - `rpc.timeout`: `30s`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rpc {
+    /// Where to listen: `127.0.0.1:6001` if the section is there and does not say.
+    pub listen: Address,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Calls in progress on one connection.
+    pub max_calls: usize,
+    /// The largest request, in bytes.
+    pub max_message: usize,
+    /// All large requests at once, in bytes.
+    pub max_memory: usize,
+    /// How long half a request, or an answer that nobody reads, may stand still.
+    pub timeout: Duration,
 }
 
 /// The server's own log (`logs`).
@@ -138,6 +165,21 @@ impl Default for Engine {
             grace_period: Duration::from_secs(25),
             sapi: None,
             shutdown_delay: Duration::ZERO,
+        }
+    }
+}
+
+// === impl Rpc ===
+
+impl Default for Rpc {
+    fn default() -> Self {
+        Self {
+            listen: Address::Tcp("127.0.0.1:6001".into()),
+            max_connections: 1000,
+            max_calls: 100,
+            max_message: 64 << 20,
+            max_memory: 256 << 20,
+            timeout: Duration::from_secs(30),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -63,6 +63,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub struct Slot {
     name: String,
+    thread_id: AtomicI32,
     started: Instant,
     state: AtomicU8,
     requests: AtomicU64,
@@ -190,6 +191,7 @@ impl Threads {
 
     /// The life of a PHP thread.
     fn run(&self, slot: &Slot) {
+        slot.thread_id.store(nix::unistd::gettid().as_raw(), Relaxed);
         match &self.settings.script {
             ScriptKind::Classic => serve(&self.pool, slot, &self.settings),
             ScriptKind::Worker { script, .. } => worker::serve(&self.pool, slot, &self.settings, script, &self.boots),
@@ -205,6 +207,7 @@ impl Threads {
         let name = format!("php-{}-{}", self.settings.name, handles.len());
         let slot = Arc::new(Slot {
             name: name.clone(),
+            thread_id: AtomicI32::new(0),
             started: Instant::now(),
             state: AtomicU8::new(SlotState::Starting as u8),
             requests: AtomicU64::new(0),
@@ -261,6 +264,16 @@ impl Slot {
     /// The thread's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The kernel's number for it; 0 before it runs.
+    pub fn thread_id(&self) -> i32 {
+        self.thread_id.load(Relaxed)
+    }
+
+    /// CPU time it has used; none once it has ended.
+    pub fn cpu_time(&self) -> Duration {
+        self.target.lock().as_ref().map_or(Duration::ZERO, watchdog::Target::cpu_time)
     }
 
     /// When the thread was started.

@@ -129,7 +129,7 @@ impl Target {
         unsafe { ptr::read_volatile(self.limit_epoch) }
     }
 
-    fn cpu_time(&self) -> Duration {
+    pub(super) fn cpu_time(&self) -> Duration {
         let mut clock = 0;
         // SAFETY: the thread has not ended, and `clock` is ours to write.
         if unsafe { libc::pthread_getcpuclockid(self.thread, &raw mut clock) } != 0 {

@@ -24,6 +24,7 @@ struct Letter {
     generation: u64,
     http: Vec<RawFd>,
     fcgi: Vec<RawFd>,
+    rpc: Vec<RawFd>,
     scoreboard: RawFd,
     line: RawFd,
 }
@@ -43,6 +44,8 @@ pub struct Handover<'a> {
     pub http: Vec<BorrowedFd<'a>>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<BorrowedFd<'a>>,
+    /// Sockets that listen for remote procedure calls.
+    pub rpc: Vec<BorrowedFd<'a>>,
     /// The shared page.
     pub scoreboard: BorrowedFd<'a>,
     /// The engine's end of the line.
@@ -64,6 +67,8 @@ pub struct Inherited {
     pub http: Vec<OwnedFd>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<OwnedFd>,
+    /// Sockets that listen for remote procedure calls.
+    pub rpc: Vec<OwnedFd>,
     /// The shared page.
     pub scoreboard: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
@@ -83,11 +88,12 @@ impl Handover<'_> {
             generation: self.generation,
             http: numbers(&self.http),
             fcgi: numbers(&self.fcgi),
+            rpc: numbers(&self.rpc),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
-        let mut descriptors = [letter.http, letter.fcgi].concat();
+        let mut descriptors = [letter.http, letter.fcgi, letter.rpc].concat();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
@@ -112,6 +118,7 @@ impl Inherited {
             generation: letter.generation,
             http: adopt(letter.http)?,
             fcgi: adopt(letter.fcgi)?,
+            rpc: adopt(letter.rpc)?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
         }))

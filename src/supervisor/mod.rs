@@ -62,6 +62,8 @@ pub struct Sockets {
     pub http: Vec<OwnedFd>,
     /// For FastCGI.
     pub fcgi: Vec<OwnedFd>,
+    /// For remote procedure calls.
+    pub rpc: Vec<OwnedFd>,
 }
 
 /// What is served.
@@ -161,6 +163,7 @@ impl<N: Needs> Supervisor<N> {
             generation: self.generation + 1,
             http: engine::borrow(&sockets.http),
             fcgi: engine::borrow(&sockets.fcgi),
+            rpc: engine::borrow(&sockets.rpc),
             scoreboard: std::os::fd::AsFd::as_fd(&page),
             line: std::os::fd::AsFd::as_fd(&line),
         };

@@ -5,4 +5,5 @@ pub mod crash;
 pub mod exit;
 pub mod limits;
 pub mod memory;
+pub mod pid;
 pub mod spawn;

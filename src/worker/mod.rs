@@ -3,14 +3,18 @@
 //! `http` and the plugins describe what they want as [`Work`] and hand it to a [`Pool`]; a carrier takes seats in that
 //! pool, runs the work and answers with a [`Reply`]. Nothing here names an engine, so the pool is tested with an echo.
 
+mod control;
 pub(crate) mod doorbell;
+pub mod goridge;
 mod output;
 mod params;
 mod pool;
 mod reply;
 mod request;
+pub mod roadrunner;
 pub mod scoreboard;
 
+pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};

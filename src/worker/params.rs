@@ -227,11 +227,11 @@ impl Request {
 
 /// The names that scripts are shown. `Proxy` would become HTTP_PROXY, which libraries take for a proxy setting (CVE-2016-5385),
 /// and a name with an underscore could pose as one with a hyphen.
-fn shown(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+pub(super) fn shown(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
     headers.keys().filter(|name| *name != "proxy" && !name.as_str().contains('_'))
 }
 
-fn protocol(version: Version) -> &'static str {
+pub(super) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_09 | Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",
@@ -255,7 +255,7 @@ fn join(headers: &HeaderMap, name: &HeaderName, into: &mut Vec<u8>) {
 }
 
 /// `content-type` → `Content-Type`.
-fn title_case(name: &HeaderName, into: &mut Vec<u8>) {
+pub(super) fn title_case(name: &HeaderName, into: &mut Vec<u8>) {
     let mut start = true;
     for byte in name.as_str().bytes() {
         into.push(if start { byte.to_ascii_uppercase() } else { byte });

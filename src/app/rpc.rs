@@ -1,0 +1,136 @@
+//! Remote procedure calls: the socket, the built-in services, and the pools that they act on.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Instant, SystemTime},
+};
+
+use crate::{
+    config::{self, Config},
+    error::Error,
+    http::listen,
+    php::{Slot, SlotState, Threads},
+    rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Socket},
+    worker::{Control, Controls, CurrentWork, WorkerRow, WorkerStatus},
+};
+
+/// The socket, listening before there is anything to speak of.
+#[derive(Debug)]
+pub(super) struct Bound {
+    listeners: listen::Listeners,
+    section: config::Rpc,
+}
+
+/// The listener at work.
+#[derive(Debug)]
+pub(super) struct Calls {
+    pub(super) server: Server,
+    /// Where it listens.
+    pub(super) address: String,
+    /// Removes a unix socket's path at the end.
+    _listeners: listen::Listeners,
+}
+
+/// PHP threads under an operator's hand.
+struct ThreadPool(Arc<Threads>);
+
+/// Listens where `section` says.
+pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
+    let address = match &section.listen {
+        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("rpc.listen: {text:?}: {error}")))?,
+        // Whoever may connect controls the server.
+        config::Address::Unix(path) => listen::Address::Unix { path: path.clone(), mode: 0o660 },
+    };
+    let listeners = listen::Config { addresses: vec![address], ..listen::Config::default() }.build();
+    listeners.map_err(|error| Error::Listen(format!("rpc.listen: {error}")))
+}
+
+// === impl Bound ===
+
+impl Bound {
+    /// On sockets that listen where `section` says.
+    pub(super) fn adopt(section: &config::Rpc, listeners: listen::Listeners) -> Self {
+        Self { listeners, section: section.clone() }
+    }
+
+    /// Where scripts on this machine call, as `RR_RPC` tells them.
+    pub(super) fn dsn(&self) -> String {
+        match (&self.section.listen, self.listeners.addresses().first()) {
+            (config::Address::Tcp(text), Some(bound)) => {
+                let host = text.rsplit_once(':').map_or("", |(host, _)| host);
+                let host = if matches!(host, "" | "0.0.0.0" | "[::]") { "127.0.0.1" } else { host };
+                format!("tcp://{host}:{}", bound.port())
+            }
+            (address, _) => address.to_string(),
+        }
+    }
+
+    /// Puts the services behind the socket.
+    pub(super) fn build(self, config: &Config, pools: &[Arc<Threads>]) -> Result<Calls, Error> {
+        let section = &self.section;
+        let pools = pools.iter().map(|threads| Arc::new(ThreadPool(threads.clone())) as Arc<dyn Control>);
+        let pools = Controls::new(pools.collect());
+        let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
+        let services: Vec<Arc<dyn Service>> =
+            vec![Arc::new(about), Arc::new(Informer::new(pools.clone())), Arc::new(Resetter::new(pools))];
+        let bounds = Bounds {
+            max_connections: section.max_connections,
+            max_calls: section.max_calls,
+            max_message: section.max_message,
+            max_memory: section.max_memory,
+            timeout: section.timeout,
+        };
+        let sockets =
+            self.listeners.duplicates().map_err(Error::system("rpc.listen"))?.into_iter().map(|(descriptor, is_unix)| {
+                if is_unix { Socket::Unix(descriptor.into()) } else { Socket::Tcp(descriptor.into()) }
+            });
+        let server = bounds.build(sockets.collect(), Services::new(services));
+        Ok(Calls { server, address: self.dsn(), _listeners: self.listeners })
+    }
+}
+
+// === impl ThreadPool ===
+
+impl Control for ThreadPool {
+    fn plugin(&self) -> &str {
+        self.0.name()
+    }
+
+    fn workers(&self) -> Vec<WorkerRow> {
+        self.0.slots().iter().map(|slot| row(slot)).collect()
+    }
+}
+
+fn row(slot: &Slot) -> WorkerRow {
+    let status = match slot.state() {
+        SlotState::Starting => WorkerStatus::Inactive,
+        SlotState::Idle => WorkerStatus::Ready,
+        SlotState::Running => WorkerStatus::Working,
+        SlotState::Gone => WorkerStatus::Stopped,
+    };
+    let age = slot.started().elapsed().as_secs_f64().max(f64::EPSILON);
+    let current = slot.current();
+    WorkerRow {
+        pid: slot.thread_id().into(),
+        status,
+        executions: slot.requests(),
+        created: moment(slot.started()),
+        memory: slot.memory_peak(),
+        cpu_percent: slot.cpu_time().as_secs_f64() / age * 100.0,
+        command: String::new(),
+        current: current
+            .began
+            .filter(|_| status == WorkerStatus::Working && current.ended.is_none())
+            .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: moment(began) }),
+    }
+}
+
+/// The time of day at `then`, the same whenever it is asked for.
+fn moment(then: Instant) -> SystemTime {
+    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+    let (instant, time) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
+    match then.checked_duration_since(instant) {
+        Some(later) => time + later,
+        None => time - instant.saturating_duration_since(then),
+    }
+}

@@ -1,0 +1,248 @@
+//! Remote procedure calls as RoadRunner's PHP library makes them: Goridge frames over TCP or a unix socket.
+//!
+//! A request's options are a sequence number and the length of the method's name; its payload is the name, `service.Method`, and
+//! the argument in the codec that a flag names. The answer repeats number, name and codec; an error has the flag ERROR and a
+//! text. That is Go's `net/rpc` in other clothes: answers come in the order of completion, so a caller may send several requests
+//! before it reads. Whoever connects may call everything.
+//!
+//! [`Services`] is the table that plugins add to. [`Client`] is the blocking end that the command line uses.
+//!
+//! # Bounds
+//! Connections, requests in progress on each, the size of a request, the memory of all large requests together, and the time
+//! that half a request or an unread answer may stand still: see [`Config`]. An idle connection may stay, as a PHP worker keeps
+//! its own for life.
+
+mod about;
+mod client;
+mod connection;
+mod informer;
+mod payload;
+mod resetter;
+mod service;
+
+pub use about::About;
+pub use client::{CallError, Client};
+pub use informer::Informer;
+pub use payload::{Codec, Error, Payload};
+pub use resetter::Resetter;
+pub use service::{Answer, Service, Services};
+
+use std::{
+    io, net,
+    os::unix,
+    sync::Arc,
+    time::{self, Duration},
+};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+};
+
+use connection::Connection;
+
+/// The bounds of the listener.
+///
+/// # Defaults
+/// 1000 connections, 100 requests in progress on each, 64 MiB a request, 256 MiB of large requests, 30 s of standing still.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Connections at once; more wait in the backlog.
+    pub max_connections: usize,
+    /// Requests in progress on one connection; more wait in its socket.
+    pub max_calls: usize,
+    /// Bytes of a request's payload.
+    pub max_message: usize,
+    /// Bytes of the large requests that are being received or worked on, on all connections together.
+    pub max_memory: usize,
+    /// How long half a request, or an answer that nobody reads, may stand still.
+    pub timeout: Duration,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// On a TCP port.
+    Tcp(net::TcpListener),
+    /// On a path.
+    Unix(unix::net::UnixListener),
+}
+
+/// The listener. Every runtime that is to serve it calls [`serve`](Self::serve).
+#[derive(Debug)]
+pub struct Server {
+    sockets: Vec<Socket>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    services: Services,
+    /// Places of `connections`, all of which are free again at the end.
+    places: u32,
+    connections: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    stop: watch::Sender<bool>,
+}
+
+enum Listener {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+/// What a permit of `Shared::memory` stands for.
+const MEMORY_UNIT: usize = 1024;
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// After this long of silence the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 1000,
+            max_calls: 100,
+            max_message: 64 << 20,
+            max_memory: 256 << 20,
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Config {
+    /// Takes sockets that listen already.
+    pub fn build(self, sockets: Vec<Socket>, services: Services) -> Server {
+        if sockets.iter().any(Socket::is_open) {
+            tracing::warn!("the RPC port is open to other hosts: whoever reaches it controls this server; see rpc.listen");
+        }
+        let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, u32::MAX as usize)));
+        let connections = permits(self.max_connections);
+        let shared = Shared {
+            places: u32::try_from(connections.available_permits()).unwrap_or(u32::MAX),
+            connections,
+            // One request of the largest size always has room.
+            memory: permits(self.max_memory.max(self.max_message).div_ceil(MEMORY_UNIT)),
+            config: self,
+            services,
+            stop: watch::Sender::new(false),
+        };
+        Server { sockets, shared: Arc::new(shared) }
+    }
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Accepts and serves connections on the calling runtime until [`stop`](Self::stop), and then until the last call has been
+    /// answered. Dropped, it cuts them.
+    pub async fn serve(&self) -> io::Result<()> {
+        let mut tasks = JoinSet::new();
+        for socket in &self.sockets {
+            tasks.spawn(accept(socket.register()?, self.shared.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    /// Accepts no more; calls in progress are answered, idle connections are closed.
+    pub fn stop(&self) {
+        self.shared.stop.send_replace(true);
+    }
+
+    /// Waits, after a [`stop`](Self::stop), until every connection has ended, but no longer than `deadline`. True if all have.
+    pub async fn wait(&self, deadline: time::Instant) -> bool {
+        let all = self.shared.connections.acquire_many(self.shared.places);
+        tokio::time::timeout_at(deadline.into(), all).await.is_ok()
+    }
+}
+
+async fn accept(listener: Listener, shared: Arc<Shared>) {
+    let mut stop = shared.stop.subscribe();
+    let mut connections = JoinSet::new();
+    loop {
+        let next = async {
+            let permit = shared.connections.clone().acquire_owned().await.expect("the semaphore is never closed");
+            Ok::<_, io::Error>((permit, listener.accept().await?))
+        };
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            accepted = next => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((permit, stream)) => {
+                connections.spawn(serve(stream, permit, shared.clone()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                // Out of descriptors, as a rule: they come back when connections end.
+                tracing::warn!(%error, "cannot accept an RPC connection");
+                tokio::time::sleep(ACCEPT_RETRY).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(stream: Box<dyn Stream>, permit: OwnedSemaphorePermit, shared: Arc<Shared>) {
+    Connection::new(stream, shared).run().await;
+    drop(permit);
+}
+
+// === impl Socket ===
+
+impl Socket {
+    /// Makes it known to the calling runtime. Each runtime accepts from the one queue of connections.
+    fn register(&self) -> io::Result<Listener> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let listener = listener.try_clone()?;
+                listener.set_nonblocking(true)?;
+                Listener::Tcp(tokio::net::TcpListener::from_std(listener)?)
+            }
+            Self::Unix(listener) => {
+                let listener = listener.try_clone()?;
+                listener.set_nonblocking(true)?;
+                Listener::Unix(tokio::net::UnixListener::from_std(listener)?)
+            }
+        })
+    }
+
+    /// True if others than this host may reach it.
+    fn is_open(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().to_canonical().is_loopback()),
+            Self::Unix(_) => false,
+        }
+    }
+}
+
+// === impl Listener ===
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // These fail only on a connection that is gone already, which its reader will find out.
+                drop(stream.set_nodelay(true));
+                drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)));
+                Ok(Box::new(stream))
+            }
+            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+#[cfg(test)]
+mod tests;

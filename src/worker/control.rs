@@ -1,0 +1,156 @@
+//! What an operator may know of a pool's workers, and ask of them. Each carrier answers for its own pools.
+
+use std::{fmt, pin::Pin, sync::Arc, time::SystemTime};
+
+/// A pool under an operator's hand.
+///
+/// Whoever cannot do what is asked says so: the methods that change something are refused unless a carrier has them.
+pub trait Control: Send + Sync {
+    /// The plugin whose works the pool does, as operators name it: `http`, `jobs`.
+    fn plugin(&self) -> &str;
+
+    /// Its workers now.
+    fn workers(&self) -> Vec<WorkerRow>;
+
+    /// Lets every worker finish what it does and boot again.
+    fn reset(&self) -> Done<'_> {
+        self.refuse("reset")
+    }
+
+    /// Adds a worker.
+    fn add(&self) -> Done<'_> {
+        self.refuse("adding workers")
+    }
+
+    /// Removes a worker; never the last one.
+    fn remove(&self) -> Done<'_> {
+        self.refuse("removing workers")
+    }
+
+    /// Says that the pool cannot.
+    fn refuse(&self, what: &'static str) -> Done<'_> {
+        let refused = NotDone::Unsupported { what, plugin: self.plugin().to_owned() };
+        Box::pin(async move { Err(refused) })
+    }
+}
+
+/// Resolves when what was asked is done. Its bounds in time are the pool's.
+pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), NotDone>> + Send + 'a>>;
+
+/// Why a pool did not do what was asked.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum NotDone {
+    /// It never can.
+    #[error("{what} is not supported by the pool of {plugin}")]
+    Unsupported {
+        /// What was asked.
+        what: &'static str,
+        /// Whose pool it is.
+        plugin: String,
+    },
+    /// It could not.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The pools of all plugins. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Controls(Arc<[Arc<dyn Control>]>);
+
+/// One worker as operators see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WorkerRow {
+    /// The process, or the thread: what `ps -L` calls LWP.
+    pub pid: i64,
+    /// What it is doing.
+    pub status: WorkerStatus,
+    /// Works it has begun.
+    pub executions: u64,
+    /// When it was started.
+    pub created: SystemTime,
+    /// Bytes it uses.
+    pub memory: u64,
+    /// CPU time over life time, in percent of one CPU.
+    pub cpu_percent: f64,
+    /// The command, where each worker has one of its own.
+    pub command: String,
+    /// The work it does now.
+    pub current: Option<CurrentWork>,
+}
+
+/// A work in progress.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurrentWork {
+    /// Its name: for HTTP, method and target.
+    pub name: String,
+    /// When it began.
+    pub since: SystemTime,
+}
+
+/// What a worker is doing, with RoadRunner's numbers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum WorkerStatus {
+    /// Booting.
+    Inactive = 0,
+    /// Waiting for work.
+    Ready = 1,
+    /// At work.
+    Working = 2,
+    /// At work, and to be replaced after it.
+    Invalid = 3,
+    /// Ending.
+    Stopping = 4,
+    /// Ended.
+    Stopped = 5,
+    /// It failed.
+    Errored = 8,
+}
+
+// === impl Controls ===
+
+impl Controls {
+    /// These pools.
+    pub fn new(pools: Vec<Arc<dyn Control>>) -> Self {
+        Self(pools.into())
+    }
+
+    /// The names of the plugins that have pools, each once.
+    pub fn plugins(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = Vec::new();
+        for pool in self.0.iter().map(|pool| pool.plugin()) {
+            if !names.contains(&pool) {
+                names.push(pool);
+            }
+        }
+        names
+    }
+
+    /// The pools of one plugin.
+    pub fn of(&self, plugin: &str) -> Vec<&dyn Control> {
+        self.0.iter().filter(|pool| pool.plugin() == plugin).map(AsRef::as_ref).collect()
+    }
+}
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Controls").field(&self.plugins()).finish()
+    }
+}
+
+// === impl WorkerStatus ===
+
+impl WorkerStatus {
+    /// RoadRunner's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Ready => "ready",
+            Self::Working => "working",
+            Self::Invalid => "invalid",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Errored => "errored",
+        }
+    }
+}
