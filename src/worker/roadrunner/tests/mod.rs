@@ -37,7 +37,7 @@ fn with(source: Source, body: impl Into<Bytes>) -> Request {
     Request {
         id: 1,
         received: SystemTime::now(),
-        script: Script { filename: String::new(), name: String::new(), path_info: String::new(), document_root: Arc::from("") },
+        script: Script { filename: "".into(), name: "".into(), path_info: "".into(), document_root: "".into() },
         source,
         body: if body.is_empty() { Body::Empty } else { Body::Memory(body) },
         ini: Vec::new(),
