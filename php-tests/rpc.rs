@@ -78,7 +78,7 @@ fn workers_are_listed_with_what_they_do() {
     assert!(working[0]["current"].as_str().unwrap().starts_with("GET /slow.php?ms=1500&began="), "{list}");
     assert!(working[0]["currentSince"].as_i64() >= working[0]["created"].as_i64(), "{list}");
     for worker in workers {
-        let thread = format!("/proc/{}/task/{}/comm", server.pid(), worker["pid"]);
+        let thread = format!("/proc/{}/comm", worker["pid"]);
         assert!(std::fs::read_to_string(&thread).unwrap().starts_with("php-http-"), "{thread}");
     }
     assert_eq!(running.read().unwrap().text(), "done");

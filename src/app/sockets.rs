@@ -34,13 +34,15 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
     }
 
     fn listen(&mut self, config: &Config) -> Result<Sockets, Error> {
-        let mut http = Vec::new();
-        for address in &config.http.address {
-            let known = self.http.iter().chain(&self.retired).find(|(known, _)| known == address);
-            let listeners =
-                known.map_or_else(|| http_listeners(std::slice::from_ref(address)), |(_, known)| Ok(known.clone()))?;
-            http.push((address.clone(), listeners));
-        }
+        // HTTP last: whoever finds it listening finds the others too.
+        let rpc = match &config.rpc {
+            Some(section) => {
+                let known = self.rpc.as_ref().filter(|(known, _)| *known == section.listen);
+                let listeners = known.map_or_else(|| rpc::bind(section), |(_, known)| Ok(known.clone()))?;
+                Some((section.listen.clone(), listeners))
+            }
+            None => None,
+        };
         let mut fcgi = Vec::new();
         if let Some(wanted) = fcgi_config(config)? {
             for address in &wanted.addresses {
@@ -54,14 +56,13 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
                 fcgi.push((address.clone(), listener));
             }
         }
-        let rpc = match &config.rpc {
-            Some(section) => {
-                let known = self.rpc.as_ref().filter(|(known, _)| *known == section.listen);
-                let listeners = known.map_or_else(|| rpc::bind(section), |(_, known)| Ok(known.clone()))?;
-                Some((section.listen.clone(), listeners))
-            }
-            None => None,
-        };
+        let mut http = Vec::new();
+        for address in &config.http.address {
+            let known = self.http.iter().chain(&self.retired).find(|(known, _)| known == address);
+            let listeners =
+                known.map_or_else(|| http_listeners(std::slice::from_ref(address)), |(_, known)| Ok(known.clone()))?;
+            http.push((address.clone(), listeners));
+        }
         let sockets = Sockets {
             rpc: rpc.iter().flat_map(|(_, listeners)| listeners.descriptors()).map(duplicate).collect::<Result<_, _>>()?,
             http: http.iter().flat_map(|(_, listeners)| listeners.descriptors()).map(duplicate).collect::<Result<_, _>>()?,
