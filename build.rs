@@ -46,7 +46,8 @@ fn main() {
         }
         found => {
             println!("cargo::rustc-cfg=php_embed");
-            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+            // As PHP with threads is compiled: `-pthread` defines _REENTRANT, and on that the layout of PHP's own structs depends.
+            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1").flag("-pthread");
             if matches!(found, Libphp::Shared(_)) {
                 shim.define("RR_LIBPHP_SHARED", "1");
             }

@@ -38,12 +38,15 @@ static bool begin_answer(void)
 {
 	if (!pull.open) {
 		zend_throw_error(NULL, "RR\\Worker::%s() has no request to answer", get_active_function_name());
-	} else if (pull.answered || pull.answering) {
+		return false;
+	}
+	if (pull.answered || pull.answering) {
 		zend_throw_error(NULL, "RR\\Worker::%s(): the request %s", get_active_function_name(),
 			pull.answered ? "has been answered" : "is being answered");
+		return false;
 	}
-	pull.answering = !EG(exception);
-	return pull.answering;
+	pull.answering = true;
+	return true;
 }
 
 static void end_answer(bool complete)

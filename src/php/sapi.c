@@ -321,6 +321,10 @@ sapi_module_struct rr_sapi = {
 PHP_FUNCTION(fastcgi_finish_request)
 {
 	ZEND_PARSE_PARAMETERS_NONE();
+	if (rr_pull_serial()) {
+		/* RR\Worker::respond() does that. */
+		RETURN_FALSE;
+	}
 	php_output_end_all();
 	php_header();
 	RETURN_BOOL(SG(server_context) && rr_on_finish(SG(server_context)));

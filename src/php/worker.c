@@ -14,6 +14,7 @@
 #include "zend_ini.h"
 #include "ext/standard/basic_functions.h"
 #include "ext/standard/head.h"
+#include "ext/standard/php_filestat.h"
 #include "ext/standard/php_var.h"
 #include "zend_smart_str.h"
 #include "ext/json/php_json.h"
@@ -195,7 +196,13 @@ static void begin_request(const rr_request *request, bool pulled)
 		sapi_add_header(SAPI_PHP_VERSION_HEADER, sizeof(SAPI_PHP_VERSION_HEADER) - 1, 1);
 	}
 	start_output_buffers();
+	/* What a file was like a request ago says nothing now. */
+	php_clear_stat_cache(false, NULL, 0);
 	refresh_superglobals();
+	if (!pulled) {
+		/* Its output handler looks at what the client accepts. */
+		begin_module("zlib");
+	}
 	begin_module("session");
 	SG(sapi_started) = 1;
 	/* Fields that header() and the like set are kept until the script answers. */
@@ -236,12 +243,11 @@ static void settle(void)
 }
 
 /* As php_call_shutdown_functions(), which expects to be the last thing that a script does: there an exception is a bailout. */
-static void call_shutdown_functions(void)
+static void call_each_shutdown_function(HashTable *functions)
 {
-	HashTable *functions = BG(user_shutdown_function_names);
 	bool go_on = true;
 	/* One may register another. */
-	for (uint32_t i = 0; functions && go_on && i < functions->nNumUsed; i++) {
+	for (uint32_t i = 0; go_on && i < functions->nNumUsed; i++) {
 		php_shutdown_function_entry *entry = HT_IS_PACKED(functions) ? Z_PTR(functions->arPacked[i]) : Z_PTR(functions->arData[i].val);
 		zval result;
 		ZVAL_UNDEF(&result);
@@ -254,6 +260,17 @@ static void call_shutdown_functions(void)
 			handle_uncaught();
 		}
 	}
+}
+
+static void call_shutdown_functions(void)
+{
+	if (!BG(user_shutdown_function_names)) {
+		return;
+	}
+	/* After a fatal error the script ends, and its end would call them again. */
+	zend_try {
+		call_each_shutdown_function(BG(user_shutdown_function_names));
+	} zend_end_try();
 	php_free_shutdown_functions();
 }
 
@@ -268,6 +285,7 @@ static bool end_request(void)
 		php_output_end_all();
 	} zend_end_try();
 	settle();
+	end_module("zlib");
 	if (state.booted) {
 		end_module("filter");
 		end_module("session");
