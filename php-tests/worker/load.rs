@@ -26,9 +26,9 @@ const MIX: &[&str] = &[
     "/keep-input",
 ];
 
-/// Resident memory in KiB.
+/// Resident memory in KiB of the process that runs PHP.
 fn resident(server: &Server) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.text("/pid"))).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

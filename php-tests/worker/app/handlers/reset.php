@@ -132,6 +132,9 @@ return [
         });
         echo 'registered';
     },
+    'pid' => function () {
+        echo getmypid();
+    },
     'memory-used' => function () {
         echo memory_get_usage();
     },
