@@ -5,8 +5,17 @@ use std::{env, fmt, fs, path::PathBuf, process::Command};
 
 /// The C files that every PHP gets, and those that only our own server needs.
 const EVERYWHERE: &[&str] = &["src/php/module.c"];
-const SERVER: &[&str] =
-    &["src/php/shim.c", "src/php/sapi.c", "src/php/worker.c", "src/php/reset.c", "src/php/overrides.c", "src/php/libc.c"];
+const SERVER: &[&str] = &[
+    "src/php/shim.c",
+    "src/php/sapi.c",
+    "src/php/worker.c",
+    "src/php/pull.c",
+    "src/php/request.c",
+    "src/php/response.c",
+    "src/php/reset.c",
+    "src/php/overrides.c",
+    "src/php/libc.c",
+];
 
 enum Libphp {
     Static(PathBuf),
@@ -37,7 +46,8 @@ fn main() {
         }
         found => {
             println!("cargo::rustc-cfg=php_embed");
-            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+            // As PHP with threads is compiled: `-pthread` defines _REENTRANT, and on that the layout of PHP's own structs depends.
+            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1").flag("-pthread");
             if matches!(found, Libphp::Shared(_)) {
                 shim.define("RR_LIBPHP_SHARED", "1");
             }

@@ -24,3 +24,4 @@ mod sapi;
 mod settings;
 mod stubs;
 mod supervisor;
+mod worker;

@@ -7,6 +7,162 @@
 namespace RR {
     /** The version of rr, such as "2026.1.0". Also in a stock php that loads rr.so. */
     const VERSION = UNKNOWN;
+
+    /**
+     * A worker script that takes its requests, and answers them, itself. It boots once, and then:
+     *
+     *     $worker = new RR\Worker();
+     *     while ($request = $worker->waitRequest()) {
+     *         $worker->respond("Hello, {$request->path()}\n");
+     *     }
+     *
+     * The superglobals are the request's, sessions work, and the fields that header() and setcookie() set leave with the answer.
+     * What the script prints goes to the log. exit(), an uncaught exception or a fatal error end the script, which boots again;
+     * a request without an answer then gets a 500 (`http.internal_error_code`). Between two requests the same is reset as for
+     * rr_handle_request(): see `php.reset`.
+     */
+    final class Worker
+    {
+        /** @throws \Error in a script that is no worker (`http.worker`) */
+        public function __construct() {}
+
+        /**
+         * Waits for a request. The one before is over then: if it has no answer, its client gets a 500 and the log a line.
+         *
+         * @return Request|null null when the script is to leave its loop: the server stops, or wants the script to boot again
+         * @throws \Error while a request is being handled in another way
+         */
+        public function waitRequest(): ?Request {}
+
+        /**
+         * Answers the request; a text alone is a body with status 200. The script may go on afterwards: the client does not wait.
+         *
+         * A body that is a stream or a generator is sent while it is made, for as long as the client is there. When the client
+         * has left, or takes nothing for `http.output.write_timeout`, no more is asked of it: a generator is let go of, so that
+         * its `finally` blocks run. What a generator throws comes out here; as long as nothing of the answer has left, there may
+         * be another one. For HEAD, 204 and 304 neither is touched.
+         *
+         * @return bool false if the client has left before it had all
+         * @throws \Error if there is no request, or it has been answered
+         * @throws \ValueError|\TypeError if status, headers or body are none; nothing is sent then
+         */
+        public function respond(Response|string $response): bool {}
+
+        /**
+         * Answers with a 500 (`http.internal_error_code`), and writes the error to the log. With `display_errors` the client sees
+         * it too.
+         */
+        public function error(\Throwable|string $error): void {}
+
+        /**
+         * Sends fields ahead of the answer (103), such as `['Link' => '</a.css>; rel=preload; as=style']`. Once or several times.
+         *
+         * @param array<string, string|list<string>> $headers
+         * @return bool false if the client cannot have them: only HTTP/1.1 clients of rr's own front can
+         */
+        public function earlyHints(array $headers): bool {}
+    }
+
+    /**
+     * A request, each part of it made when first asked for. What was read stays; the rest goes when the request is over, and
+     * then throws an Error.
+     */
+    final class Request
+    {
+        /** For the application's own use. */
+        public array $attributes = [];
+
+        private function __construct() {}
+
+        /** Upper case, as sent. */
+        public function method(): string {}
+
+        /** As the client asked for it, undecoded: `http://example.com:8080/a%20b?c=d`. */
+        public function uri(): string {}
+
+        /** Its path, undecoded: `/a%20b`. */
+        public function path(): string {}
+
+        /** `HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`. */
+        public function protocol(): string {}
+
+        /** The client's IP address without its port; `unix:` on a unix socket. */
+        public function remoteAddress(): string {}
+
+        /**
+         * In the client's order, names spelled `Content-Type`; without names that contain `_`, and without `Proxy`.
+         *
+         * @return array<string, list<string>>
+         */
+        public function headers(): array {}
+
+        /** One field, the name in any case; several lines are joined by `, `. Null if there is none. */
+        public function header(string $name): ?string {}
+
+        /** As `$_COOKIE`. */
+        public function cookies(): array {}
+
+        /** As `$_GET`. */
+        public function query(): array {}
+
+        /** As `$_POST`: the fields of a form, empty for any other body. */
+        public function parsedBody(): array {}
+
+        /** As `$_FILES`. The files go when the request is over, unless they were moved. */
+        public function uploads(): array {}
+
+        /** As `php://input`: empty for `multipart/form-data`, which has been parsed. */
+        public function body(): string {}
+
+        /**
+         * The same to be read in pieces; it may be opened more than once, and is closed when the request is over.
+         *
+         * @return resource
+         */
+        public function bodyStream() {}
+
+        /** As `$_SERVER`. */
+        public function server(): array {}
+    }
+
+    /** What RR\Worker::respond() sends. */
+    final class Response
+    {
+        /**
+         * - a string, number or Stringable: sent whole
+         * - an array: its values, one after the other
+         * - a stream: from where it stands to its end; an ordinary file with its length, others as their data come
+         * - a generator or another Traversable: each value leaves at once; it is let go of, and this is null, after respond()
+         *
+         * @var string|int|float|\Stringable|resource|iterable<string>|null
+         */
+        public mixed $body = '';
+
+        /** From 200 to 999. */
+        public int $status = 200;
+
+        /**
+         * They replace those of the same name that header() has set, but for Set-Cookie. Without a Content-Type the answer has
+         * that of `default_mimetype`. Those that describe the connection (`Connection`, `Transfer-Encoding`) are left out.
+         *
+         * @var array<string, string|list<string>>
+         */
+        public array $headers = [];
+
+        /**
+         * Fields that follow the body; what makes the body may still set those whose names are here before. They reach clients of
+         * HTTP/2, and of HTTP/1.1 that send `TE: trailers`; for all others they are dropped.
+         *
+         * @var array<string, string|list<string>>
+         */
+        public array $trailers = [];
+
+        /** A reason phrase of one's own, for HTTP/1. */
+        public ?string $reason = null;
+
+        /** @param array<string, string|list<string>> $headers */
+        public function __construct(mixed $body = '', int $status = 200, array $headers = []) {}
+    }
 }
 
 namespace {

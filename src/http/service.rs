@@ -130,11 +130,14 @@ impl Service {
         match answer.await {
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
-                tracing::error!(request = id, "no answer: {failure}");
+                // The worker has said why.
+                if failure != Failure::NoAnswer {
+                    tracing::error!(request = id, "no answer: {failure}");
+                }
                 match failure {
                     Failure::QueueTimeout => response::overloaded(),
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
-                    Failure::WorkerLost => response::plain(self.0.needs.internal_error_code),
+                    Failure::WorkerLost | Failure::NoAnswer => response::plain(self.0.needs.internal_error_code),
                 }
             }
         }

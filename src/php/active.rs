@@ -1,5 +1,7 @@
 //! The request that a PHP thread is running: where its body comes from and where its output goes.
 
+mod answer;
+
 use std::{
     ffi::c_char,
     io::{self, Read},
@@ -30,6 +32,10 @@ pub(crate) struct Active {
     lifeline: Arc<Lifeline>,
     limits: Arc<Limits>,
     output: BytesMut,
+    /// What is printed goes to the log: the script answers in another way.
+    pulled: bool,
+    /// What is to be logged, up to the end of its line.
+    printed: BytesMut,
     log: String,
     variables: Variables,
     extra: Arc<[(String, String)]>,
@@ -103,6 +109,8 @@ impl Active {
             lifeline: Arc::new(Lifeline(Mutex::new(Line::Pending(responder)))),
             limits: settings.limits.clone(),
             output: BytesMut::new(),
+            pulled: false,
+            printed: BytesMut::new(),
             log: String::new(),
             variables,
             extra: settings.variables.clone(),
@@ -128,6 +136,8 @@ impl Active {
             lifeline: Arc::default(),
             limits: settings.limits.clone(),
             output: BytesMut::new(),
+            pulled: false,
+            printed: BytesMut::new(),
             log: String::new(),
             variables: Variables::default(),
             extra: settings.variables.clone(),
@@ -144,6 +154,7 @@ impl Active {
     pub(crate) fn retire(&mut self) {
         self.body = Body::Empty.into_reader();
         self.output.clear();
+        self.pulled = false;
         self.answer = Answer::Nobody;
     }
 
@@ -178,35 +189,43 @@ impl Active {
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> ffi::Verdict {
         match &self.answer {
+            Answer::Nobody => self.print(bytes),
+            _ if self.pulled => self.print(bytes),
             Answer::Over => ffi::Verdict::GoOn,
-            Answer::Nobody => {
-                self.output.extend_from_slice(bytes);
-                self.log_lines(false);
-                ffi::Verdict::GoOn
-            }
             Answer::Pending { .. } if self.lifeline.is_abandoned() => {
                 self.output.clear();
                 ffi::Verdict::Aborted
             }
             _ => {
                 self.output.extend_from_slice(bytes);
-                if self.output.len() >= self.limits.first_chunk { self.flush() } else { ffi::Verdict::GoOn }
+                if self.output.len() >= self.limits.first_chunk { self.pass_on() } else { ffi::Verdict::GoOn }
             }
         }
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> ffi::Verdict {
+        self.printed.extend_from_slice(bytes);
+        self.log_lines(false);
+        ffi::Verdict::GoOn
     }
 
     /// Logs what was printed for nobody, `all` of it or up to the last line's end.
     fn log_lines(&mut self, all: bool) {
         // A line without an end is not kept for ever.
-        let all = all || self.output.len() > 8192;
-        let end = if all { self.output.len() } else { memchr::memrchr(b'\n', &self.output).map_or(0, |at| at + 1) };
-        let text = self.output.split_to(end);
+        let all = all || self.printed.len() > 8192;
+        let end = if all { self.printed.len() } else { memchr::memrchr(b'\n', &self.printed).map_or(0, |at| at + 1) };
+        let text = self.printed.split_to(end);
         for line in String::from_utf8_lossy(&text).lines().filter(|line| !line.is_empty()) {
-            tracing::info!(target: "php::stdout", "{line}");
+            tracing::info!(target: "php::stdout", request = self.request.id, "{line}");
         }
     }
 
+    /// What the script has printed leaves now.
     pub(crate) fn flush(&mut self) -> ffi::Verdict {
+        if self.pulled { ffi::Verdict::GoOn } else { self.pass_on() }
+    }
+
+    fn pass_on(&mut self) -> ffi::Verdict {
         if matches!(self.answer, Answer::Nobody) {
             return ffi::Verdict::GoOn;
         }
@@ -263,12 +282,17 @@ impl Active {
         interim.send(head.status, &head.headers)
     }
 
+    /// Completes the answer at the script's wish, which may go on; false if it was complete before.
+    pub(crate) fn finish_early(&mut self) -> bool {
+        !self.pulled && self.finish()
+    }
+
     /// Completes the answer while the script may go on; false if it was complete before.
     pub(crate) fn finish(&mut self) -> bool {
+        self.log_lines(true);
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => false,
             Answer::Nobody => {
-                self.log_lines(true);
                 self.answer = Answer::Nobody;
                 false
             }
@@ -310,7 +334,7 @@ impl Active {
     pub(crate) fn finish_cut_off(&mut self) {
         match &self.answer {
             Answer::Streaming(_) => {
-                self.flush();
+                self.pass_on();
                 self.fail(Failure::WorkerLost);
             }
             _ => drop(self.finish()),
@@ -326,15 +350,17 @@ impl Active {
         }
     }
 
-    /// The server variables, or the request's headers, for C to borrow until the next call.
-    pub(crate) fn variables(&mut self, headers: bool) -> &[ffi::Pair] {
+    /// For C to borrow until the next call.
+    pub(crate) fn variables(&mut self, which: ffi::Variables) -> &[ffi::Pair] {
         self.variables.clear();
-        if headers {
-            self.variables.fill_headers(&self.request);
-        } else {
-            self.variables.fill_server(&self.request);
-            for (name, value) in &*self.extra {
-                self.variables.push(name, value);
+        match which {
+            ffi::Variables::Headers => self.variables.fill_headers(&self.request),
+            ffi::Variables::HeaderLines => self.variables.fill_header_lines(&self.request),
+            ffi::Variables::Server => {
+                self.variables.fill_server(&self.request);
+                for (name, value) in &*self.extra {
+                    self.variables.push(name, value);
+                }
             }
         }
         self.pairs.clear();

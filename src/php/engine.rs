@@ -86,7 +86,9 @@ pub enum ScriptKind {
 /// | error and exception handlers set since boot | kept | reset |
 /// | shutdown functions registered since boot | run when the worker ends | run when the request ends |
 /// | working directory, umask, locale, default timezone, `putenv()` | kept | reset |
+/// | `clearstatcache()` | reset | reset |
 /// | globals, statics, constants, classes, included files, autoloaders, stream wrappers, `$_ENV`, random seeds, connections | kept | kept |
+/// | what extensions keep beside ini values: `mb_internal_encoding()`, `libxml_use_internal_errors()` … | kept | kept |
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reset {
     /// What belongs to the client, as FrankenPHP resets it.

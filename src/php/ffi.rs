@@ -83,6 +83,16 @@ pub(crate) enum Reset {
     Strict = 1,
 }
 
+/// Which variables C asks for. C makes the values.
+#[allow(dead_code, reason = "constructed by C")]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Variables {
+    Server = 0,
+    Headers = 1,
+    HeaderLines = 2,
+}
+
 #[repr(C)]
 pub(crate) struct Request {
     pub(crate) kind: Kind,

@@ -11,6 +11,7 @@
 #include "ext/standard/basic_functions.h"
 #include "ext/standard/php_string.h"
 #include "zend_ini.h"
+#include "zend_smart_str.h"
 
 #include <locale.h>
 #include <sys/stat.h>
@@ -172,7 +173,6 @@ void rr_reset_remember(rr_reset level)
 static void restore_locale(void)
 {
 	setlocale(LC_ALL, boot.locale);
-	zend_reset_lc_ctype_locale();
 	zend_update_current_locale();
 	if (BG(ctype_string)) {
 		zend_string_release_ex(BG(ctype_string), 0);
@@ -195,9 +195,28 @@ static void forget_last_error(void)
 	PG(last_error_lineno) = 0;
 }
 
+/* output_add_rewrite_var(), and session ids in links. The handler that rewrites went with the request's output. */
+static void stop_rewriting(url_adapt_state_ex_t *rewriter)
+{
+	if (rewriter->active) {
+		smart_str_free(&rewriter->result);
+		smart_str_free(&rewriter->buf);
+		smart_str_free(&rewriter->tag);
+		smart_str_free(&rewriter->arg);
+		smart_str_free(&rewriter->attr_val);
+		rewriter->active = 0;
+		rewriter->tag_type = 0;
+		rewriter->attr_type = 0;
+	}
+	smart_str_free(&rewriter->form_app);
+	smart_str_free(&rewriter->url_app);
+}
+
 void rr_reset_between(void)
 {
 	forget_last_error();
+	stop_rewriting(&BG(url_adapt_output_ex));
+	stop_rewriting(&BG(url_adapt_session_ex));
 	if (boot.level < RR_RESET_STRICT) {
 		return;
 	}

@@ -110,7 +110,8 @@ impl<'a> Run<'a> {
     }
 
     /// The next request of a worker script, waiting for it; null if the script is to leave its loop.
-    pub(crate) fn next(&mut self) -> *mut ffi::Request {
+    /// A `pulled` one is answered past the output layer.
+    pub(crate) fn next(&mut self, pulled: bool) -> *mut ffi::Request {
         let Some(feed) = &mut self.feed else { return ptr::null_mut() };
         self.active.finish();
         if !feed.asked {
@@ -139,6 +140,9 @@ impl<'a> Run<'a> {
         self.slot.begin(&work);
         let variables = self.active.take_variables();
         self.active = Active::new(work, self.settings, variables);
+        if pulled {
+            self.active.pull();
+        }
         *self.slot.lifeline.lock() = self.active.lifeline();
         let mut strings = Strings::new(self.active.request());
         let request = strings.view(self.active.request(), self.active.body_length(), self.settings);

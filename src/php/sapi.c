@@ -59,7 +59,7 @@ static void rr_flush(void *context)
 }
 
 /* Fills `lines` with the header lines; returns how many. `lines` holds at least as many as the list has. */
-static size_t header_lines(sapi_headers_struct *headers, rr_bytes *lines)
+size_t rr_header_lines(sapi_headers_struct *headers, rr_bytes *lines)
 {
 	zend_llist_position position;
 	size_t count = 0;
@@ -79,7 +79,7 @@ static int rr_send_headers(sapi_headers_struct *headers)
 	}
 	ALLOCA_FLAG(use_heap)
 	rr_bytes *lines = do_alloca(sizeof(rr_bytes) * (zend_llist_count(&headers->headers) + 1), use_heap);
-	size_t count = header_lines(headers, lines);
+	size_t count = rr_header_lines(headers, lines);
 	rr_verdict verdict = rr_on_headers(SG(server_context), headers->http_response_code, headers->http_status_line, lines, count);
 	free_alloca(lines, use_heap);
 	return verdict == RR_GO_ON ? SAPI_HEADER_SENT_SUCCESSFULLY : SAPI_HEADER_SEND_FAILED;
@@ -115,7 +115,7 @@ static void rr_register_server_variables(zval *into)
 	}
 	rr_import_environment(into);
 	const rr_pair *pairs;
-	size_t count = rr_on_variables(SG(server_context), false, &pairs);
+	size_t count = rr_on_variables(SG(server_context), RR_SERVER, &pairs);
 	for (size_t i = 0; i < count; i++) {
 		char name[256];
 		if (pairs[i].name.len >= sizeof(name)) {
@@ -321,6 +321,10 @@ sapi_module_struct rr_sapi = {
 PHP_FUNCTION(fastcgi_finish_request)
 {
 	ZEND_PARSE_PARAMETERS_NONE();
+	if (rr_pull_serial()) {
+		/* RR\Worker::respond() does that. */
+		RETURN_FALSE;
+	}
 	php_output_end_all();
 	php_header();
 	RETURN_BOOL(SG(server_context) && rr_on_finish(SG(server_context)));
@@ -334,7 +338,7 @@ PHP_FUNCTION(apache_request_headers)
 		return;
 	}
 	const rr_pair *pairs;
-	size_t count = rr_on_variables(SG(server_context), true, &pairs);
+	size_t count = rr_on_variables(SG(server_context), RR_HEADERS, &pairs);
 	for (size_t i = 0; i < count; i++) {
 		zval value;
 		ZVAL_STRINGL_FAST(&value, pairs[i].value.ptr, pairs[i].value.len);
@@ -373,12 +377,15 @@ PHP_FUNCTION(headers_send)
 		RETURN_LONG(0);
 	}
 	if (status < 100 || status > 199) {
+		if (SG(request_info).no_headers) {
+			RETURN_LONG(0);
+		}
 		SG(sapi_headers).http_response_code = (int) status;
 		RETURN_LONG(sapi_send_headers() == SUCCESS ? status : 0);
 	}
 	ALLOCA_FLAG(use_heap)
 	rr_bytes *lines = do_alloca(sizeof(rr_bytes) * (zend_llist_count(&SG(sapi_headers).headers) + 1), use_heap);
-	size_t count = header_lines(&SG(sapi_headers), lines);
+	size_t count = rr_header_lines(&SG(sapi_headers), lines);
 	bool sent = rr_on_interim(SG(server_context), (int) status, lines, count);
 	free_alloca(lines, use_heap);
 	RETURN_LONG(sent ? status : 0);

@@ -26,7 +26,7 @@ unsafe fn enter_run<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Ru
 ///
 /// # Safety
 /// As for [`enter_run`].
-unsafe fn enter<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Active) -> T) -> T {
+pub(super) unsafe fn enter<T>(context: *mut c_void, failed: T, act: impl FnOnce(&mut Active) -> T) -> T {
     // SAFETY: the caller vouches for `context`.
     unsafe { enter_run(context, failed, |run| act(&mut run.active)) }
 }
@@ -89,9 +89,9 @@ unsafe extern "C" fn rr_on_read(context: *mut c_void, buffer: *mut c_char, lengt
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rr_on_variables(context: *mut c_void, headers: bool, out: *mut *const ffi::Pair) -> usize {
+unsafe extern "C" fn rr_on_variables(context: *mut c_void, which: ffi::Variables, out: *mut *const ffi::Pair) -> usize {
     let act = |active: &mut Active| {
-        let pairs = active.variables(headers);
+        let pairs = active.variables(which);
         (pairs.as_ptr(), pairs.len())
     };
     // SAFETY: C passes the context of the running request.
@@ -104,13 +104,13 @@ unsafe extern "C" fn rr_on_variables(context: *mut c_void, headers: bool, out: *
 #[unsafe(no_mangle)]
 unsafe extern "C" fn rr_on_finish(context: *mut c_void) -> bool {
     // SAFETY: C passes the context of the running request.
-    unsafe { enter(context, false, Active::finish) }
+    unsafe { enter(context, false, Active::finish_early) }
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C" fn rr_on_next(context: *mut c_void) -> *mut ffi::Request {
+unsafe extern "C" fn rr_on_next(context: *mut c_void, pulled: bool) -> *mut ffi::Request {
     // SAFETY: C passes the context of the running request.
-    unsafe { enter_run(context, std::ptr::null_mut(), |run| run.next()) }
+    unsafe { enter_run(context, std::ptr::null_mut(), |run| run.next(pulled)) }
 }
 
 #[unsafe(no_mangle)]

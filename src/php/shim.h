@@ -70,6 +70,12 @@ typedef enum {
 	RR_RESET_STRICT = 1,
 } rr_reset;
 
+typedef enum {
+	RR_SERVER = 0,       /* what $_SERVER has */
+	RR_HEADERS = 1,      /* the request's header fields; those of one name joined */
+	RR_HEADER_LINES = 2, /* line by line, those of one name together */
+} rr_variables;
+
 typedef struct {
 	rr_kind kind;
 	rr_reset reset;
@@ -112,13 +118,26 @@ rr_verdict rr_on_flush(void *context);
 rr_verdict rr_on_headers(void *context, int status, const char *status_line, const rr_bytes *lines, size_t count);
 bool rr_on_interim(void *context, int status, const rr_bytes *lines, size_t count);
 size_t rr_on_read(void *context, char *buffer, size_t length);
-/* The variables of $_SERVER, or the request's headers: borrowed until the next call on this thread. */
-size_t rr_on_variables(void *context, bool headers, const rr_pair **out);
+/* Borrowed until the next call on this thread. */
+size_t rr_on_variables(void *context, rr_variables which, const rr_pair **out);
 bool rr_on_finish(void *context); /* false if already finished */
-/* A worker script is ready for a request: waits for it. NULL when the script is to leave its loop. Valid until the next call. */
-rr_request *rr_on_next(void *context);
+/* A worker script is ready for a request: waits for it. NULL when the script is to leave its loop. Valid until the next call.
+ * What is printed while a `pulled` one is handled goes to the log; it is answered by rr_on_answer(). */
+rr_request *rr_on_next(void *context, bool pulled);
 /* The request that rr_on_next gave has been handled. */
 void rr_on_done(void *context);
+/* The head of the answer to a pulled request; false if it has been answered. `lines` are what header() and the like have set. */
+bool rr_on_answer(void *context, int status, rr_bytes reason, const rr_pair *fields, size_t count, const rr_bytes *lines,
+	size_t line_count);
+/* All of its body at once, which ends it. */
+rr_verdict rr_on_answer_whole(void *context, const char *bytes, size_t length);
+/* A part of its body; with `flush` it leaves at once. */
+rr_verdict rr_on_answer_part(void *context, const char *bytes, size_t length, bool flush);
+/* The end of a body given in parts. */
+void rr_on_answer_end(void *context, const rr_pair *trailers, size_t count);
+/* There is no answer, or no more of it; `said` if the log has the reason already. */
+void rr_on_answer_fail(void *context, bool said);
+bool rr_on_answer_interim(void *context, int status, const rr_pair *fields, size_t count);
 void rr_on_log(void *context, int level, const char *message, size_t length);
 void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
@@ -144,6 +163,12 @@ void rr_worker_end(void);
 bool rr_in_worker(void);
 bool rr_in_callback(void);
 void rr_worker_install(void);
+/* For pull.c: waits for the next request of a script that answers by itself. False if there is none, or an error was thrown. */
+bool rr_worker_pull(void);
+/* For worker.c: the pulled request is over, answered or not. */
+void rr_pull_close(void);
+bool rr_pull_is_answering(void);
+void rr_pull_install(void);
 /* What is undone between two requests of a worker: how things were when it had booted, and back to that. */
 void rr_reset_remember(rr_reset level);
 void rr_reset_between(void);
@@ -160,6 +185,18 @@ extern __thread size_t rr_memory_peak;
 #ifdef SAPI_H /* libc.c knows nothing of PHP */
 extern const zend_function_entry rr_sapi_functions[];
 extern sapi_module_struct rr_sapi;
+size_t rr_header_lines(sapi_headers_struct *headers, rr_bytes *lines);
+void rr_request_install(void);
+/* An RR\Request of the request at hand; `serial` tells it from all others of the thread. */
+void rr_request_make(zval *into, uint64_t serial);
+/* That of the request at hand, 0 if there is none. */
+uint64_t rr_pull_serial(void);
+extern zend_class_entry *rr_response_class;
+void rr_response_install(void);
+/* RR_ABORTED if the client did not take all of it; RR_GO_ON with an exception if it could not be made. */
+rr_verdict rr_respond(zend_object *response);
+rr_verdict rr_respond_text(zend_string *text);
+bool rr_early_hints(HashTable *headers);
 void rr_import_environment(zval *into);
 #endif
 

@@ -14,6 +14,7 @@
 #include "zend_ini.h"
 #include "ext/standard/basic_functions.h"
 #include "ext/standard/head.h"
+#include "ext/standard/php_filestat.h"
 #include "ext/standard/php_var.h"
 #include "zend_smart_str.h"
 #include "ext/json/php_json.h"
@@ -34,6 +35,8 @@ static __thread struct {
 	bool booted;
 	bool in_request;
 	bool in_callback;
+	bool pulled; /* the request at hand came by waitRequest(): the script answers it itself */
+	bool ending;
 	int refused;
 	rr_reset reset;
 #ifdef RR_SESSION
@@ -57,6 +60,7 @@ void rr_worker_start(const rr_request *request)
 	memset(&state, 0, sizeof(state));
 	state.worker = true;
 	state.reset = request->reset;
+	PG(html_errors) = false;
 }
 
 /* --- sessions: the boot's handlers stay, a request's go ------------------------------------------------------------------ */
@@ -168,7 +172,13 @@ static void refresh_superglobals(void)
 	} ZEND_HASH_FOREACH_END();
 }
 
-static void begin_request(const rr_request *request)
+/* In the log tags are noise. */
+static void spell_errors(bool for_client)
+{
+	PG(html_errors) = for_client && zend_ini_long(ZEND_STRL("html_errors"), 0);
+}
+
+static void begin_request(const rr_request *request, bool pulled)
 {
 	/* What the script printed since the last request is no part of the next answer. */
 	php_output_end_all();
@@ -186,9 +196,19 @@ static void begin_request(const rr_request *request)
 		sapi_add_header(SAPI_PHP_VERSION_HEADER, sizeof(SAPI_PHP_VERSION_HEADER) - 1, 1);
 	}
 	start_output_buffers();
+	/* What a file was like a request ago says nothing now. */
+	php_clear_stat_cache(false, NULL, 0);
 	refresh_superglobals();
+	if (!pulled) {
+		/* Its output handler looks at what the client accepts. */
+		begin_module("zlib");
+	}
 	begin_module("session");
 	SG(sapi_started) = 1;
+	/* Fields that header() and the like set are kept until the script answers. */
+	SG(request_info).no_headers = pulled;
+	spell_errors(!pulled);
+	state.pulled = pulled;
 	state.in_request = true;
 }
 
@@ -223,12 +243,11 @@ static void settle(void)
 }
 
 /* As php_call_shutdown_functions(), which expects to be the last thing that a script does: there an exception is a bailout. */
-static void call_shutdown_functions(void)
+static void call_each_shutdown_function(HashTable *functions)
 {
-	HashTable *functions = BG(user_shutdown_function_names);
 	bool go_on = true;
 	/* One may register another. */
-	for (uint32_t i = 0; functions && go_on && i < functions->nNumUsed; i++) {
+	for (uint32_t i = 0; go_on && i < functions->nNumUsed; i++) {
 		php_shutdown_function_entry *entry = HT_IS_PACKED(functions) ? Z_PTR(functions->arPacked[i]) : Z_PTR(functions->arData[i].val);
 		zval result;
 		ZVAL_UNDEF(&result);
@@ -241,12 +260,24 @@ static void call_shutdown_functions(void)
 			handle_uncaught();
 		}
 	}
+}
+
+static void call_shutdown_functions(void)
+{
+	if (!BG(user_shutdown_function_names)) {
+		return;
+	}
+	/* After a fatal error the script ends, and its end would call them again. */
+	zend_try {
+		call_each_shutdown_function(BG(user_shutdown_function_names));
+	} zend_end_try();
 	php_free_shutdown_functions();
 }
 
 /* The client's part of a request ends; false if its own clean-up raised a fatal error. */
 static bool end_request(void)
 {
+	state.ending = true;
 	if (state.booted && state.reset == RR_RESET_STRICT) {
 		call_shutdown_functions();
 	}
@@ -254,6 +285,7 @@ static bool end_request(void)
 		php_output_end_all();
 	} zend_end_try();
 	settle();
+	end_module("zlib");
 	if (state.booted) {
 		end_module("filter");
 		end_module("session");
@@ -272,7 +304,7 @@ static bool end_request(void)
 	close_body();
 	sapi_deactivate();
 	memset(&SG(request_info), 0, sizeof(SG(request_info)));
-	state.in_request = false;
+	state.in_request = state.pulled = state.ending = false;
 	return true;
 }
 
@@ -280,6 +312,7 @@ static bool end_request(void)
 static void rest(void)
 {
 	php_output_activate();
+	spell_errors(false);
 	SG(headers_sent) = 1;
 	SG(request_info).no_headers = 1;
 	PG(connection_status) = PHP_CONNECTION_NORMAL;
@@ -318,14 +351,18 @@ static void finish_request(void)
 }
 
 /* Waits for a request and begins it; false if the script is to leave its loop. */
-static bool next_request(void)
+static bool next_request(bool pull)
 {
+	if (state.pulled) {
+		rr_pull_close();
+		finish_request();
+	}
 	if (!state.booted) {
 		finish_boot();
 	}
-	rr_request *request = rr_on_next(SG(server_context));
+	rr_request *request = rr_on_next(SG(server_context), pull);
 	if (request) {
-		begin_request(request);
+		begin_request(request, pull);
 		return true;
 	}
 	if (++state.refused > PATIENCE && !EG(exception)) {
@@ -335,8 +372,27 @@ static bool next_request(void)
 	return false;
 }
 
+/* False, with an error thrown, where the script cannot ask for a request. */
+static bool may_ask(const char *function)
+{
+	if (!state.worker) {
+		zend_throw_error(NULL, "%s() can only be called from a worker script: set http.worker", function);
+	} else if (state.ending || rr_pull_is_answering() || (state.in_request && !state.pulled)) {
+		zend_throw_error(NULL, "%s() was called while a request is being handled", function);
+	}
+	return !EG(exception);
+}
+
+bool rr_worker_pull(void)
+{
+	return may_ask("RR\\Worker::waitRequest") && next_request(true);
+}
+
 void rr_worker_end(void)
 {
+	if (state.pulled) {
+		rr_pull_close();
+	}
 	if (state.booted) {
 		rr_reset_forget();
 	}
@@ -360,15 +416,10 @@ void rr_worker_end(void)
 
 static void handle_request(zend_fcall_info *handler, zend_fcall_info_cache *cache, zval *return_value)
 {
-	if (!state.worker) {
-		zend_throw_error(NULL, "%s() can only be called from a worker script: set http.worker", get_active_function_name());
+	if (!may_ask(get_active_function_name())) {
 		return;
 	}
-	if (state.in_request) {
-		zend_throw_error(NULL, "%s() was called while a request is being handled", get_active_function_name());
-		return;
-	}
-	if (!next_request()) {
+	if (!next_request(false)) {
 		RETURN_FALSE;
 	}
 	zval result;
@@ -439,6 +490,9 @@ static const zend_function_entry functions[] = {
 void rr_worker_install(void)
 {
 	zend_register_functions(NULL, functions, NULL, MODULE_PERSISTENT);
+	rr_request_install();
+	rr_response_install();
+	rr_pull_install();
 	/* slog's levels, which FrankenPHP's are. */
 	int module_number = EG(current_module)->module_number;
 	zend_register_long_constant(ZEND_STRL("FRANKENPHP_LOG_LEVEL_DEBUG"), -4, CONST_PERSISTENT, module_number);

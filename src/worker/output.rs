@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::{Condvar, Mutex};
 
@@ -62,6 +63,7 @@ struct State {
     in_memory: usize,
     spool: Option<Spool>,
     end: Option<io::Result<()>>,
+    trailers: Option<HeaderMap>,
     reader_gone: bool,
     flushed: bool,
     taken: u64,
@@ -142,6 +144,12 @@ impl OutputWriter {
         // One that was cut off stays so.
         state.end.get_or_insert(end);
         wake(state);
+    }
+
+    /// Ends the body with fields that follow it, for clients that can have them.
+    pub fn finish_with(self, trailers: HeaderMap) {
+        self.0.state.lock().trailers = Some(trailers);
+        self.finish(Ok(()));
     }
 
     /// Breaks the body off from another thread; the writer then sees a client that is gone.
@@ -229,6 +237,11 @@ impl http_body::Body for OutputReader {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if matches!(state.end, Some(Ok(())))
+            && let Some(trailers) = state.trailers.take()
+        {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         match &mut state.end {
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             None => {
@@ -240,7 +253,7 @@ impl http_body::Body for OutputReader {
 
     fn is_end_stream(&self) -> bool {
         let state = self.0.state.lock();
-        matches!(state.end, Some(Ok(()))) && state.chunks.is_empty() && state.spool.is_none()
+        matches!(state.end, Some(Ok(()))) && state.trailers.is_none() && state.chunks.is_empty() && state.spool.is_none()
     }
 }
 
@@ -280,6 +293,17 @@ mod tests {
         writer.finish(Ok(()));
         let body = runtime().block_on(reader.collect()).expect("whole").to_bytes();
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn trailers_follow_the_body() {
+        let (writer, reader) = OutputWriter::new(limits(10, 1 << 20));
+        writer.write(Bytes::from_static(b"all")).expect("room");
+        let trailers: HeaderMap = [(http::header::ETAG, http::HeaderValue::from_static("\"1\""))].into_iter().collect();
+        writer.finish_with(trailers.clone());
+        let collected = runtime().block_on(reader.collect()).expect("whole");
+        assert_eq!(collected.trailers(), Some(&trailers));
+        assert_eq!(collected.to_bytes(), "all");
     }
 
     #[test]

@@ -108,6 +108,18 @@ impl Variables {
         }
     }
 
+    /// The same line by line, those of one name together. A FastCGI client has joined them already.
+    pub fn fill_header_lines(&mut self, request: &Request) {
+        let Source::Http(head) = &request.source else { return self.fill_headers(request) };
+        for name in shown(&head.headers) {
+            for value in head.headers.get_all(name) {
+                let start = self.bytes.len();
+                title_case(name, &mut self.bytes);
+                self.push_value(start, |bytes| bytes.extend_from_slice(value.as_bytes()));
+            }
+        }
+    }
+
     fn fill_http(&mut self, request: &Request, head: &HttpHead) {
         let script = &request.script;
         self.push(b"QUERY_STRING", &head.query);

@@ -63,6 +63,9 @@ pub enum Failure {
     /// The worker ended without an answer.
     #[error("the worker ended without an answer")]
     WorkerLost,
+    /// The worker goes on, and gave an error or nothing.
+    #[error("the worker gave no answer")]
+    NoAnswer,
 }
 
 /// The way back for one piece of work. Dropped unused, it tells the asker [`Failure::WorkerLost`].

@@ -64,7 +64,7 @@ pub(super) fn failure(failure: Failure) -> Reply {
     error(match failure {
         Failure::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
         Failure::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Failure::WorkerLost => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::WorkerLost | Failure::NoAnswer => StatusCode::INTERNAL_SERVER_ERROR,
     })
 }
 

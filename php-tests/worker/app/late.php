@@ -1,0 +1,1 @@
+<?php class Late { function say() { return "late"; } }
