@@ -5,8 +5,15 @@ use std::{env, fmt, fs, path::PathBuf, process::Command};
 
 /// The C files that every PHP gets, and those that only our own server needs.
 const EVERYWHERE: &[&str] = &["src/php/module.c"];
-const SERVER: &[&str] =
-    &["src/php/shim.c", "src/php/sapi.c", "src/php/worker.c", "src/php/reset.c", "src/php/overrides.c", "src/php/libc.c"];
+const SERVER: &[&str] = &[
+    "src/php/shim.c",
+    "src/php/sapi.c",
+    "src/php/worker.c",
+    "src/php/reset.c",
+    "src/php/overrides.c",
+    "src/php/libc.c",
+    "src/php/memory.c",
+];
 
 enum Libphp {
     Static(PathBuf),
