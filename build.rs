@@ -15,6 +15,7 @@ const SERVER: &[&str] = &[
     "src/php/reset.c",
     "src/php/overrides.c",
     "src/php/libc.c",
+    "src/php/memory.c",
 ];
 
 enum Libphp {

@@ -3,10 +3,10 @@
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use crate::harness::{Server, is_sanitized, not_run, server};
+use crate::harness::{Server, is_sanitized, not_run, reference, server, wait_until};
 
 /// `count` requests from `clients` at a time, each with a tag of its own that the script checks in all it can change.
 fn mixed(server: &Server, clients: usize, count: usize) {
@@ -208,6 +208,27 @@ fn two_hundred_thousand_mixed_requests_leave_memory_flat() {
     let after = resident(&server);
     assert!(after < before + 16_384, "{before} KiB after 20,000, {after} KiB after 200,000");
     mixed(&server, 8, 200);
+}
+
+#[test]
+fn an_idle_thread_gives_the_memory_of_its_last_requests_back() {
+    if reference().is_some() {
+        return;
+    }
+    if is_sanitized() {
+        return not_run("an_idle_thread_gives_the_memory_of_its_last_requests_back", "AddressSanitizer holds on to what is freed");
+    }
+    let server = server().threads(1).php("much.php", "for ($i = 0; $i < 200000; $i++) $all[] = [$i]; echo count($all);").start();
+    assert_eq!(server.text("/clean.php"), "clean ");
+    let before = resident(&server);
+    // PHP keeps what requests needed on average; several make it keep all.
+    for _ in 0..6 {
+        assert_eq!(server.text("/much.php"), "200000");
+    }
+    let given_back = wait_until(Duration::from_secs(20), || resident(&server) < before + 16_384);
+    assert!(given_back, "{before} KiB before, {} KiB after", resident(&server));
+    assert_eq!(server.text("/much.php"), "200000");
+    assert_eq!(server.text("/clean.php"), "clean ");
 }
 
 /// `count` requests over kept connections; scripts that end badly are among them.

@@ -120,6 +120,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_thread_end();
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_empty_request() -> bool;
+    pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;

@@ -104,6 +104,8 @@ void rr_php_thread_end(void);
 rr_end rr_php_run(rr_request *request, void *context);
 /* A request that runs no script, for what the engine does between requests; false if that went wrong. */
 bool rr_php_empty_request(void);
+/* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
+void rr_php_trim(void);
 size_t rr_php_memory_peak(void);
 /* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);

@@ -18,6 +18,6 @@ pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, Work
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
-pub use pool::{Config, Next, Pool, Refused, Seat, Snapshot, Submitted, Wake};
+pub use pool::{Config, Next, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};

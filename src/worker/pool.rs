@@ -40,6 +40,16 @@ pub struct Seat {
     slot: Arc<Slot>,
     began: Cell<Option<Instant>>,
     recalls: Cell<u64>,
+    rest: Option<Rest>,
+}
+
+/// What a worker does once in each wait that lasts.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest {
+    /// How long nothing must have come.
+    pub after: Duration,
+    /// Called on the worker's thread.
+    pub call: fn(),
 }
 
 /// When to wake a further worker while others run.
@@ -227,6 +237,7 @@ impl Pool {
             pool: self.0.clone(),
             slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }),
             began: Cell::new(None),
+            rest: None,
         }
     }
 
@@ -308,6 +319,12 @@ impl Slot {
 // === impl Seat ===
 
 impl Seat {
+    /// With something to do in each wait that lasts.
+    pub fn resting(mut self, rest: Rest) -> Self {
+        self.rest = Some(rest);
+        self
+    }
+
     /// What to do next, waiting for it.
     pub fn next(&self) -> Next {
         if let Some(began) = self.began.take() {
@@ -326,8 +343,12 @@ impl Seat {
             }
             state.idle.push(self.slot.clone());
         }
+        let (idle, mut rest) = (Instant::now(), self.rest);
         loop {
-            thread::park();
+            match rest {
+                Some(rest) => thread::park_timeout(rest.after),
+                None => thread::park(),
+            }
             if let Some(work) = self.slot.work.lock().take() {
                 return Next::Work(work);
             }
@@ -337,6 +358,10 @@ impl Seat {
                 && let Some(next) = self.slot.work.lock().take().map(Next::Work).or_else(|| self.look(&mut state))
             {
                 return next;
+            }
+            drop(state);
+            if let Some(rest) = rest.take_if(|rest| idle.elapsed() >= rest.after) {
+                (rest.call)();
             }
         }
     }
@@ -494,6 +519,34 @@ mod tests {
             pool.close();
             worker.join().expect("no panic");
         }
+    }
+
+    #[test]
+    fn a_worker_that_waits_for_long_rests_once_and_goes_on() {
+        static RESTED: AtomicUsize = AtomicUsize::new(0);
+        let rest = Rest { after: Duration::from_millis(5), call: || _ = RESTED.fetch_add(1, Relaxed) };
+        let pool = pool(10);
+        let worker = thread::spawn({
+            let pool = pool.clone();
+            move || {
+                let seat = pool.seat().resting(rest);
+                while let Next::Work(work) = seat.next() {
+                    echo(work);
+                }
+            }
+        });
+        for waits in 1..=2 {
+            while RESTED.load(Relaxed) < waits {
+                thread::yield_now();
+            }
+            thread::sleep(rest.after * 4);
+            assert_eq!(RESTED.load(Relaxed), waits);
+            let (work, answer) = work(1);
+            pool.submit(work, Wake::Now).expect("room");
+            assert!(runtime().block_on(answer).is_ok());
+        }
+        pool.close();
+        worker.join().expect("no panic");
     }
 
     #[test]
