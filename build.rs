@@ -37,7 +37,8 @@ fn main() {
         }
         found => {
             println!("cargo::rustc-cfg=php_embed");
-            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1");
+            // With threads PHP is built so, and its headers then lay out its globals otherwise (_REENTRANT).
+            shim.files(SERVER).define("ZEND_ENABLE_STATIC_TSRMLS_CACHE", "1").flag("-pthread");
             if matches!(found, Libphp::Shared(_)) {
                 shim.define("RR_LIBPHP_SHARED", "1");
             }
