@@ -17,6 +17,7 @@ mod http;
 mod isolation;
 mod lifecycle;
 mod phpt;
+mod pools;
 mod presets;
 mod routing;
 mod rpc;

@@ -156,7 +156,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         let io_threads = io_threads.len();
         banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
-    runtime.block_on(run(line, &front, &config.engine, &pool, means.board));
+    runtime.block_on(run(line, &front, &engine, &config.engine, &pool, means.board));
     front.finish(io_threads);
 
     let stopped = engine.stop(Duration::from_secs(1));
@@ -178,7 +178,14 @@ pub fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`.
-async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool, board: Option<Scoreboard>) {
+async fn run(
+    mut line: Line,
+    front: &Front,
+    php: &php::Engine,
+    engine: &config::Engine,
+    pool: &Pool,
+    board: Option<Scoreboard>,
+) {
     line.ready().await;
     let asked = tokio::select! {
         asked = line.asked() => asked,
@@ -195,6 +202,7 @@ async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool
     tracing::info!("stopping: requests in progress are finished first");
     let finish = async {
         tokio::time::sleep(delay).await;
+        php.expect_stop();
         front.stop(Instant::now() + engine.grace_period, idle).await
     };
     tokio::pin!(finish);

@@ -65,10 +65,35 @@ pub(super) fn php_pool(config: &Config, pool: &worker::Pool, script: Option<work
         pool: pool.clone(),
         script: script.map_or(php::ScriptKind::Classic, |script| php::ScriptKind::Worker { script, reset }),
         variables: Vec::new(),
+        ini: Vec::new(),
+        debug: config.http.pool.debug,
         boot_timeout: config.http.pool.allocate_timeout,
-        request_timeout: config.http.request_timeout,
+        reset_timeout: config.http.pool.reset_timeout,
+        destroy_timeout: config.http.pool.destroy_timeout,
+        request_timeout: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        stream_timeout: config.http.pool.stream_timeout,
         max_jobs: config.http.pool.max_jobs,
+        rules: rules(&config.http.pool.supervisor),
+        growth: config.http.pool.dynamic_allocator.as_ref().map(growth),
     }
+}
+
+fn rules(supervisor: &config::Supervisor) -> worker::Rules {
+    worker::Rules {
+        watch_tick: supervisor.watch_tick,
+        ttl: supervisor.ttl,
+        idle_ttl: supervisor.idle_ttl,
+        max_memory: supervisor.max_worker_memory,
+    }
+}
+
+fn growth(dynamic: &config::DynamicAllocator) -> worker::Growth {
+    worker::Growth { max_workers: dynamic.max_workers, spawn_rate: dynamic.spawn_rate, idle_timeout: dynamic.idle_timeout }
+}
+
+/// The shorter of two limits, of which zero is none.
+fn shorter(a: Duration, b: Duration) -> Duration {
+    [a, b].into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(Duration::ZERO)
 }
 
 pub(super) fn connections(http: &config::Http) -> conn::Config {

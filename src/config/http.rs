@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
+use super::pool::Pool;
+
 /// The web server (`http`).
 ///
 /// # Defaults
@@ -107,25 +109,6 @@ pub struct Rewrite {
     pub to: String,
     /// 301, 302, 307 or 308; none means the client does not see it.
     pub status: Option<u16>,
-}
-
-/// The PHP threads (`http.pool`).
-///
-/// # Defaults
-/// - `http.pool.num_workers`: `auto`
-/// - `http.pool.max_queue_size`: `1000`
-/// - `http.pool.allocate_timeout`: `30s`
-/// - `http.pool.max_jobs`: `0`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pool {
-    /// Requests that run at once; none means sized from the CPUs.
-    pub num_workers: Option<usize>,
-    /// Requests that wait; one more is refused at once. A given 0 is [`usize::MAX`] here: RoadRunner's "unlimited".
-    pub max_queue_size: usize,
-    /// How long a request may wait; more than zero.
-    pub allocate_timeout: Duration,
-    /// Requests after which a thread is replaced; 0 means never.
-    pub max_jobs: u64,
 }
 
 /// What clients may ask for (`http.limits`).
@@ -283,14 +266,6 @@ impl fmt::Display for Address {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
-    }
-}
-
-// === impl Pool ===
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self { num_workers: None, max_queue_size: 1000, allocate_timeout: Duration::from_secs(30), max_jobs: 0 }
     }
 }
 

@@ -13,6 +13,7 @@ mod form;
 mod http;
 mod number;
 mod php;
+mod pool;
 mod resolve;
 mod schema;
 mod source;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
-pub use http::{Address, Fcgi, Http, Limits, Output, Pool, Preset, Rewrite, StaticFiles};
+pub use http::{Address, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles};
+pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use source::{LoadOptions, find, load, rpc_address};
 pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc};

@@ -6,14 +6,15 @@ use serde_json::Value;
 
 use super::{
     compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
-    form::{
-        Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
-    },
+    form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Fcgi, Preset},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
+mod pool;
+
 /// A row of [`KEYS`].
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     /// The key with its sections, as messages name it.
     pub(super) path: &'static str,
@@ -33,9 +34,13 @@ pub(super) trait Setting: Sync {
     fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong>;
     /// The value held; `&mut` only because a place is found that way.
     fn show(&self, config: &mut Config) -> Value;
+    /// The key was given, if only to ask for its default.
+    fn ask(&self, _config: &mut Config) {}
 }
 
 struct Field<T: 'static, F>(fn(&mut Config) -> &mut T, F);
+/// A place in a section that is off until one of its keys is given.
+struct Inside<S: 'static, T: 'static, F>(fn(&mut Config) -> &mut Option<S>, fn(&mut S) -> &mut T, F);
 
 /// The row of `path`, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
@@ -43,7 +48,9 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] = &[
+pub(super) static KEYS: &[Key] = &joined::<{ OWN.len() + pool::HTTP.len() }>(&[OWN, pool::HTTP]);
+
+const OWN: &[Key] = &[
     section("engine", "The process."),
     key(
         "engine.supervisor",
@@ -123,26 +130,6 @@ pub(super) static KEYS: &[Key] = &[
         &Field(|c| &mut c.http.internal_error_code, Count(400, 599)),
     ),
     section("http.pool", "The PHP threads."),
-    key(
-        "http.pool.num_workers",
-        "Requests that run at once: auto, or 1 to 1024.",
-        &Field(|c| &mut c.http.pool.num_workers, Auto(Count(1, 1024))),
-    ),
-    key(
-        "http.pool.max_queue_size",
-        "Requests that wait, one more is refused at once; 0 means no limit.",
-        &Field(|c| &mut c.http.pool.max_queue_size, QueueLength),
-    ),
-    zero_is_default(
-        "http.pool.allocate_timeout",
-        "How long a request may wait.",
-        &Field(|c| &mut c.http.pool.allocate_timeout, BOUND),
-    ),
-    key(
-        "http.pool.max_jobs",
-        "Requests after which a thread is replaced; 0 means never.",
-        &Field(|c| &mut c.http.pool.max_jobs, Count(0, u64::MAX)),
-    ),
     section("http.limits", "What clients may ask for."),
     key("http.limits.max_header_bytes", "The largest request head.", &Field(|c| &mut c.http.limits.max_header_bytes, Size(1024))),
     key("http.limits.max_headers", "The most header fields.", &Field(|c| &mut c.http.limits.max_headers, Count(1, 10_000))),
@@ -316,6 +303,21 @@ const fn section(path: &'static str, doc: &'static str) -> Key {
     Key { path, doc, setting: None, derived: false, zero_is_default: false }
 }
 
+const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [section("", ""); COUNT];
+    let (mut part, mut filled) = (0, 0);
+    while part < parts.len() {
+        let mut row = 0;
+        while row < parts[part].len() {
+            all[filled] = parts[part][row];
+            filled += 1;
+            row += 1;
+        }
+        part += 1;
+    }
+    all
+}
+
 // === impl Field ===
 
 impl<T, F: Form<T>> Setting for Field<T, F> {
@@ -326,6 +328,23 @@ impl<T, F: Form<T>> Setting for Field<T, F> {
 
     fn show(&self, config: &mut Config) -> Value {
         self.1.show((self.0)(config))
+    }
+}
+
+// === impl Inside ===
+
+impl<S: Default, T, F: Form<T>> Setting for Inside<S, T, F> {
+    fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong> {
+        *(self.1)((self.0)(config).get_or_insert_default()) = self.2.read(raw)?;
+        Ok(())
+    }
+
+    fn show(&self, config: &mut Config) -> Value {
+        (self.0)(config).as_mut().map_or(Value::Null, |section| self.2.show((self.1)(section)))
+    }
+
+    fn ask(&self, config: &mut Config) {
+        (self.0)(config).get_or_insert_default();
     }
 }
 

@@ -18,8 +18,8 @@ use super::{
     thread::Settings,
 };
 use crate::worker::{
-    Body, BodyReader, Failure, Head, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Script,
-    Source, Variables, Work,
+    Body, BodyReader, Failure, Head, IniValue, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder,
+    Script, Source, Variables, Work,
 };
 
 /// One request while its script runs.
@@ -363,6 +363,14 @@ impl Lifeline {
         }
     }
 
+    /// True if an answer is on its way and its client has left.
+    pub(crate) fn is_left(&self) -> bool {
+        match &*self.0.lock() {
+            Line::Streaming(cutter) => cutter.is_abandoned(),
+            Line::Pending(_) | Line::Over => false,
+        }
+    }
+
     fn is_abandoned(&self) -> bool {
         match &*self.0.lock() {
             Line::Pending(responder) => responder.is_abandoned(),
@@ -434,13 +442,14 @@ fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 // === impl Strings ===
 
 impl Strings {
-    pub(crate) fn new(request: &Request) -> Self {
+    /// Those of `request`, whose ini values come after those that are always in force.
+    pub(crate) fn new(request: &Request, always: &[IniValue]) -> Self {
         let script = &request.script;
         let server_name = match &request.source {
             Source::Http(head) => head.server_name.as_bytes(),
             Source::FastCgi(_) | Source::Boot => request.param(b"SERVER_NAME").unwrap_or_default(),
         };
-        let ini = request.ini.iter().map(|ini| ffi::Ini {
+        let ini = always.iter().chain(&request.ini).map(|ini| ffi::Ini {
             name: ffi::Bytes::of(ini.name.as_bytes()),
             value: ffi::Bytes::of(ini.value.as_bytes()),
             locked: ini.locked,

@@ -14,12 +14,12 @@ use std::{
 
 use super::{
     active::Limits,
-    ffi, opcache,
+    debug, ffi, opcache,
     thread::{self, Threads},
 };
 use crate::{
     sys::spawn,
-    worker::{OutputLimits, Pool, Script, scoreboard::Scoreboard},
+    worker::{Growth, IniValue, OutputLimits, Pool, Rules, Script, scoreboard::Scoreboard},
 };
 
 /// How the engine is started.
@@ -53,12 +53,26 @@ pub struct PoolConfig {
     pub script: ScriptKind,
     /// More of `$_SERVER`, `$_ENV` and `getenv()`, for this pool alone.
     pub variables: Vec<(String, String)>,
-    /// How long a worker script may take to boot when the server starts.
+    /// Ini values of this pool, which win over the engine's.
+    pub ini: Vec<(String, String)>,
+    /// Each request has a worker of its own, which sees changed code at once; errors are told to the client.
+    pub debug: bool,
+    /// How long a worker script may take to boot.
     pub boot_timeout: Duration,
+    /// How long a reset waits until all workers have started afresh.
+    pub reset_timeout: Duration,
+    /// How long a stop lets scripts go on.
+    pub destroy_timeout: Duration,
     /// Wall-clock limit of one request; zero is none.
     pub request_timeout: Duration,
+    /// How long a worker script may go on with an answer on its way whose client has left.
+    pub stream_timeout: Duration,
     /// Requests after which a thread's context is made anew, with its worker script; zero is never.
     pub max_jobs: u64,
+    /// When else that is done.
+    pub rules: Rules,
+    /// How the number of threads follows the works that wait; none is not at all.
+    pub growth: Option<Growth>,
 }
 
 /// What a pool's threads run.
@@ -131,7 +145,7 @@ impl Engine {
     /// Starts the engine and a thread for each worker of `pools`; waits until worker scripts have booted.
     /// What they run is also written to `board`.
     pub fn start(config: Config, pools: Vec<PoolConfig>, board: Option<Scoreboard>) -> Result<Self, Error> {
-        let workers: usize = pools.iter().map(|pool| pool.pool.config().num_workers).sum();
+        let workers: usize = pools.iter().map(PoolConfig::most_threads).sum();
         // All of these live as long as the engine, which is as long as the process.
         let sapi = leak(config.sapi)?;
         let ini = leak(config.ini.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect::<String>())?;
@@ -151,12 +165,15 @@ impl Engine {
         opcache::guard();
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
         let feeding: Vec<_> = pools.iter().filter(|pool| pool.is_worker()).map(|pool| pool.pool.clone()).collect();
-        opcache::on_restart(move || feeding.iter().for_each(Pool::recall));
-        let patience: Vec<_> = pools.iter().map(|pool| pool.boot_timeout).collect();
+        opcache::on_restart(move || {
+            for pool in &feeding {
+                pool.recall();
+            }
+        });
         let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits), board);
         let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
-        for (threads, patience) in engine.pools.iter().zip(patience) {
-            if let Err(reason) = threads.wait_booted(patience) {
+        for threads in &engine.pools {
+            if let Err(reason) = threads.wait_booted() {
                 let pool = threads.name().to_owned();
                 engine.stop(Duration::from_secs(1));
                 return Err(Error::Boot { pool, reason });
@@ -168,6 +185,11 @@ impl Engine {
     /// The threads of each pool, in the order given to `start`.
     pub fn pools(&self) -> &[Arc<Threads>] {
         &self.pools
+    }
+
+    /// The server is about to stop: bounds what scripts still have of time, by each pool's `destroy_timeout`.
+    pub fn expect_stop(&self) {
+        self.pools.iter().for_each(|threads| threads.expect_stop());
     }
 
     /// PHP's version.
@@ -213,7 +235,13 @@ impl PoolConfig {
         matches!(self.script, ScriptKind::Worker { .. })
     }
 
+    fn most_threads(&self) -> usize {
+        self.pool.config().num_workers + self.growth.map_or(0, |growth| growth.max_workers)
+    }
+
     fn settings(self, limits: &Arc<Limits>) -> thread::Settings {
+        let extra = if self.debug { debug::ini(&self.ini) } else { Vec::new() };
+        let own = self.ini.into_iter().map(|(name, value)| IniValue { name, value, locked: false });
         let mut variables = self.variables;
         if matches!(self.script, ScriptKind::Worker { .. }) {
             // By this applications written for FrankenPHP know that they may boot once and loop.
@@ -224,8 +252,16 @@ impl PoolConfig {
             script: self.script,
             variables: variables.into(),
             limits: limits.clone(),
+            ini: own.chain(extra).collect(),
+            debug: self.debug,
+            boot_timeout: self.boot_timeout,
+            reset_timeout: self.reset_timeout,
+            destroy_timeout: self.destroy_timeout,
             request_timeout: self.request_timeout,
+            stream_timeout: self.stream_timeout,
             max_jobs: self.max_jobs,
+            rules: self.rules,
+            growth: self.growth,
         }
     }
 }

@@ -111,6 +111,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_empty_request() -> bool;
     pub(crate) fn rr_php_memory_peak() -> usize;
+    pub(crate) fn rr_php_heap() -> usize;
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;

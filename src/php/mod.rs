@@ -12,15 +12,21 @@ mod active;
 #[cfg(php_embed)]
 mod context;
 #[cfg(php_embed)]
+mod debug;
+#[cfg(php_embed)]
 mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
 mod opcache;
 #[cfg(php_embed)]
+mod roster;
+#[cfg(php_embed)]
 mod run;
 #[cfg(php_embed)]
 mod sapi;
+#[cfg(php_embed)]
+mod supervise;
 #[cfg(php_embed)]
 mod thread;
 #[cfg(php_embed)]

@@ -10,7 +10,7 @@ use super::{
     ffi, opcache,
     thread::{Settings, Slot},
 };
-use crate::worker::{Failure, Next, Script, Seat, Variables, Work};
+use crate::worker::{Failure, Jobs, Next, Script, Seat, Variables, Work};
 
 /// What C is given to call back with.
 pub(crate) struct Run<'a> {
@@ -21,12 +21,13 @@ pub(crate) struct Run<'a> {
 }
 
 /// Where a worker script's requests come from.
-struct Feed<'a> {
+pub(crate) struct Feed<'a> {
     seat: &'a Seat,
     /// Requests after which the script is told to leave.
-    limit: u64,
+    jobs: Jobs,
     on_ready: &'a dyn Fn(),
-    served: u64,
+    /// The only request of a script that boots for it.
+    only: Option<Box<Active>>,
     asked: bool,
     left: Option<Left>,
     /// What C sees of the present request; refilled by `next`.
@@ -43,7 +44,6 @@ pub(crate) enum Left {
 }
 
 /// How a worker script ended.
-#[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) end: ffi::End,
     /// It had booted: it asked for a request.
@@ -51,6 +51,33 @@ pub(crate) struct Ended {
     pub(crate) left: Option<Left>,
     /// PHP's message, if a fatal error was the end.
     pub(crate) error: String,
+    /// The request for which it was to boot, if it has not asked for it.
+    pub(crate) unanswered: Option<Box<Active>>,
+}
+
+// === impl Feed ===
+
+impl<'a> Feed<'a> {
+    /// Requests from the pool, for as many as `jobs` says; `on_ready` is called when the script asks for the first.
+    pub(crate) fn new(seat: &'a Seat, jobs: Jobs, on_ready: &'a dyn Fn()) -> Self {
+        Self { seat, jobs, on_ready, only: None, asked: false, left: None, view: None }
+    }
+
+    /// This request and no other.
+    pub(crate) fn only(self, request: Active) -> Self {
+        Self { only: Some(Box::new(request)), jobs: Jobs::new(1), ..self }
+    }
+
+    fn wait(&self, slot: &Slot) -> Result<Work, Left> {
+        if slot.is_written_off() || opcache::wants_to_restart() || slot.standing.must_start_afresh(self.jobs) {
+            return Err(Left::Renew);
+        }
+        match self.seat.next() {
+            Next::Work(work) => Ok(work),
+            Next::Recalled => Err(Left::Renew),
+            Next::Closed => Err(Left::Closed),
+        }
+    }
 }
 
 // === impl Run ===
@@ -70,30 +97,23 @@ impl<'a> Run<'a> {
     }
 
     /// Runs a worker script until it ends.
-    pub(crate) fn worker(
-        script: Script,
-        seat: &'a Seat,
-        slot: &'a Slot,
-        settings: &'a Settings,
-        limit: u64,
-        on_ready: &'a dyn Fn(),
-    ) -> Ended {
-        let feed = Feed { seat, limit, on_ready, served: 0, asked: false, left: None, view: None };
+    pub(crate) fn worker(script: Script, feed: Feed<'a>, slot: &'a Slot, settings: &'a Settings) -> Ended {
         let mut run = Self { active: Active::boot(script, settings), feed: Some(feed), slot, settings };
         let end = run.execute();
         run.finish(end);
         run.slot.end();
+        let unanswered = run.feed.as_mut().and_then(|feed| feed.only.take());
         // SAFETY: takes nothing.
         let error = unsafe { ffi::rr_php_last_error() };
         // SAFETY: a C string of this thread's, which lives until its next script ends.
         let error = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
         let (booted, left) = run.feed.as_ref().map_or((false, None), |feed| (feed.asked, feed.left));
-        Ended { end, booted, left, error }
+        Ended { end, booted, left, error, unanswered }
     }
 
     fn execute(&mut self) -> ffi::End {
         let body_length = self.active.body_length();
-        let mut strings = Strings::new(self.active.request());
+        let mut strings = Strings::new(self.active.request(), &self.settings.ini);
         let mut request = strings.view(self.active.request(), body_length, self.settings);
         // Through the pointer alone until the shim returns: the callbacks make their references from it.
         let context: *mut Self = self;
@@ -115,32 +135,34 @@ impl<'a> Run<'a> {
         self.active.finish();
         if !feed.asked {
             feed.asked = true;
+            // SAFETY: this thread has a context.
+            self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
             (feed.on_ready)();
-            self.slot.end();
+            // A request that its script has booted for goes on.
+            if feed.only.is_none() {
+                self.slot.end();
+            }
         }
         if feed.left.is_some() {
             return ptr::null_mut();
         }
-        let spent = feed.limit > 0 && feed.served >= feed.limit;
-        let next =
-            if spent || self.slot.is_written_off() || opcache::wants_to_restart() { Next::Recalled } else { feed.seat.next() };
-        let work = match next {
-            Next::Work(work) => work,
-            Next::Recalled => {
-                feed.left = Some(Left::Renew);
-                return ptr::null_mut();
+        match feed.only.take() {
+            Some(active) => self.active = *active,
+            None => {
+                let work = match feed.wait(self.slot) {
+                    Ok(work) => work,
+                    Err(left) => {
+                        feed.left = Some(left);
+                        return ptr::null_mut();
+                    }
+                };
+                self.slot.begin(&work);
+                let variables = self.active.take_variables();
+                self.active = Active::new(work, self.settings, variables);
+                *self.slot.lifeline.lock() = self.active.lifeline();
             }
-            Next::Closed => {
-                feed.left = Some(Left::Closed);
-                return ptr::null_mut();
-            }
-        };
-        feed.served += 1;
-        self.slot.begin(&work);
-        let variables = self.active.take_variables();
-        self.active = Active::new(work, self.settings, variables);
-        *self.slot.lifeline.lock() = self.active.lifeline();
-        let mut strings = Strings::new(self.active.request());
+        }
+        let mut strings = Strings::new(self.active.request(), &[]);
         let request = strings.view(self.active.request(), self.active.body_length(), self.settings);
         let view = feed.view.insert(Box::new((strings, request)));
         &raw mut view.1
@@ -152,6 +174,8 @@ impl<'a> Run<'a> {
         self.active.retire();
         // SAFETY: this thread has a context.
         self.slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
+        // SAFETY: as above.
+        self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         self.slot.end();
     }
 }

@@ -302,6 +302,11 @@ size_t rr_php_memory_peak(void)
 	return rr_memory_peak;
 }
 
+size_t rr_php_heap(void)
+{
+	return zend_memory_usage(true);
+}
+
 const char *rr_php_version(void)
 {
 	return PHP_VERSION;

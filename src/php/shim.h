@@ -99,6 +99,7 @@ rr_end rr_php_run(rr_request *request, void *context);
 /* A request that runs no script, for what the engine does between requests; false if that went wrong. */
 bool rr_php_empty_request(void);
 size_t rr_php_memory_peak(void);
+size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */
 /* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);
 const char *rr_php_version(void);

@@ -13,11 +13,16 @@ mod reply;
 mod request;
 pub mod roadrunner;
 pub mod scoreboard;
+mod standing;
+mod supervise;
 
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
-pub use pool::{Config, Next, Pool, Refused, Seat, Snapshot, Submitted, Wake};
+pub use pool::{Config, Next, Place, Pool, Refused, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};
+pub(crate) use standing::{Due, Jobs, Permit, Standing};
+pub(crate) use supervise::Load;
+pub use supervise::{Growth, Rules};

@@ -158,6 +158,11 @@ impl OutputWriter {
 // === impl OutputCutter ===
 
 impl OutputCutter {
+    /// True once the client is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.state.lock().reader_gone
+    }
+
     /// Breaks the body off because of `error`.
     pub fn cut(self, error: io::Error) {
         let mut state = self.0.state.lock();
