@@ -178,14 +178,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`.
-async fn run(
-    mut line: Line,
-    front: &Front,
-    php: &php::Engine,
-    engine: &config::Engine,
-    pool: &Pool,
-    board: Option<Scoreboard>,
-) {
+async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::Engine, pool: &Pool, board: Option<Scoreboard>) {
     line.ready().await;
     let asked = tokio::select! {
         asked = line.asked() => asked,

@@ -1,10 +1,11 @@
 //! PHP threads: each owns an engine context, receives work, runs it and sends the reply.
 
 use std::{
-    io,
+    cell::RefCell,
+    fmt, io,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
@@ -47,6 +48,7 @@ pub struct Threads {
     pub(super) base: AtomicUsize,
     started: AtomicU64,
     board: Option<Scoreboard>,
+    status: OnceLock<Status>,
     written_off: AtomicU32,
     stopping: AtomicBool,
     /// When a stop has waited long enough for what runs.
@@ -90,7 +92,7 @@ pub struct Slot {
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) standing: Standing,
     written_off: AtomicBool,
-    board: Option<scoreboard::Writer>,
+    board: Option<scoreboard::Lease>,
 }
 
 /// What a thread is doing.
@@ -125,14 +127,18 @@ pub struct Current {
     pub ended: Option<Instant>,
 }
 
-/// Places on the scoreboard that have been given to threads of any pool.
-static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+/// What tells a pool's figures.
+struct Status(Box<dyn Fn() -> String + Send + Sync>);
 
-static STATUS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+thread_local! {
+    /// The pool whose thread this is.
+    static HERE: RefCell<Weak<Threads>> = const { RefCell::new(Weak::new()) };
+}
 
-/// What `fpm_get_status()` answers, as JSON; empty if nothing provides it.
+/// What `fpm_get_status()` answers on this thread, as JSON; empty if nothing provides it.
 pub(crate) fn status_json() -> String {
-    STATUS.get().map(|render| render()).unwrap_or_default()
+    let threads = HERE.with_borrow(Weak::upgrade);
+    threads.and_then(|threads| Some(threads.status.get()?.0())).unwrap_or_default()
 }
 
 // === impl Threads ===
@@ -148,6 +154,7 @@ impl Threads {
             base: AtomicUsize::new(pool.config().num_workers),
             started: AtomicU64::new(0),
             board,
+            status: OnceLock::new(),
             written_off: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
             end_by: OnceLock::new(),
@@ -165,9 +172,9 @@ impl Threads {
         self.boots.failure()
     }
 
-    /// Sets what `fpm_get_status()` answers; the first call counts.
+    /// Sets what `fpm_get_status()` answers to this pool's scripts; the first call counts.
     pub fn provide_status(&self, render: impl Fn() -> String + Send + Sync + 'static) {
-        drop(STATUS.set(Box::new(render)));
+        drop(self.status.set(Status(Box::new(render))));
     }
 
     /// The pool's name.
@@ -242,7 +249,7 @@ impl Threads {
             target: Mutex::default(),
             standing: Standing::new(number, self.permit.clone()),
             written_off: AtomicBool::new(false),
-            board: self.board.and_then(|board| board.writer(NEXT_PLACE.fetch_add(1, Relaxed))),
+            board: self.board.and_then(Scoreboard::lease),
         });
         self.slots.lock().push(slot.clone());
         let threads = self.clone();
@@ -250,6 +257,7 @@ impl Threads {
             let slot = slot.clone();
             move || {
                 crash::use_own_stack();
+                HERE.set(Arc::downgrade(&threads));
                 let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
                 threads.forget(&slot);
                 if lived.is_err() {
@@ -292,6 +300,12 @@ impl Threads {
             drop(handle.join());
         }
         true
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Status")
     }
 }
 
@@ -402,9 +416,9 @@ impl Slot {
         current.began = Some(Instant::now());
         current.ended = None;
         drop(current);
-        if let Some(board) = self.board {
+        if let Some(board) = &self.board {
             let path = request.target().split(|&byte| byte == b'?').next().unwrap_or_default();
-            board.begin([self.name.as_bytes(), request.method(), path, &request.script.filename]);
+            board.writer().begin([self.name.as_bytes(), request.method(), path, &request.script.filename]);
         }
         self.requests.fetch_add(1, Relaxed);
         self.standing.serve();
@@ -413,8 +427,8 @@ impl Slot {
 
     pub(crate) fn end(&self) {
         self.current.lock().ended = Some(Instant::now());
-        if let Some(board) = self.board {
-            board.end();
+        if let Some(board) = &self.board {
+            board.writer().end();
         }
         self.set(SlotState::Idle);
     }
