@@ -10,7 +10,6 @@ use std::{
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use parking_lot::Mutex;
 
 use super::{
     engine::{Reset, ScriptKind},
@@ -18,8 +17,8 @@ use super::{
     thread::Settings,
 };
 use crate::worker::{
-    Body, BodyReader, Failure, Head, IniValue, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder,
-    Script, Source, Variables, Work,
+    Body, BodyReader, Failure, Head, IniValue, Lifeline, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Script, Source,
+    Variables, Work,
 };
 
 /// One request while its script runs.
@@ -56,18 +55,6 @@ enum Answer {
     Nobody,
 }
 
-/// The asker's end of a request, which the watchdog can answer when the script never does.
-#[derive(Debug, Default)]
-pub(crate) struct Lifeline(Mutex<Line>);
-
-#[derive(Debug, Default)]
-enum Line {
-    Pending(Responder),
-    Streaming(OutputCutter),
-    #[default]
-    Over,
-}
-
 /// Room for the strings of a usual request.
 const STRINGS: usize = 512;
 
@@ -100,7 +87,7 @@ impl Active {
             request,
             body,
             answer: Answer::Pending { head: None },
-            lifeline: Arc::new(Lifeline(Mutex::new(Line::Pending(responder)))),
+            lifeline: Arc::new(Lifeline::new(responder)),
             limits: settings.limits.clone(),
             output: BytesMut::new(),
             log: String::new(),
@@ -222,7 +209,7 @@ impl Active {
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
             let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log), request: None };
-            self.lifeline.answer(Ok(reply), Line::Streaming(writer.cutter()));
+            self.lifeline.stream(reply, writer.cutter());
             self.answer = Answer::Streaming(writer);
         }
         let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
@@ -275,8 +262,7 @@ impl Active {
             Answer::Pending { head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
                 let log = std::mem::take(&mut self.log);
-                self.lifeline
-                    .answer(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost), Line::Over);
+                self.lifeline.send(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost));
                 true
             }
             Answer::Streaming(writer) => {
@@ -300,7 +286,7 @@ impl Active {
         let Self { request, answer, lifeline, output, log, .. } = self;
         if let Answer::Pending { head: Some(head) } = answer {
             let body = ReplyBody::Whole(output.freeze());
-            lifeline.answer(Ok(Reply { head, body, log, request: Some(request) }), Line::Over);
+            lifeline.send(Ok(Reply { head, body, log, request: Some(request) }));
         }
         variables
     }
@@ -321,7 +307,7 @@ impl Active {
     pub(crate) fn fail(&mut self, failure: Failure) {
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over | Answer::Nobody => {}
-            Answer::Pending { .. } => self.lifeline.answer(Err(failure), Line::Over),
+            Answer::Pending { .. } => self.lifeline.send(Err(failure)),
             Answer::Streaming(writer) => writer.finish(Err(io::Error::other(failure))),
         }
     }
@@ -342,41 +328,6 @@ impl Active {
             self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
         self.pairs.extend(pairs);
         &self.pairs
-    }
-}
-
-// === impl Lifeline ===
-
-impl Lifeline {
-    /// Answers in the script's stead.
-    pub(crate) fn cut(&self, failure: Failure) {
-        match std::mem::take(&mut *self.0.lock()) {
-            Line::Pending(responder) => responder.send(Err(failure)),
-            Line::Streaming(cutter) => cutter.cut(io::Error::other(failure)),
-            Line::Over => {}
-        }
-    }
-
-    fn answer(&self, reply: Result<Reply, Failure>, next: Line) {
-        if let Line::Pending(responder) = std::mem::replace(&mut *self.0.lock(), next) {
-            responder.send(reply);
-        }
-    }
-
-    /// True if an answer is on its way and its client has left.
-    pub(crate) fn is_left(&self) -> bool {
-        match &*self.0.lock() {
-            Line::Streaming(cutter) => cutter.is_abandoned(),
-            Line::Pending(_) | Line::Over => false,
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        match &*self.0.lock() {
-            Line::Pending(responder) => responder.is_abandoned(),
-            Line::Streaming(_) => false,
-            Line::Over => true,
-        }
     }
 }
 

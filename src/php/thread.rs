@@ -15,7 +15,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    active::{Lifeline, Limits},
+    active::Limits,
     context::Context,
     debug,
     engine::ScriptKind,
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     sys::crash,
     worker::{
-        Failure, Growth, IniValue, Jobs, Next, Permit, Pool, Rules, Script, Seat, Standing, Variables, Work,
+        Failure, Growth, IniValue, Jobs, Lifeline, Next, Permit, Pool, Rules, Script, Seat, Standing, Variables, Work,
         scoreboard::{self, Scoreboard},
     },
 };

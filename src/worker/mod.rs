@@ -6,6 +6,7 @@
 mod control;
 pub(crate) mod doorbell;
 pub mod goridge;
+mod lifeline;
 mod output;
 mod params;
 mod pool;
@@ -17,6 +18,7 @@ mod standing;
 mod supervise;
 
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
+pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};

@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::{Condvar, Mutex};
 
@@ -62,6 +63,7 @@ struct State {
     in_memory: usize,
     spool: Option<Spool>,
     end: Option<io::Result<()>>,
+    trailers: Option<HeaderMap>,
     reader_gone: bool,
     flushed: bool,
     taken: u64,
@@ -142,6 +144,12 @@ impl OutputWriter {
         // One that was cut off stays so.
         state.end.get_or_insert(end);
         wake(state);
+    }
+
+    /// Ends the body with `trailers` after it, for a protocol and a client that take some.
+    pub fn finish_with(self, trailers: HeaderMap) {
+        self.0.state.lock().trailers = (!trailers.is_empty()).then_some(trailers);
+        self.finish(Ok(()));
     }
 
     /// Breaks the body off from another thread; the writer then sees a client that is gone.
@@ -234,6 +242,11 @@ impl http_body::Body for OutputReader {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if matches!(state.end, Some(Ok(())))
+            && let Some(trailers) = state.trailers.take()
+        {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         match &mut state.end {
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             None => {
@@ -245,7 +258,7 @@ impl http_body::Body for OutputReader {
 
     fn is_end_stream(&self) -> bool {
         let state = self.0.state.lock();
-        matches!(state.end, Some(Ok(()))) && state.chunks.is_empty() && state.spool.is_none()
+        matches!(state.end, Some(Ok(()))) && state.chunks.is_empty() && state.spool.is_none() && state.trailers.is_none()
     }
 }
 
@@ -302,6 +315,16 @@ mod tests {
         drop(reader);
         assert!(writer.is_abandoned());
         assert_eq!(writer.write(Bytes::from_static(b"1")).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn trailers_follow_the_body() {
+        let (writer, reader) = OutputWriter::new(limits(4, 4));
+        writer.write(Bytes::from_static(b"1")).expect("room");
+        writer.finish_with(HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]));
+        let whole = runtime().block_on(reader.collect()).expect("whole");
+        assert_eq!(whole.trailers().map(|trailers| trailers[http::header::ETAG].as_bytes()), Some(&b"x"[..]));
+        assert_eq!(whole.to_bytes(), "1");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, Thread},
@@ -14,6 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Failure, Work};
+
+mod polled;
 
 /// The size and the bounds of a pool (`http.pool`).
 ///
@@ -40,6 +42,8 @@ pub struct Seat {
     slot: Arc<Slot>,
     began: Cell<Option<Instant>>,
     recalls: Cell<u64>,
+    /// Among the idle, by `poll`; whoever takes it from there has something for it.
+    listed: Cell<bool>,
 }
 
 /// A [`Seat`] as others know it, to tell that worker alone what to do.
@@ -136,6 +140,7 @@ struct Slot {
     work: Mutex<Option<Work>>,
     // What this worker alone was told, until it hears of it: 0, or an `Order`. Written under the lock of the pool's state.
     told: AtomicU8,
+    bell: OnceLock<polled::Bell>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -238,8 +243,14 @@ impl Pool {
         Seat {
             recalls: Cell::new(state.recalls),
             pool: self.0.clone(),
-            slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None), told: AtomicU8::new(0) }),
+            slot: Arc::new(Slot {
+                thread: thread::current(),
+                work: Mutex::new(None),
+                told: AtomicU8::new(0),
+                bell: OnceLock::new(),
+            }),
             began: Cell::new(None),
+            listed: Cell::new(false),
         }
     }
 
@@ -249,7 +260,7 @@ impl Pool {
         let mut state = self.0.state.lock();
         state.recalls += 1;
         for slot in state.idle.drain(..) {
-            slot.thread.unpark();
+            slot.wake();
         }
         state.recalls
     }
@@ -282,7 +293,7 @@ impl Pool {
         let mut state = self.0.state.lock();
         state.closed = true;
         for slot in state.idle.drain(..) {
-            slot.thread.unpark();
+            slot.wake();
         }
     }
 
@@ -336,7 +347,7 @@ impl Shared {
         let Some(at) = waiting else { return false };
         let slot = state.idle.remove(at);
         drop(state);
-        slot.thread.unpark();
+        slot.wake();
         true
     }
 
@@ -353,7 +364,7 @@ impl Shared {
 impl Slot {
     fn give(&self, work: Work) {
         *self.work.lock() = Some(work);
-        self.thread.unpark();
+        self.wake();
     }
 }
 
@@ -377,21 +388,33 @@ impl Seat {
 
     /// What to do next, waiting for it.
     pub fn next(&self) -> Next {
+        self.note_end();
+        let next = self.wait();
+        self.note_begin(Some(&next));
+        next
+    }
+
+    fn note_end(&self) {
         if let Some(began) = self.began.take() {
             self.pool.note_length(began.elapsed());
         }
-        let next = self.wait();
-        self.began.set(matches!(next, Next::Work(_)).then(Instant::now));
-        next
+    }
+
+    fn note_begin(&self, next: Option<&Next>) {
+        self.began.set(matches!(next, Some(Next::Work(_))).then(Instant::now));
     }
 
     fn wait(&self) -> Next {
         {
             let mut state = self.pool.state.lock();
-            if let Some(next) = self.look(&mut state) {
+            let given = self.slot.work.lock().take().map(Next::Work);
+            if let Some(next) = given.or_else(|| self.look(&mut state)) {
+                self.listed.set(false);
                 return next;
             }
-            state.idle.push(self.slot.clone());
+            if !self.listed.replace(false) {
+                state.idle.push(self.slot.clone());
+            }
         }
         loop {
             thread::park();
@@ -427,6 +450,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.step_back();
         self.pool.state.lock().seats -= 1;
     }
 }
@@ -438,7 +462,7 @@ mod tests {
     use super::*;
     use crate::worker::{Answer, Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
 
-    fn work(id: u64) -> (Work, Answer) {
+    pub(super) fn work(id: u64) -> (Work, Answer) {
         let (responder, answer) = Responder::new();
         let script = Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: "".into(), document_root: "/".into() };
         let request = Box::new(Request {
@@ -453,7 +477,7 @@ mod tests {
         (Work { request, responder, submitted: Instant::now() }, answer)
     }
 
-    fn pool(max_queue_size: usize) -> Pool {
+    pub(super) fn pool(max_queue_size: usize) -> Pool {
         Pool::new(Config { num_workers: 2, max_queue_size, allocate_timeout: Duration::from_millis(50) })
     }
 
@@ -461,7 +485,13 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
     }
 
-    fn echo(work: Work) {
+    /// What was answered: the body, or why there is none.
+    pub(super) fn answered(answer: Answer) -> Result<String, Failure> {
+        let ReplyBody::Whole(body) = runtime().block_on(answer)?.body else { panic!("a whole body was sent") };
+        Ok(String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    pub(super) fn echo(work: Work) {
         let body = bytes::Bytes::from(work.request.id.to_string());
         let head = Head { status: http::StatusCode::OK, reason: None, headers: http::HeaderMap::new(), lines: Vec::new() };
         work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(body), log: String::new(), request: None }));
