@@ -5,8 +5,15 @@ use std::{env, fmt, fs, path::PathBuf, process::Command};
 
 /// The C files that every PHP gets, and those that only our own server needs.
 const EVERYWHERE: &[&str] = &["src/php/module.c"];
-const SERVER: &[&str] =
-    &["src/php/shim.c", "src/php/sapi.c", "src/php/worker.c", "src/php/reset.c", "src/php/overrides.c", "src/php/libc.c"];
+const SERVER: &[&str] = &[
+    "src/php/shim.c",
+    "src/php/sapi.c",
+    "src/php/worker.c",
+    "src/php/reset.c",
+    "src/php/stdio.c",
+    "src/php/overrides.c",
+    "src/php/libc.c",
+];
 
 enum Libphp {
     Static(PathBuf),
@@ -21,6 +28,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed, address_sanitizer)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
+    println!("cargo::rustc-env=RR_PHP_VERSION={}", php.query("--version"));
     println!("cargo::rustc-env=RR_RUSTC={}", compiler());
     println!("cargo::rustc-env=RR_BUILD_TIME={}", build_time());
 

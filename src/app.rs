@@ -33,6 +33,7 @@ use crate::{
 };
 
 mod banner;
+mod command;
 mod line;
 mod rpc;
 mod settings;
@@ -66,7 +67,7 @@ pub struct Options {
 pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<Config, Error>) -> Result<ExitCode, Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
-    Site::find(&config.http, options.dir.as_deref())?;
+    Site::find(&config, options.dir.as_deref())?;
     let pid_file = pid_file(&options)?;
     let plan = Plan { config, dir: options.dir, silent: options.silent };
     let code = supervisor::run(plan, Keeper::new(load));
@@ -110,7 +111,7 @@ struct Means {
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
-    let site = Site::find(&config.http, options.dir.as_deref())?;
+    let site = Site::find(&config, options.dir.as_deref())?;
     let runtime = runtime(None).map_err(Error::system("main runtime"))?;
     let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
@@ -120,8 +121,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
-    let pools = vec![settings::php_pool(&config, &pool, script.clone())];
-    let settings = settings::engine(&config, calls.as_ref().map(rpc::Bound::dsn));
+    let pools = vec![settings::php_pool(&config, &pool, &site)];
+    let settings = settings::engine(&config, site.workers.as_ref(), calls.as_ref().map(rpc::Bound::dsn));
     let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
@@ -172,7 +173,9 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 pub fn check(config: &Config) -> Result<(), Error> {
     settings::addresses(&config.http.address)?;
     if config.http.root.is_some() {
-        Site::find(&config.http, None)?.router(&config.http)?;
+        Site::find(config, None)?.router(&config.http)?;
+    } else if let Some(workers) = command::http_workers(config, php::VERSION)? {
+        workers.script()?;
     }
     Ok(())
 }
@@ -335,6 +338,8 @@ struct Site {
     root: PathBuf,
     /// What boots once and answers whatever no file does.
     worker: Option<Script>,
+    /// What runs it, if that is a command.
+    workers: Option<command::Workers>,
     preset: Preset,
     why: String,
     /// The welcome page's folder, removed at the end.
@@ -344,9 +349,14 @@ struct Site {
 // === impl Site ===
 
 impl Site {
-    fn find(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
-        let mut site = Self::find_root(http, dir)?;
-        site.worker = http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?;
+    fn find(config: &Config, dir: Option<&Path>) -> Result<Self, Error> {
+        let workers = command::http_workers(config, php::VERSION)?;
+        let mut site = Self::find_root(&config.http, dir, workers.is_some())?;
+        site.worker = match &workers {
+            Some(workers) => Some(workers.script()?),
+            None => config.http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?,
+        };
+        site.workers = workers;
         Ok(site)
     }
 
@@ -371,11 +381,11 @@ impl Site {
         self.root != Path::new("/")
     }
 
-    fn find_root(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
+    fn find_root(http: &config::Http, dir: Option<&Path>, has_workers: bool) -> Result<Self, Error> {
         let Some(dir) = dir.or(http.root.as_deref()) else {
             // A FastCGI client names its own files.
             let only_fcgi = http.address.is_empty();
-            return if only_fcgi || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
+            return if only_fcgi || has_workers || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
         };
         let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
         if !dir.is_dir() {
@@ -383,14 +393,18 @@ impl Site {
         }
         let (detected, root, why) = Preset::detect(&dir);
         Ok(match settings::preset(http.preset) {
-            Some(preset) if preset == detected => Self { root, preset, why, worker: None, welcome: None },
-            Some(preset) => Self { root: dir, preset, why: "configured".into(), worker: None, welcome: None },
-            None => Self { root, preset: detected, why, worker: None, welcome: None },
+            Some(preset) if preset == detected => Self::at(root, preset, why),
+            Some(preset) => Self::at(dir, preset, "configured".into()),
+            None => Self::at(root, detected, why),
         })
     }
 
     fn nothing() -> Self {
-        Self { root: PathBuf::from("/"), preset: Preset::Files, why: "no files are served".into(), worker: None, welcome: None }
+        Self::at(PathBuf::from("/"), Preset::Files, "no files are served".into())
+    }
+
+    fn at(root: PathBuf, preset: Preset, why: String) -> Self {
+        Self { root, preset, why, worker: None, workers: None, welcome: None }
     }
 
     /// Nothing was given: a page that says what this is.
@@ -402,13 +416,9 @@ impl Site {
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
             .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
-        Ok(Self {
-            root: directory.clone(),
-            preset: Preset::Files,
-            why: "no directory was given".into(),
-            worker: None,
-            welcome: Some(directory),
-        })
+        let mut site = Self::at(directory.clone(), Preset::Files, "no directory was given".into());
+        site.welcome = Some(directory);
+        Ok(site)
     }
 
     fn router(&self, http: &config::Http) -> Result<route::Router, Error> {

@@ -18,6 +18,9 @@ use super::pool::Pool;
 /// - `http.follow_symlinks`: `false`
 /// - `http.request_timeout`: `0s`
 /// - `http.temp_dir`: `null`
+/// - `http.raw_body`: `false`
+/// - `http.uploads.forbid`: `[]`
+/// - `http.uploads.allow`: `[]`
 /// - `http.access_logs`: `false`
 /// - `http.internal_error_code`: `500`
 /// - `http.http2.h2c`: `true`
@@ -52,6 +55,12 @@ pub struct Http {
     pub output: Output,
     /// Where bodies too large for memory go; none means the system's. `http.uploads.dir` is the same key.
     pub temp_dir: Option<PathBuf>,
+    /// Give forms to RoadRunner workers as they came.
+    pub raw_body: bool,
+    /// Extensions, with their dot, that no uploaded file may have (`http.uploads.forbid`).
+    pub forbidden_uploads: Vec<String>,
+    /// Extensions that uploaded files must have one of; empty means any (`http.uploads.allow`).
+    pub allowed_uploads: Vec<String>,
     /// Files served without PHP (`http.files`).
     pub static_files: StaticFiles,
     /// HTTP/2 without TLS, by prior knowledge (`http.http2.h2c`).
@@ -248,6 +257,9 @@ impl Default for Http {
             limits: Limits::default(),
             output: Output::default(),
             temp_dir: None,
+            raw_body: false,
+            forbidden_uploads: Vec::new(),
+            allowed_uploads: Vec::new(),
             static_files: StaticFiles::default(),
             h2c: true,
             max_concurrent_streams: 100,

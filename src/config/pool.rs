@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use super::server::Carrier;
+
 /// Workers and what bounds them (`http.pool`).
 ///
 /// # Defaults
+/// - `*.pool.command`: `[]`
+/// - `*.pool.carrier`: `auto`
 /// - `*.pool.debug`: `false`
 /// - `*.pool.num_workers`: `auto`
 /// - `*.pool.max_jobs`: `0`
@@ -15,6 +19,10 @@ use std::time::Duration;
 /// - `*.pool.stream_timeout`: `1m`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    /// What starts a worker, in place of `server.command`; empty if nothing does.
+    pub command: Vec<String>,
+    /// What runs that command.
+    pub carrier: Carrier,
     /// A fresh worker for each request, which then sees changed code at once, and errors told to the client.
     pub debug: bool,
     /// Requests that run at once; none means sized from the CPUs.
@@ -80,6 +88,8 @@ pub struct DynamicAllocator {
 impl Default for Pool {
     fn default() -> Self {
         Self {
+            command: Vec::new(),
+            carrier: Carrier::Auto,
             debug: false,
             num_workers: None,
             max_jobs: 0,

@@ -8,6 +8,7 @@ use super::{
     compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Fcgi, Preset},
+    server::{CommandLine, RelayAddress, Variables},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
@@ -78,6 +79,22 @@ const OWN: &[Key] = &[
     key("php.reset", "What is undone between two requests of a worker: strict or basic.", &Field(|c| &mut c.php.reset, Choice)),
     key("php.clear_env", "Hide the server's environment from scripts.", &Field(|c| &mut c.php.clear_env, Flag)),
     key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs { nested: false })),
+    section("server", "Workers of RoadRunner's kind, which speak Goridge: shared by all that have a pool."),
+    key(
+        "server.command",
+        "What starts a worker, such as php public/index.php: a PHP script is run on threads, anything else as processes.",
+        &Field(|c| &mut c.server.command, CommandLine),
+    ),
+    key(
+        "server.env",
+        "Environment variables that workers see, their names put into capitals.",
+        &Field(|c| &mut c.server.env, Variables),
+    ),
+    key(
+        "server.relay",
+        "How a worker's process is spoken to: pipes, tcp://host:port or unix://path.",
+        &Field(|c| &mut c.server.relay, RelayAddress),
+    ),
     section("http", "The web server."),
     derived(
         "http.address",
@@ -122,6 +139,18 @@ const OWN: &[Key] = &[
         "http.temp_dir",
         "Where bodies too large for memory go, unless the system's directory will do.",
         &Field(|c| &mut c.http.temp_dir, Maybe(FilePath)),
+    ),
+    key("http.raw_body", "Give forms to RoadRunner workers as they came.", &Field(|c| &mut c.http.raw_body, Flag)),
+    section("http.uploads", "Uploaded files that RoadRunner workers get; http.uploads.dir is http.temp_dir."),
+    key(
+        "http.uploads.forbid",
+        "Extensions that no uploaded file may have, such as .php.",
+        &Field(|c| &mut c.http.forbidden_uploads, List(EXTENSION)),
+    ),
+    key(
+        "http.uploads.allow",
+        "Extensions that uploaded files must have one of; empty means any.",
+        &Field(|c| &mut c.http.allowed_uploads, List(EXTENSION)),
     ),
     key("http.access_logs", "Log each request at length.", &Field(|c| &mut c.http.access_logs, Flag)),
     zero_is_default(

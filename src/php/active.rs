@@ -75,6 +75,7 @@ pub(crate) struct Strings {
     authorization: Option<usize>,
     cookies: Option<usize>,
     ini: Vec<ffi::Ini>,
+    argv: Vec<*mut c_char>,
 }
 
 // === impl Active ===
@@ -431,6 +432,7 @@ impl Strings {
             authorization,
             cookies,
             ini: ini.collect(),
+            argv: Vec::new(),
         }
     }
 
@@ -440,12 +442,21 @@ impl Strings {
             ScriptKind::Classic => (ffi::Kind::Classic, ffi::Reset::Basic),
             ScriptKind::Worker { reset: Reset::Basic, .. } => (ffi::Kind::Worker, ffi::Reset::Basic),
             ScriptKind::Worker { reset: Reset::Strict, .. } => (ffi::Kind::Worker, ffi::Reset::Strict),
+            ScriptKind::RoadRunner { .. } => (ffi::Kind::RoadRunner, ffi::Reset::Basic),
         };
+        let is_command = kind == ffi::Kind::RoadRunner;
+        if let ScriptKind::RoadRunner { arguments, .. } = &settings.script {
+            let bytes = &mut self.bytes;
+            let starts: Vec<usize> =
+                arguments.iter().map(|argument| c_string(bytes, |bytes| bytes.extend_from_slice(argument.as_bytes()))).collect();
+            self.argv = starts.into_iter().map(|start| self.at(start).cast_mut()).chain([ptr::null_mut()]).collect();
+        }
         ffi::Request {
             kind,
             reset,
-            method: self.at(self.method),
-            query: self.at(self.query).cast_mut(),
+            // A command answers no request.
+            method: if is_command { ptr::null() } else { self.at(self.method) },
+            query: if is_command { ptr::null_mut() } else { self.at(self.query).cast_mut() },
             uri: self.at(self.uri).cast_mut(),
             path_info: self.at(self.path_info),
             script: self.at(self.script).cast_mut(),
@@ -458,6 +469,8 @@ impl Strings {
             received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
             ini: self.ini.as_ptr(),
             ini_count: self.ini.len(),
+            argv: if self.argv.is_empty() { ptr::null_mut() } else { self.argv.as_mut_ptr() },
+            argc: self.argv.len().saturating_sub(1).try_into().unwrap_or(0),
         }
     }
 

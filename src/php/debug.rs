@@ -3,12 +3,13 @@
 use super::{
     active::Active,
     context::Context,
+    engine::ScriptKind,
     opcache,
     run::{Ended, Feed, Run},
     thread::{Settings, Slot},
     worker::why,
 };
-use crate::worker::{IniValue, Jobs, Next, Pool, Script, Seat, Variables, Work};
+use crate::worker::{IniValue, Jobs, Next, Pool, Script, Seat, Variables, Work, roadrunner::Exchange};
 
 /// The life of a worker's thread in debug mode.
 pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Script) {
@@ -42,11 +43,22 @@ fn answer(work: Work, seat: &Seat, slot: &Slot, settings: &Settings, script: &Sc
     let context = Context::attach(slot);
     slot.booting(script, seat);
     slot.begin(&work);
-    let request = Active::new(work, settings, Variables::default());
-    *slot.lifeline.lock() = request.lifeline();
-    let pass = opcache::pass();
     let ready = || slot.standing.ready();
-    let feed = Feed::new(seat, Jobs::new(1), &ready).only(request);
+    let feed = Feed::new(seat, Jobs::new(1), &ready);
+    let (feed, lifeline) = match &settings.script {
+        ScriptKind::RoadRunner { terms, .. } => {
+            let Some(request) = Exchange::begin(work, terms) else { return slot.end() };
+            let lifeline = request.lifeline();
+            (feed.first(request), lifeline)
+        }
+        ScriptKind::Classic | ScriptKind::Worker { .. } => {
+            let request = Active::new(work, settings, Variables::default());
+            let lifeline = request.lifeline();
+            (feed.only(request), lifeline)
+        }
+    };
+    *slot.lifeline.lock() = lifeline;
+    let pass = opcache::pass();
     let ended = Run::worker(script.clone(), feed, slot, settings);
     drop(pass);
     opcache::restart_if_pending();
@@ -57,9 +69,16 @@ fn answer(work: Work, seat: &Seat, slot: &Slot, settings: &Settings, script: &Sc
 
 /// Tells the client why its worker did not boot.
 fn refuse(mut ended: Ended, script: &Script) {
-    let Some(mut request) = ended.unanswered.take() else { return };
+    let (request, exchange) = (ended.unanswered.take(), ended.unheard.take());
+    if request.is_none() && exchange.is_none() {
+        return;
+    }
     let reason = format!("worker script {} did not boot: {}", script.shown(), why(&ended));
     tracing::error!("{reason}");
+    if let Some(mut exchange) = exchange {
+        exchange.refuse_with(reason.clone());
+    }
+    let Some(mut request) = request else { return };
     request.headers(500, None, [&b"Content-Type: text/plain; charset=utf-8"[..]].into_iter());
     request.write(reason.as_bytes());
     request.finish();

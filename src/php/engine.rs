@@ -5,7 +5,7 @@ use std::{
     ffi::{CStr, CString, NulError, c_char},
     io,
     marker::PhantomData,
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     ptr,
     sync::Arc,
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     sys::spawn,
-    worker::{Growth, IniValue, OutputLimits, Pool, Rules, Script, scoreboard::Scoreboard},
+    worker::{Growth, IniValue, OutputLimits, Pool, Rules, Script, roadrunner::Terms, scoreboard::Scoreboard},
 };
 
 /// How the engine is started.
@@ -32,6 +32,8 @@ pub struct Config {
     pub sapi: String,
     /// Ini values that win over php.ini.
     pub ini: Vec<(String, String)>,
+    /// Which php.ini is read.
+    pub ini_file: IniFile,
     /// Environment variables for scripts, on top of the process's own.
     pub env: Vec<(String, String)>,
     /// Hides the process's own environment from scripts, as php-fpm's `clear_env` does.
@@ -40,6 +42,18 @@ pub struct Config {
     pub first_chunk: usize,
     /// Bounds of an answer's buffer.
     pub output: OutputLimits,
+}
+
+/// Which php.ini is read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum IniFile {
+    /// The one that PHP finds.
+    #[default]
+    Usual,
+    /// This one, or the one in this folder (`php -c`).
+    At(PathBuf),
+    /// None (`php -n`).
+    None,
 }
 
 /// One pool of PHP threads.
@@ -87,6 +101,15 @@ pub enum ScriptKind {
         /// What is undone between its requests.
         reset: Reset,
     },
+    /// A script that boots once and then reads its requests from STDIN, as RoadRunner's workers do.
+    RoadRunner {
+        /// The script; its name is what the command calls it.
+        script: Script,
+        /// The script and what follows it in the command (`$argv`).
+        arguments: Vec<String>,
+        /// How requests are given to it.
+        terms: Arc<Terms>,
+    },
 }
 
 /// How much of what a request changed is undone before the next one of the same worker (`php.reset`).
@@ -109,6 +132,9 @@ pub enum Reset {
     #[default]
     Strict,
 }
+
+/// The version of PHP that this program was built with.
+pub const VERSION: &str = env!("RR_PHP_VERSION");
 
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -150,11 +176,17 @@ impl Engine {
         let sapi = leak(config.sapi)?;
         let ini = leak(config.ini.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect::<String>())?;
         let binary = php_binary().map(|path| leak(path.into_os_string().into_vec())).transpose()?;
+        let ini_path = match &config.ini_file {
+            IniFile::At(path) => leak(path.as_os_str().as_bytes())?,
+            IniFile::Usual | IniFile::None => ptr::null(),
+        };
         let environment = leak_environment(config.clear_env, &config.env)?;
         let engine = ffi::Engine {
             sapi_name: sapi,
             ini_entries: ini,
             php_binary: binary.unwrap_or(ptr::null()),
+            ini_path,
+            no_ini: config.ini_file == IniFile::None,
             environment,
             threads: i32::try_from(workers).unwrap_or(i32::MAX - 1),
         };
@@ -232,7 +264,7 @@ impl Engine {
 
 impl PoolConfig {
     fn is_worker(&self) -> bool {
-        matches!(self.script, ScriptKind::Worker { .. })
+        !matches!(self.script, ScriptKind::Classic)
     }
 
     fn most_threads(&self) -> usize {

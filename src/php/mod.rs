@@ -26,6 +26,8 @@ mod run;
 #[cfg(php_embed)]
 mod sapi;
 #[cfg(php_embed)]
+mod stdio;
+#[cfg(php_embed)]
 mod supervise;
 #[cfg(php_embed)]
 mod thread;
@@ -37,6 +39,6 @@ mod worker;
 #[cfg(php_embed)]
 pub(crate) use engine::php_binary;
 #[cfg(php_embed)]
-pub use engine::{Config, Engine, Error, PoolConfig, Reset, ScriptKind};
+pub use engine::{Config, Engine, Error, IniFile, PoolConfig, Reset, ScriptKind, VERSION};
 #[cfg(php_embed)]
 pub use thread::{Slot, SlotState, Threads};

@@ -103,7 +103,9 @@ impl Threads {
         let Err(error) = waited else { return Ok(()) };
         let what = match &self.settings().script {
             ScriptKind::Classic => "a worker".to_owned(),
-            ScriptKind::Worker { script, .. } => format!("worker script {}", script.shown()),
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } => {
+                format!("worker script {}", script.shown())
+            }
         };
         Err(match error {
             NotBooted::Failed(reason) => format!("{what} did not boot: {reason}"),

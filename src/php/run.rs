@@ -8,28 +8,33 @@ use std::{
 use super::{
     active::{Active, Strings},
     ffi, opcache,
+    stdio::Stdio,
     thread::{Settings, Slot},
 };
-use crate::worker::{Failure, Jobs, Next, Script, Seat, Variables, Work};
+use crate::worker::{Failure, Jobs, Next, Script, Seat, Variables, Work, roadrunner::Exchange};
 
 /// What C is given to call back with.
 pub(crate) struct Run<'a> {
     pub(crate) active: Active,
-    feed: Option<Feed<'a>>,
-    slot: &'a Slot,
-    settings: &'a Settings,
+    pub(super) feed: Option<Feed<'a>>,
+    /// What a script that speaks through STDIN and STDOUT has heard and said.
+    pub(super) stdio: Option<Stdio>,
+    pub(super) slot: &'a Slot,
+    pub(super) settings: &'a Settings,
 }
 
 /// Where a worker script's requests come from.
 pub(crate) struct Feed<'a> {
-    seat: &'a Seat,
+    pub(super) seat: &'a Seat,
     /// Requests after which the script is told to leave.
     jobs: Jobs,
     on_ready: &'a dyn Fn(),
     /// The only request of a script that boots for it.
     only: Option<Box<Active>>,
+    /// The same for a script that reads frames.
+    pub(super) first: Option<Box<Exchange>>,
     asked: bool,
-    left: Option<Left>,
+    pub(super) left: Option<Left>,
     /// What C sees of the present request; refilled by `next`.
     view: Option<Box<(Strings, ffi::Request)>>,
 }
@@ -53,6 +58,10 @@ pub(crate) struct Ended {
     pub(crate) error: String,
     /// The request for which it was to boot, if it has not asked for it.
     pub(crate) unanswered: Option<Box<Active>>,
+    /// The same for a script that reads frames.
+    pub(crate) unheard: Option<Box<Exchange>>,
+    /// It asks by reading from STDIN.
+    pub(crate) reads_frames: bool,
 }
 
 // === impl Feed ===
@@ -60,7 +69,7 @@ pub(crate) struct Ended {
 impl<'a> Feed<'a> {
     /// Requests from the pool, for as many as `jobs` says; `on_ready` is called when the script asks for the first.
     pub(crate) fn new(seat: &'a Seat, jobs: Jobs, on_ready: &'a dyn Fn()) -> Self {
-        Self { seat, jobs, on_ready, only: None, asked: false, left: None, view: None }
+        Self { seat, jobs, on_ready, only: None, first: None, asked: false, left: None, view: None }
     }
 
     /// This request and no other.
@@ -68,15 +77,39 @@ impl<'a> Feed<'a> {
         Self { only: Some(Box::new(request)), jobs: Jobs::new(1), ..self }
     }
 
-    fn wait(&self, slot: &Slot) -> Result<Work, Left> {
-        if slot.is_written_off() || opcache::wants_to_restart() || slot.standing.must_start_afresh(self.jobs) {
-            return Err(Left::Renew);
+    /// The same for a script that reads frames.
+    pub(crate) fn first(self, request: Exchange) -> Self {
+        Self { first: Some(Box::new(request)), jobs: Jobs::new(1), ..self }
+    }
+
+    /// The script has booted: it asks for a request.
+    pub(super) fn note_ready(&mut self, slot: &Slot) {
+        if self.asked {
+            return;
         }
-        match self.seat.next() {
-            Next::Work(work) => Ok(work),
-            Next::Recalled => Err(Left::Renew),
-            Next::Closed => Err(Left::Closed),
+        self.asked = true;
+        // SAFETY: this thread has a context.
+        slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
+        (self.on_ready)();
+        // A request that its script has booted for goes on.
+        if self.only.is_none() && self.first.is_none() {
+            slot.end();
         }
+    }
+
+    /// What `next` takes from the seat, or why the script is to leave; none if there is neither yet.
+    pub(super) fn take(&mut self, slot: &Slot, next: impl FnOnce(&Seat) -> Option<Next>) -> Option<Result<Work, Left>> {
+        if let Some(left) = self.left {
+            return Some(Err(left));
+        }
+        let must_leave = slot.is_written_off() || opcache::wants_to_restart() || slot.standing.must_start_afresh(self.jobs);
+        let left = match if must_leave { Next::Recalled } else { next(self.seat)? } {
+            Next::Work(work) => return Some(Ok(work)),
+            Next::Recalled => Left::Renew,
+            Next::Closed => Left::Closed,
+        };
+        self.left = Some(left);
+        Some(Err(left))
     }
 }
 
@@ -87,7 +120,7 @@ impl<'a> Run<'a> {
     pub(crate) fn classic(work: Work, slot: &'a Slot, settings: &'a Settings, variables: Variables) -> (ffi::End, Variables) {
         let active = Active::new(work, settings, variables);
         *slot.lifeline.lock() = active.lifeline();
-        let mut run = Self { active, feed: None, slot, settings };
+        let mut run = Self { active, feed: None, stdio: None, slot, settings };
         let end = run.execute();
         if end == ffi::End::Done {
             return (end, run.active.conclude());
@@ -98,17 +131,22 @@ impl<'a> Run<'a> {
 
     /// Runs a worker script until it ends.
     pub(crate) fn worker(script: Script, feed: Feed<'a>, slot: &'a Slot, settings: &'a Settings) -> Ended {
-        let mut run = Self { active: Active::boot(script, settings), feed: Some(feed), slot, settings };
+        let seat = feed.seat;
+        let mut run =
+            Self { active: Active::boot(script, settings), feed: Some(feed), stdio: Stdio::of(settings), slot, settings };
         let end = run.execute();
         run.finish(end);
+        seat.step_back();
+        run.finish_stdio();
         run.slot.end();
         let unanswered = run.feed.as_mut().and_then(|feed| feed.only.take());
+        let unheard = run.feed.as_mut().and_then(|feed| feed.first.take());
         // SAFETY: takes nothing.
         let error = unsafe { ffi::rr_php_last_error() };
         // SAFETY: a C string of this thread's, which lives until its next script ends.
         let error = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
         let (booted, left) = run.feed.as_ref().map_or((false, None), |feed| (feed.asked, feed.left));
-        Ended { end, booted, left, error, unanswered }
+        Ended { end, booted, left, error, unanswered, unheard, reads_frames: run.stdio.is_some() }
     }
 
     fn execute(&mut self) -> ffi::End {
@@ -133,29 +171,14 @@ impl<'a> Run<'a> {
     pub(crate) fn next(&mut self) -> *mut ffi::Request {
         let Some(feed) = &mut self.feed else { return ptr::null_mut() };
         self.active.finish();
-        if !feed.asked {
-            feed.asked = true;
-            // SAFETY: this thread has a context.
-            self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
-            (feed.on_ready)();
-            // A request that its script has booted for goes on.
-            if feed.only.is_none() {
-                self.slot.end();
-            }
-        }
+        feed.note_ready(self.slot);
         if feed.left.is_some() {
             return ptr::null_mut();
         }
         match feed.only.take() {
             Some(active) => self.active = *active,
             None => {
-                let work = match feed.wait(self.slot) {
-                    Ok(work) => work,
-                    Err(left) => {
-                        feed.left = Some(left);
-                        return ptr::null_mut();
-                    }
-                };
+                let Some(Ok(work)) = feed.take(self.slot, |seat| Some(seat.next())) else { return ptr::null_mut() };
                 self.slot.begin(&work);
                 let variables = self.active.take_variables();
                 self.active = Active::new(work, self.settings, variables);

@@ -220,8 +220,12 @@ impl Threads {
         slot.thread_id.store(nix::unistd::gettid().as_raw(), Relaxed);
         match &self.settings.script {
             ScriptKind::Classic => serve(&self.pool, slot, &self.settings, &self.boots),
-            ScriptKind::Worker { script, .. } if self.settings.debug => debug::serve(&self.pool, slot, &self.settings, script),
-            ScriptKind::Worker { script, .. } => worker::serve(&self.pool, slot, &self.settings, script, &self.boots),
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } if self.settings.debug => {
+                debug::serve(&self.pool, slot, &self.settings, script);
+            }
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } => {
+                worker::serve(&self.pool, slot, &self.settings, script, &self.boots);
+            }
         }
         slot.set(SlotState::Gone);
     }
@@ -423,6 +427,16 @@ impl Slot {
         self.requests.fetch_add(1, Relaxed);
         self.standing.serve();
         self.set(SlotState::Running);
+    }
+
+    /// The request has shown a sign of life: its time counts anew.
+    pub(crate) fn go_on(&self) {
+        self.current.lock().began = Some(Instant::now());
+    }
+
+    /// True if a request is running, and has for longer than `limit`, of which zero is none.
+    pub(crate) fn has_run_longer_than(&self, limit: Duration) -> bool {
+        !limit.is_zero() && self.running_since().is_some_and(|(_, began)| began.elapsed() >= limit)
     }
 
     pub(crate) fn end(&self) {

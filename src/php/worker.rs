@@ -167,7 +167,9 @@ fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &
 
 /// Why a script did not boot, in one line.
 pub(super) fn why(ended: &Ended) -> String {
-    if ended.error.is_empty() {
+    if ended.error.is_empty() && ended.reads_frames {
+        "it ended without waiting for a request (a RoadRunner worker reads frames from STDIN until it is told to stop)".into()
+    } else if ended.error.is_empty() {
         "it ended without asking for a request (a worker script calls rr_handle_request() or RR\\Worker::waitRequest())".into()
     } else {
         // A stack trace follows on lines of its own; the place is at the end.

@@ -3,13 +3,24 @@
 use super::{BOUND, Field, Inside, Key, TIME, key, section, zero_is_default};
 use crate::config::{
     compound::Auto,
-    form::{Count, Flag, Megabytes, QueueLength},
+    form::{Choice, Count, Flag, Megabytes, QueueLength},
+    server::CommandLine,
 };
 
 /// The rows of the pool that `$place` leads to; its section's own row stands with its plugin.
 macro_rules! pool_keys {
     ($at:literal, |$config:ident| $place:expr) => {
         &[
+            key(
+                concat!($at, ".command"),
+                "What starts a worker, in place of server.command.",
+                &Field(|$config| &mut $place.command, CommandLine),
+            ),
+            key(
+                concat!($at, ".carrier"),
+                "What runs that command: thread, process, or auto, which is threads for a PHP script.",
+                &Field(|$config| &mut $place.carrier, Choice),
+            ),
             key(
                 concat!($at, ".debug"),
                 "A fresh worker for each request, and errors told to the client: for development.",

@@ -60,6 +60,11 @@ impl Seat {
         next
     }
 
+    /// Takes back a work, for another worker: [`Pool::give_back`].
+    pub fn give_back(&self, work: Work) {
+        Pool(self.pool.clone()).give_back(work);
+    }
+
     /// The worker is not idle after all: nothing is given to it until it asks again.
     pub fn step_back(&self) {
         if !self.listed.replace(false) {
@@ -80,7 +85,7 @@ impl Seat {
             self.slot.work.lock().take()
         });
         if let Some(work) = given {
-            Pool(self.pool.clone()).give_back(work);
+            self.give_back(work);
         }
     }
 }

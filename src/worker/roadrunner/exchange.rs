@@ -152,6 +152,12 @@ impl Exchange {
         }
     }
 
+    /// Answers with the status of a failure and `reason`, as the client may know it.
+    pub fn refuse_with(&mut self, reason: String) {
+        self.state = State::Over;
+        self.lifeline.send(Ok(plain(self.terms.error_status, reason)));
+    }
+
     /// The work, for another worker; none if something was answered already.
     pub fn into_work(self) -> Option<Work> {
         let Self { mut request, codec, context, body, files, submitted, lifeline, .. } = self;
@@ -288,7 +294,8 @@ fn plain(status: StatusCode, text: String) -> Reply {
     Reply {
         head: Head { status, reason: None, headers, lines: Vec::new() },
         body: ReplyBody::Whole(text.into()),
-        log: String::new(), request: None,
+        log: String::new(),
+        request: None,
     }
 }
 
