@@ -19,6 +19,7 @@ mod lifecycle;
 mod phpt;
 mod pools;
 mod presets;
+mod roadrunner;
 mod routing;
 mod rpc;
 mod sapi;

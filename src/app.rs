@@ -7,7 +7,6 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    process,
     sync::{Arc, atomic::AtomicU64},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -29,7 +28,11 @@ use crate::{
     supervisor::{self, Inherited, Plan},
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
-    worker::{Pool, Script, doorbell, scoreboard::Scoreboard},
+    worker::{
+        Pool, Script, doorbell,
+        process::{self, Processes},
+        scoreboard::Scoreboard,
+    },
 };
 
 mod banner;
@@ -51,6 +54,9 @@ const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
 
 /// How long calls may take that are in progress when everything else has ended.
 const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// What workers' processes have to end in, when the requests have used up the grace period.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +128,12 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
     let pools = vec![settings::php_pool(&config, &pool, &site)];
-    let settings = settings::engine(&config, site.workers.as_ref(), calls.as_ref().map(rpc::Bound::dsn));
+    let rpc = calls.as_ref().map(rpc::Bound::dsn);
+    let processes = settings::processes(&config, &pool, &site, rpc.clone())?;
+    let settings = settings::engine(&config, site.workers.as_ref(), rpc);
     let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
+    let processes = processes.map(process::Config::start).transpose().map_err(|error| Error::Engine(error.to_string()))?;
+    let processes = processes.map(Arc::new);
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
@@ -131,7 +141,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         fcgi.powered_by = HeaderValue::from_str(&format!("PHP/{}", engine.version())).ok();
         Arc::new(fcgi.build_on(means.fcgi, pool.clone(), status.clone()))
     });
-    let calls = calls.map(|bound| bound.build(&config, engine.pools())).transpose()?.map(Arc::new);
+    let controls = rpc::controls(engine.pools(), processes.as_ref());
+    let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
@@ -150,6 +161,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         calls,
         drain: Drain::new(),
         pool: pool.clone(),
+        processes,
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     if !options.silent {
@@ -157,8 +169,11 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         let io_threads = io_threads.len();
         banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
-    runtime.block_on(run(line, &front, &engine, &config.engine, &pool, means.board));
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pool, means.board));
     front.finish(io_threads);
+    if let Some(processes) = &front.processes {
+        processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
+    }
 
     let stopped = engine.stop(Duration::from_secs(1));
     drop(site);
@@ -180,8 +195,15 @@ pub fn check(config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-/// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`.
-async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::Engine, pool: &Pool, board: Option<Scoreboard>) {
+/// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
+async fn run(
+    mut line: Line,
+    front: &Front,
+    php: &php::Engine,
+    engine: &config::Engine,
+    pool: &Pool,
+    board: Option<Scoreboard>,
+) -> Instant {
     line.ready().await;
     let asked = tokio::select! {
         asked = line.asked() => asked,
@@ -196,10 +218,11 @@ async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::
         calls.server.stop();
     }
     tracing::info!("stopping: requests in progress are finished first");
+    let deadline = Instant::now() + delay + engine.grace_period;
     let finish = async {
         tokio::time::sleep(delay).await;
         php.expect_stop();
-        front.stop(Instant::now() + engine.grace_period, idle).await
+        front.stop(deadline, idle).await
     };
     tokio::pin!(finish);
     loop {
@@ -208,13 +231,16 @@ async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::
                 if !finished {
                     tracing::warn!("grace period over; connections are cut");
                 }
-                return;
+                return deadline;
             }
             () = tick(pool, board) => {}
             again = line.asked() => {
                 // Told to stop while it hands over, it ends as it would have without.
                 if asked == Asked::Stop || again == Asked::HandOver {
                     tracing::warn!("told again to stop: leaving at once");
+                    if let Some(processes) = &front.processes {
+                        processes.kill();
+                    }
                     exit::now(1);
                 }
                 front.drain.start();
@@ -244,6 +270,7 @@ struct Front {
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
     calls: Option<Arc<rpc::Calls>>,
+    processes: Option<Arc<Processes>>,
     drain: Drain,
     pool: Pool,
 }
@@ -411,7 +438,7 @@ impl Site {
     fn welcome() -> Result<Self, Error> {
         // A container's process always has the same number, and a killed one leaves its folder behind.
         let moment = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", process::id()));
+        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", std::process::id()));
         let page = directory.join("index.php");
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))

@@ -73,6 +73,14 @@ fn is_our_php(program: &str, version: &str) -> bool {
 // === impl Workers ===
 
 impl Workers {
+    /// Where they run, in a word or two.
+    pub(super) fn carrier(&self) -> &'static str {
+        match self {
+            Self::Threads(_) => "RoadRunner workers on PHP threads",
+            Self::Processes(_) => "RoadRunner workers in processes",
+        }
+    }
+
     /// What they run, as it is shown.
     pub(super) fn script(&self) -> Result<Script, Error> {
         match self {
@@ -172,7 +180,7 @@ fn definition(text: &str) -> (String, String) {
 }
 
 /// What workers see in `$_SERVER`, `$_ENV` and `getenv()`, on top of the process's own environment.
-fn variables(config: &Config, mode: &str) -> Vec<(String, String)> {
+pub(super) fn variables(config: &Config, mode: &str) -> Vec<(String, String)> {
     let relay = match &config.server.relay {
         Relay::Pipes => "pipes".into(),
         Relay::Tcp(address) => format!("tcp://{address}"),

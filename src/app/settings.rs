@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     net::ToSocketAddrs,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -10,15 +11,18 @@ use std::{
 
 use http::StatusCode;
 
-use super::{Site, command::Workers};
+use super::{
+    Site,
+    command::{self, Workers},
+};
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
     error::Error,
     http::{access, conn, fcgi, files, listen, preset::Preset, request, route},
     php,
-    sys::limits,
+    sys::{limits, spawn},
     worker::{
-        self,
+        self, process,
         roadrunner::{self, Terms},
     },
 };
@@ -117,6 +121,47 @@ fn growth(dynamic: &config::DynamicAllocator) -> worker::Growth {
 /// The shorter of two limits, of which zero is none.
 fn shorter(a: Duration, b: Duration) -> Duration {
     [a, b].into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(Duration::ZERO)
+}
+
+/// The pool's processes, if it has any; `rpc` is where they call this server.
+pub(super) fn processes(
+    config: &Config,
+    pool: &worker::Pool,
+    site: &Site,
+    rpc: Option<String>,
+) -> Result<Option<process::Config>, Error> {
+    let Some(Workers::Processes(command)) = &site.workers else { return Ok(None) };
+    if config.http.pool.dynamic_allocator.is_some() {
+        let reason = "http.pool.dynamic_allocator: not supported for workers in processes by this version of rr";
+        return Err(Error::Config(reason.into()));
+    }
+    let mut environment: Vec<(OsString, OsString)> = Vec::new();
+    let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && name != spawn::HANDOVER);
+    let rpc = rpc.map(|dsn| ("RR_RPC".to_owned(), dsn));
+    let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, "http"));
+    for (name, value) in inherited.chain(given.map(|(name, value)| (name.into(), value.into()))) {
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, value));
+    }
+    Ok(Some(process::Config {
+        plugin: "http".into(),
+        command: command.clone(),
+        environment,
+        prepare: spawn::end_with_thread,
+        relay: match &config.server.relay {
+            config::Relay::Pipes => process::Relay::Pipes,
+            config::Relay::Tcp(address) => process::Relay::Tcp(address.clone()),
+            config::Relay::Unix(path) => process::Relay::Unix(path.clone()),
+        },
+        pool: pool.clone(),
+        terms: Arc::new(terms(config)),
+        debug: config.http.pool.debug,
+        allocate_timeout: config.http.pool.allocate_timeout,
+        reset_timeout: config.http.pool.reset_timeout,
+        exec_ttl: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        max_jobs: config.http.pool.max_jobs,
+        rules: rules(&config.http.pool.supervisor),
+    }))
 }
 
 /// What RoadRunner workers are sent, and what becomes of their answers.

@@ -10,6 +10,7 @@ mod lifeline;
 mod output;
 mod params;
 mod pool;
+pub mod process;
 mod reply;
 mod request;
 pub mod roadrunner;
