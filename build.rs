@@ -13,6 +13,7 @@ const SERVER: &[&str] = &[
     "src/php/request.c",
     "src/php/response.c",
     "src/php/reset.c",
+    "src/php/stdio.c",
     "src/php/overrides.c",
     "src/php/libc.c",
     "src/php/memory.c",
@@ -31,6 +32,7 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed, address_sanitizer)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
+    println!("cargo::rustc-env=RR_PHP_VERSION={}", php.query("--version"));
     println!("cargo::rustc-env=RR_RUSTC={}", compiler());
     println!("cargo::rustc-env=RR_BUILD_TIME={}", build_time());
 

@@ -216,7 +216,10 @@ fn an_idle_thread_gives_the_memory_of_its_last_requests_back() {
         return;
     }
     if is_sanitized() {
-        return not_run("an_idle_thread_gives_the_memory_of_its_last_requests_back", "AddressSanitizer holds on to what is freed");
+        return not_run(
+            "an_idle_thread_gives_the_memory_of_its_last_requests_back",
+            "AddressSanitizer holds on to what is freed",
+        );
     }
     let server = server().threads(1).php("much.php", "for ($i = 0; $i < 200000; $i++) $all[] = [$i]; echo count($all);").start();
     assert_eq!(server.text("/clean.php"), "clean ");

@@ -7,7 +7,6 @@ use std::{
         net::UnixStream,
     },
     path::{Path, PathBuf},
-    process,
     sync::{Arc, atomic::AtomicU64},
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -29,10 +28,15 @@ use crate::{
     supervisor::{self, Inherited, Plan},
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
-    worker::{Pool, Script, doorbell, scoreboard::Scoreboard},
+    worker::{
+        Pool, Script, doorbell,
+        process::{self, Processes},
+        scoreboard::Scoreboard,
+    },
 };
 
 mod banner;
+mod command;
 mod line;
 mod rpc;
 mod settings;
@@ -51,6 +55,9 @@ const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
 /// How long calls may take that are in progress when everything else has ended.
 const LAST_CALLS: Duration = Duration::from_secs(1);
 
+/// What workers' processes have to end in, when the requests have used up the grace period.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
+
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -66,7 +73,7 @@ pub struct Options {
 pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<Config, Error>) -> Result<ExitCode, Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
-    Site::find(&config.http, options.dir.as_deref())?;
+    Site::find(&config, options.dir.as_deref())?;
     let pid_file = pid_file(&options)?;
     let plan = Plan { config, dir: options.dir, silent: options.silent };
     let code = supervisor::run(plan, Keeper::new(load));
@@ -110,7 +117,7 @@ struct Means {
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
-    let site = Site::find(&config.http, options.dir.as_deref())?;
+    let site = Site::find(&config, options.dir.as_deref())?;
     let runtime = runtime(None).map_err(Error::system("main runtime"))?;
     let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
@@ -120,9 +127,13 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let script = site.worker.clone();
-    let pools = vec![settings::php_pool(&config, &pool, script.clone())];
-    let settings = settings::engine(&config, calls.as_ref().map(rpc::Bound::dsn));
+    let pools = vec![settings::php_pool(&config, &pool, &site)];
+    let rpc = calls.as_ref().map(rpc::Bound::dsn);
+    let processes = settings::processes(&config, &pool, &site, rpc.clone())?;
+    let settings = settings::engine(&config, site.workers.as_ref(), rpc);
     let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
+    let processes = processes.map(process::Config::start).transpose().map_err(|error| Error::Engine(error.to_string()))?;
+    let processes = processes.map(Arc::new);
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
@@ -130,7 +141,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         fcgi.powered_by = HeaderValue::from_str(&format!("PHP/{}", engine.version())).ok();
         Arc::new(fcgi.build_on(means.fcgi, pool.clone(), status.clone()))
     });
-    let calls = calls.map(|bound| bound.build(&config, engine.pools())).transpose()?.map(Arc::new);
+    let controls = rpc::controls(engine.pools(), processes.as_ref());
+    let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
@@ -149,6 +161,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         calls,
         drain: Drain::new(),
         pool: pool.clone(),
+        processes,
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     if !options.silent {
@@ -156,8 +169,11 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         let io_threads = io_threads.len();
         banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
     }
-    runtime.block_on(run(line, &front, &config.engine, &pool, means.board));
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pool, means.board));
     front.finish(io_threads);
+    if let Some(processes) = &front.processes {
+        processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
+    }
 
     let stopped = engine.stop(Duration::from_secs(1));
     drop(site);
@@ -172,13 +188,22 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 pub fn check(config: &Config) -> Result<(), Error> {
     settings::addresses(&config.http.address)?;
     if config.http.root.is_some() {
-        Site::find(&config.http, None)?.router(&config.http)?;
+        Site::find(config, None)?.router(&config.http)?;
+    } else if let Some(workers) = command::http_workers(config, php::VERSION)? {
+        workers.script()?;
     }
     Ok(())
 }
 
-/// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`.
-async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool, board: Option<Scoreboard>) {
+/// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
+async fn run(
+    mut line: Line,
+    front: &Front,
+    php: &php::Engine,
+    engine: &config::Engine,
+    pool: &Pool,
+    board: Option<Scoreboard>,
+) -> Instant {
     line.ready().await;
     let asked = tokio::select! {
         asked = line.asked() => asked,
@@ -193,9 +218,11 @@ async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool
         calls.server.stop();
     }
     tracing::info!("stopping: requests in progress are finished first");
+    let deadline = Instant::now() + delay + engine.grace_period;
     let finish = async {
         tokio::time::sleep(delay).await;
-        front.stop(Instant::now() + engine.grace_period, idle).await
+        php.expect_stop();
+        front.stop(deadline, idle).await
     };
     tokio::pin!(finish);
     loop {
@@ -204,13 +231,16 @@ async fn run(mut line: Line, front: &Front, engine: &config::Engine, pool: &Pool
                 if !finished {
                     tracing::warn!("grace period over; connections are cut");
                 }
-                return;
+                return deadline;
             }
             () = tick(pool, board) => {}
             again = line.asked() => {
                 // Told to stop while it hands over, it ends as it would have without.
                 if asked == Asked::Stop || again == Asked::HandOver {
                     tracing::warn!("told again to stop: leaving at once");
+                    if let Some(processes) = &front.processes {
+                        processes.kill();
+                    }
                     exit::now(1);
                 }
                 front.drain.start();
@@ -240,6 +270,7 @@ struct Front {
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
     calls: Option<Arc<rpc::Calls>>,
+    processes: Option<Arc<Processes>>,
     drain: Drain,
     pool: Pool,
 }
@@ -334,6 +365,8 @@ struct Site {
     root: PathBuf,
     /// What boots once and answers whatever no file does.
     worker: Option<Script>,
+    /// What runs it, if that is a command.
+    workers: Option<command::Workers>,
     preset: Preset,
     why: String,
     /// The welcome page's folder, removed at the end.
@@ -343,9 +376,14 @@ struct Site {
 // === impl Site ===
 
 impl Site {
-    fn find(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
-        let mut site = Self::find_root(http, dir)?;
-        site.worker = http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?;
+    fn find(config: &Config, dir: Option<&Path>) -> Result<Self, Error> {
+        let workers = command::http_workers(config, php::VERSION)?;
+        let mut site = Self::find_root(&config.http, dir, workers.is_some())?;
+        site.worker = match &workers {
+            Some(workers) => Some(workers.script()?),
+            None => config.http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?,
+        };
+        site.workers = workers;
         Ok(site)
     }
 
@@ -370,11 +408,11 @@ impl Site {
         self.root != Path::new("/")
     }
 
-    fn find_root(http: &config::Http, dir: Option<&Path>) -> Result<Self, Error> {
+    fn find_root(http: &config::Http, dir: Option<&Path>, has_workers: bool) -> Result<Self, Error> {
         let Some(dir) = dir.or(http.root.as_deref()) else {
             // A FastCGI client names its own files.
             let only_fcgi = http.address.is_empty();
-            return if only_fcgi || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
+            return if only_fcgi || has_workers || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
         };
         let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
         if !dir.is_dir() {
@@ -382,32 +420,32 @@ impl Site {
         }
         let (detected, root, why) = Preset::detect(&dir);
         Ok(match settings::preset(http.preset) {
-            Some(preset) if preset == detected => Self { root, preset, why, worker: None, welcome: None },
-            Some(preset) => Self { root: dir, preset, why: "configured".into(), worker: None, welcome: None },
-            None => Self { root, preset: detected, why, worker: None, welcome: None },
+            Some(preset) if preset == detected => Self::at(root, preset, why),
+            Some(preset) => Self::at(dir, preset, "configured".into()),
+            None => Self::at(root, detected, why),
         })
     }
 
     fn nothing() -> Self {
-        Self { root: PathBuf::from("/"), preset: Preset::Files, why: "no files are served".into(), worker: None, welcome: None }
+        Self::at(PathBuf::from("/"), Preset::Files, "no files are served".into())
+    }
+
+    fn at(root: PathBuf, preset: Preset, why: String) -> Self {
+        Self { root, preset, why, worker: None, workers: None, welcome: None }
     }
 
     /// Nothing was given: a page that says what this is.
     fn welcome() -> Result<Self, Error> {
         // A container's process always has the same number, and a killed one leaves its folder behind.
         let moment = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", process::id()));
+        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", std::process::id()));
         let page = directory.join("index.php");
         fs::create_dir(&directory)
             .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
             .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
-        Ok(Self {
-            root: directory.clone(),
-            preset: Preset::Files,
-            why: "no directory was given".into(),
-            worker: None,
-            welcome: Some(directory),
-        })
+        let mut site = Self::at(directory.clone(), Preset::Files, "no directory was given".into());
+        site.welcome = Some(directory);
+        Ok(site)
     }
 
     fn router(&self, http: &config::Http) -> Result<route::Router, Error> {

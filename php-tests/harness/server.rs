@@ -178,7 +178,7 @@ impl Setup {
         panic!("no free port");
     }
 
-    fn command(&self, address: SocketAddr, fcgi: Option<SocketAddr>) -> Command {
+    pub(crate) fn command(&self, address: SocketAddr, fcgi: Option<SocketAddr>) -> Command {
         let mut command = rr();
         command.arg("serve").arg(&self.root).args(["-o", &format!("http.address={address}")]);
         if let Some(fcgi) = fcgi {

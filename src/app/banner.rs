@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::{Front, Site};
+use super::{Front, Site, command::Workers};
 use crate::{config::Address, php::Engine, worker::Pool};
 
 /// What the banner speaks of.
@@ -23,12 +23,21 @@ pub(super) fn print(facts: &Facts<'_>) {
     rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
     rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
-    rows.push(("root", facts.site.root.display().to_string()));
-    rows.push(("preset", format!("{} ({})", facts.site.preset.name(), facts.site.why)));
+    if let (Some(workers), Some(script)) = (&facts.site.workers, &facts.site.worker) {
+        rows.push(("workers", format!("{} ({})", String::from_utf8_lossy(&script.name), workers.carrier())));
+    }
+    if facts.site.workers.is_none() || facts.site.serves_files() {
+        rows.push(("root", facts.site.root.display().to_string()));
+        rows.push(("preset", format!("{} ({})", facts.site.preset.name(), facts.site.why)));
+    }
     let opcache = if facts.engine.has_opcache() { "OPcache on" } else { "OPcache off: scripts are compiled for every request" };
     let ini = facts.engine.ini_path().map_or_else(|| "no php.ini".into(), |path| format!("php.ini {path}"));
     rows.push(("php", format!("{} ZTS, {opcache}, {ini}", facts.engine.version())));
-    rows.push(("threads", format!("{} PHP, {} io", facts.pool.config().num_workers, facts.io_threads)));
+    let (workers, io_threads) = (facts.pool.config().num_workers, facts.io_threads);
+    rows.push(match facts.site.workers {
+        Some(Workers::Processes(_)) => ("threads", format!("{io_threads} io, and {workers} processes")),
+        _ => ("threads", format!("{workers} PHP, {io_threads} io")),
+    });
     let mut text = format!("{bold}rr {}{plain}\n", env!("CARGO_PKG_VERSION"));
     for (name, value) in rows {
         text.push_str(&format!("  {name:8} {value}\n"));

@@ -11,7 +11,7 @@ use crate::{
     http::listen,
     php::{Slot, SlotState, Threads},
     rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Socket},
-    worker::{Control, Controls, CurrentWork, WorkerRow, WorkerStatus},
+    worker::{Control, Controls, CurrentWork, WorkerRow, WorkerStatus, process::Processes},
 };
 
 /// The socket, listening before there is anything to speak of.
@@ -45,6 +45,15 @@ pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
     listeners.map_err(|error| Error::Listen(format!("rpc.listen: {error}")))
 }
 
+/// The pools, each under the name of its plugin.
+pub(super) fn controls(threads: &[Arc<Threads>], processes: Option<&Arc<Processes>>) -> Controls {
+    let processes = processes.map(|processes| processes.clone() as Arc<dyn Control>);
+    let is_carried = |threads: &&Arc<Threads>| processes.as_ref().is_some_and(|other| other.plugin() == threads.name());
+    let threads = threads.iter().filter(|threads| !is_carried(threads));
+    let threads = threads.map(|threads| Arc::new(ThreadPool(threads.clone())) as Arc<dyn Control>);
+    Controls::new(threads.chain(processes.clone()).collect())
+}
+
 // === impl Bound ===
 
 impl Bound {
@@ -66,10 +75,8 @@ impl Bound {
     }
 
     /// Puts the services behind the socket.
-    pub(super) fn build(self, config: &Config, pools: &[Arc<Threads>]) -> Result<Calls, Error> {
+    pub(super) fn build(self, config: &Config, pools: Controls) -> Result<Calls, Error> {
         let section = &self.section;
-        let pools = pools.iter().map(|threads| Arc::new(ThreadPool(threads.clone())) as Arc<dyn Control>);
-        let pools = Controls::new(pools.collect());
         let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
         let services: Vec<Arc<dyn Service>> =
             vec![Arc::new(about), Arc::new(Informer::new(pools.clone())), Arc::new(Resetter::new(pools))];

@@ -2,19 +2,29 @@
 
 use std::{
     env,
+    ffi::OsString,
     net::ToSocketAddrs,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
+use http::StatusCode;
+
+use super::{
+    Site,
+    command::{self, Workers},
+};
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
     error::Error,
     http::{access, conn, fcgi, files, listen, preset::Preset, request, route},
     php,
-    sys::limits,
-    worker,
+    sys::{limits, spawn},
+    worker::{
+        self, process,
+        roadrunner::{self, Terms},
+    },
 };
 
 pub(super) fn pool(pool: &config::Pool) -> worker::Config {
@@ -34,42 +44,162 @@ pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Add
 }
 
 /// `rpc` is where scripts call this server.
-pub(super) fn engine(config: &Config, rpc: Option<String>) -> php::Config {
+pub(super) fn engine(config: &Config, workers: Option<&Workers>, rpc: Option<String>) -> php::Config {
     let mut env = config.php.env.clone();
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
         env.push(("RR_RPC".into(), dsn));
     }
+    let command = match workers {
+        Some(Workers::Threads(command)) => Some(command),
+        Some(Workers::Processes(_)) | None => None,
+    };
+    // As `php` itself has them, whatever php.ini says; what the configuration and the command say goes on top.
+    let defaults = if command.is_some() { CLI_INI } else { &[] };
+    let ini = defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let ini = ini.chain(config.php.ini.iter().cloned()).chain(command.iter().flat_map(|command| command.ini.iter().cloned()));
     php::Config {
-        sapi: config.engine.sapi.clone().unwrap_or_else(|| "fpm-fcgi".into()),
-        ini: config.php.ini.clone(),
+        // RoadRunner's applications look for the command line.
+        sapi: config.engine.sapi.clone().unwrap_or_else(|| if command.is_some() { "cli" } else { "fpm-fcgi" }.into()),
+        ini: ini.collect(),
+        ini_file: command.map(|command| command.ini_file.clone()).unwrap_or_default(),
         env,
         clear_env: config.php.clear_env,
         first_chunk: size(config.http.output.first_chunk),
-        output: worker::OutputLimits {
-            memory: size(config.http.output.memory),
-            file: config.http.output.file,
-            write_timeout: config.http.output.write_timeout,
-            directory: temp_dir(&config.http),
-        },
+        output: output(&config.http),
     }
 }
 
-pub(super) fn php_pool(config: &Config, pool: &worker::Pool, script: Option<worker::Script>) -> php::PoolConfig {
+/// The pool's threads; none if its workers are processes.
+pub(super) fn php_pool(config: &Config, pool: &worker::Pool, site: &Site) -> php::PoolConfig {
     let reset = match config.php.reset {
         config::Reset::Basic => php::Reset::Basic,
         config::Reset::Strict => php::Reset::Strict,
     };
+    let none = || worker::Pool::new(worker::Config { num_workers: 0, ..pool.config().clone() });
+    let (pool, script, variables) = match (&site.workers, site.worker.clone()) {
+        (Some(Workers::Threads(command)), Some(script)) => {
+            let arguments = command.arguments.clone();
+            let script = php::ScriptKind::RoadRunner { script, arguments, terms: Arc::new(terms(config)) };
+            (pool.clone(), script, command.variables(config, "http"))
+        }
+        (Some(_), _) => (none(), php::ScriptKind::Classic, Vec::new()),
+        (None, Some(script)) => (pool.clone(), php::ScriptKind::Worker { script, reset }, Vec::new()),
+        (None, None) => (pool.clone(), php::ScriptKind::Classic, Vec::new()),
+    };
     php::PoolConfig {
         name: "http".into(),
-        pool: pool.clone(),
-        script: script.map_or(php::ScriptKind::Classic, |script| php::ScriptKind::Worker { script, reset }),
-        variables: Vec::new(),
+        pool,
+        script,
+        variables,
+        ini: Vec::new(),
+        debug: config.http.pool.debug,
         boot_timeout: config.http.pool.allocate_timeout,
-        request_timeout: config.http.request_timeout,
+        reset_timeout: config.http.pool.reset_timeout,
+        destroy_timeout: config.http.pool.destroy_timeout,
+        request_timeout: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        stream_timeout: config.http.pool.stream_timeout,
         max_jobs: config.http.pool.max_jobs,
+        rules: rules(&config.http.pool.supervisor),
+        growth: config.http.pool.dynamic_allocator.as_ref().map(growth),
     }
 }
+
+fn rules(supervisor: &config::Supervisor) -> worker::Rules {
+    worker::Rules {
+        watch_tick: supervisor.watch_tick,
+        ttl: supervisor.ttl,
+        idle_ttl: supervisor.idle_ttl,
+        max_memory: supervisor.max_worker_memory,
+    }
+}
+
+fn growth(dynamic: &config::DynamicAllocator) -> worker::Growth {
+    worker::Growth { max_workers: dynamic.max_workers, spawn_rate: dynamic.spawn_rate, idle_timeout: dynamic.idle_timeout }
+}
+
+/// The shorter of two limits, of which zero is none.
+fn shorter(a: Duration, b: Duration) -> Duration {
+    [a, b].into_iter().filter(|limit| !limit.is_zero()).min().unwrap_or(Duration::ZERO)
+}
+
+/// The pool's processes, if it has any; `rpc` is where they call this server.
+pub(super) fn processes(
+    config: &Config,
+    pool: &worker::Pool,
+    site: &Site,
+    rpc: Option<String>,
+) -> Result<Option<process::Config>, Error> {
+    let Some(Workers::Processes(command)) = &site.workers else { return Ok(None) };
+    if config.http.pool.dynamic_allocator.is_some() {
+        let reason = "http.pool.dynamic_allocator: not supported for workers in processes by this version of rr";
+        return Err(Error::Config(reason.into()));
+    }
+    let mut environment: Vec<(OsString, OsString)> = Vec::new();
+    let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && name != spawn::HANDOVER);
+    let rpc = rpc.map(|dsn| ("RR_RPC".to_owned(), dsn));
+    let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, "http"));
+    for (name, value) in inherited.chain(given.map(|(name, value)| (name.into(), value.into()))) {
+        environment.retain(|(known, _)| *known != name);
+        environment.push((name, value));
+    }
+    Ok(Some(process::Config {
+        plugin: "http".into(),
+        command: command.clone(),
+        environment,
+        prepare: spawn::end_with_thread,
+        relay: match &config.server.relay {
+            config::Relay::Pipes => process::Relay::Pipes,
+            config::Relay::Tcp(address) => process::Relay::Tcp(address.clone()),
+            config::Relay::Unix(path) => process::Relay::Unix(path.clone()),
+        },
+        pool: pool.clone(),
+        terms: Arc::new(terms(config)),
+        debug: config.http.pool.debug,
+        allocate_timeout: config.http.pool.allocate_timeout,
+        reset_timeout: config.http.pool.reset_timeout,
+        exec_ttl: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        max_jobs: config.http.pool.max_jobs,
+        rules: rules(&config.http.pool.supervisor),
+    }))
+}
+
+/// What RoadRunner workers are sent, and what becomes of their answers.
+pub(super) fn terms(config: &Config) -> Terms {
+    let lower = |extensions: &[String]| extensions.iter().map(|extension| extension.to_lowercase()).collect();
+    Terms {
+        requests: roadrunner::Settings {
+            raw_body: config.http.raw_body,
+            uploads: temp_dir(&config.http),
+            forbid: lower(&config.http.forbidden_uploads),
+            allow: lower(&config.http.allowed_uploads),
+            ..roadrunner::Settings::default()
+        },
+        output: Arc::new(output(&config.http)),
+        error_status: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        debug: config.http.pool.debug,
+        stream_timeout: config.http.pool.stream_timeout,
+    }
+}
+
+fn output(http: &config::Http) -> worker::OutputLimits {
+    worker::OutputLimits {
+        memory: size(http.output.memory),
+        file: http.output.file,
+        write_timeout: http.output.write_timeout,
+        directory: temp_dir(http),
+    }
+}
+
+/// What `php` sets for every script, for there is no browser.
+const CLI_INI: &[(&str, &str)] = &[
+    ("html_errors", "0"),
+    ("register_argc_argv", "1"),
+    ("implicit_flush", "1"),
+    ("output_buffering", "0"),
+    ("max_execution_time", "0"),
+    ("max_input_time", "-1"),
+];
 
 pub(super) fn connections(http: &config::Http) -> conn::Config {
     conn::Config {

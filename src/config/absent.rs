@@ -42,23 +42,9 @@ pub(super) static ABSENT: &[Absent] = &[
     section("http.http3", LATER),
     key("http.middleware", "middleware is not supported by this version of rr", &[]),
     section("http.otel", LATER),
-    key("http.pool.command", WORKER_MODE, &[]),
-    key("http.pool.debug", LATER, &[]),
-    key("http.pool.destroy_timeout", "not supported by this version of rr; engine.grace_period bounds a stop", &["60s", "1m"]),
-    section("http.pool.dynamic_allocator", LATER),
-    key("http.pool.reset_timeout", LATER, &["60s", "1m"]),
-    key("http.pool.stream_timeout", LATER, &["60s", "1m"]),
-    key("http.pool.supervisor.exec_ttl", "not supported by this version of rr; see http.request_timeout", &[]),
-    key("http.pool.supervisor.idle_ttl", LATER, &[]),
-    key("http.pool.supervisor.max_worker_memory", LATER, &[]),
-    key("http.pool.supervisor.ttl", LATER, &[]),
-    key("http.pool.supervisor.watch_tick", LATER, ANY),
-    key("http.raw_body", LATER, &[]),
     section("http.ssl", "TLS is not supported by this version of rr"),
     section("http.static", "not supported by this version of rr; files below http.root are served as they are"),
     key("http.trusted_subnets", LATER, &[]),
-    key("http.uploads.allow", LATER, &[]),
-    key("http.uploads.forbid", LATER, &[]),
     section("jobs", LATER),
     section("kafka", LATER),
     section("kv", LATER),
@@ -70,11 +56,8 @@ pub(super) static ABSENT: &[Absent] = &[
     section("nats", LATER),
     section("otel", LATER),
     section("reload", LATER),
-    key("server.command", WORKER_MODE, &[]),
-    key("server.env", "not supported by this version of rr; see php.env", &[]),
     key("server.group", LATER, &[]),
     key("server.on_init", LATER, &[]),
-    key("server.relay", LATER, &["pipes"]),
     key("server.relay_timeout", LATER, ANY),
     key("server.user", LATER, &[]),
     section("service", LATER),
@@ -113,5 +96,3 @@ const fn key(path: &'static str, why: &'static str, harmless: &'static [&'static
 
 const ANY: &[&str] = &["*"];
 const LATER: &str = "not supported by this version of rr";
-const WORKER_MODE: &str =
-    "worker mode is not supported by this version of rr; remove it and set http.root to serve in classic mode";

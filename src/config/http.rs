@@ -2,6 +2,8 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
+use super::pool::Pool;
+
 /// The web server (`http`).
 ///
 /// # Defaults
@@ -16,6 +18,9 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 /// - `http.follow_symlinks`: `false`
 /// - `http.request_timeout`: `0s`
 /// - `http.temp_dir`: `null`
+/// - `http.raw_body`: `false`
+/// - `http.uploads.forbid`: `[]`
+/// - `http.uploads.allow`: `[]`
 /// - `http.access_logs`: `false`
 /// - `http.internal_error_code`: `500`
 /// - `http.http2.h2c`: `true`
@@ -50,6 +55,12 @@ pub struct Http {
     pub output: Output,
     /// Where bodies too large for memory go; none means the system's. `http.uploads.dir` is the same key.
     pub temp_dir: Option<PathBuf>,
+    /// Give forms to RoadRunner workers as they came.
+    pub raw_body: bool,
+    /// Extensions, with their dot, that no uploaded file may have (`http.uploads.forbid`).
+    pub forbidden_uploads: Vec<String>,
+    /// Extensions that uploaded files must have one of; empty means any (`http.uploads.allow`).
+    pub allowed_uploads: Vec<String>,
     /// Files served without PHP (`http.files`).
     pub static_files: StaticFiles,
     /// HTTP/2 without TLS, by prior knowledge (`http.http2.h2c`).
@@ -107,25 +118,6 @@ pub struct Rewrite {
     pub to: String,
     /// 301, 302, 307 or 308; none means the client does not see it.
     pub status: Option<u16>,
-}
-
-/// The PHP threads (`http.pool`).
-///
-/// # Defaults
-/// - `http.pool.num_workers`: `auto`
-/// - `http.pool.max_queue_size`: `1000`
-/// - `http.pool.allocate_timeout`: `30s`
-/// - `http.pool.max_jobs`: `0`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Pool {
-    /// Requests that run at once; none means sized from the CPUs.
-    pub num_workers: Option<usize>,
-    /// Requests that wait; one more is refused at once. A given 0 is [`usize::MAX`] here: RoadRunner's "unlimited".
-    pub max_queue_size: usize,
-    /// How long a request may wait; more than zero.
-    pub allocate_timeout: Duration,
-    /// Requests after which a thread is replaced; 0 means never.
-    pub max_jobs: u64,
 }
 
 /// What clients may ask for (`http.limits`).
@@ -265,6 +257,9 @@ impl Default for Http {
             limits: Limits::default(),
             output: Output::default(),
             temp_dir: None,
+            raw_body: false,
+            forbidden_uploads: Vec::new(),
+            allowed_uploads: Vec::new(),
             static_files: StaticFiles::default(),
             h2c: true,
             max_concurrent_streams: 100,
@@ -283,14 +278,6 @@ impl fmt::Display for Address {
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
-    }
-}
-
-// === impl Pool ===
-
-impl Default for Pool {
-    fn default() -> Self {
-        Self { num_workers: None, max_queue_size: 1000, allocate_timeout: Duration::from_secs(30), max_jobs: 0 }
     }
 }
 

@@ -101,7 +101,7 @@ impl Walk {
             return self.problem(path, format_args!("means the same as {other}: give one of them"));
         }
         if key.zero_is_default && (whole(raw) == Some(0) || raw == "0s") {
-            return;
+            return setting.ask(&mut self.config);
         }
         if let Err(wrong) = setting.read(&mut self.config, raw) {
             for (place, message) in wrong.0 {

@@ -6,14 +6,16 @@ use serde_json::Value;
 
 use super::{
     compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
-    form::{
-        Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, QueueLength, ROOTED, Size, Text, Time, Wrong,
-    },
+    form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Fcgi, Preset},
+    server::{CommandLine, RelayAddress, Variables},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
+mod pool;
+
 /// A row of [`KEYS`].
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     /// The key with its sections, as messages name it.
     pub(super) path: &'static str,
@@ -33,9 +35,13 @@ pub(super) trait Setting: Sync {
     fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong>;
     /// The value held; `&mut` only because a place is found that way.
     fn show(&self, config: &mut Config) -> Value;
+    /// The key was given, if only to ask for its default.
+    fn ask(&self, _config: &mut Config) {}
 }
 
 struct Field<T: 'static, F>(fn(&mut Config) -> &mut T, F);
+/// A place in a section that is off until one of its keys is given.
+struct Inside<S: 'static, T: 'static, F>(fn(&mut Config) -> &mut Option<S>, fn(&mut S) -> &mut T, F);
 
 /// The row of `path`, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
@@ -43,7 +49,9 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] = &[
+pub(super) static KEYS: &[Key] = &joined::<{ OWN.len() + pool::HTTP.len() }>(&[OWN, pool::HTTP]);
+
+const OWN: &[Key] = &[
     section("engine", "The process."),
     key(
         "engine.supervisor",
@@ -71,6 +79,22 @@ pub(super) static KEYS: &[Key] = &[
     key("php.reset", "What is undone between two requests of a worker: strict or basic.", &Field(|c| &mut c.php.reset, Choice)),
     key("php.clear_env", "Hide the server's environment from scripts.", &Field(|c| &mut c.php.clear_env, Flag)),
     key("php.env", "Environment variables that scripts see.", &Field(|c| &mut c.php.env, Pairs { nested: false })),
+    section("server", "Workers of RoadRunner's kind, which speak Goridge: shared by all that have a pool."),
+    key(
+        "server.command",
+        "What starts a worker, such as php public/index.php: a PHP script is run on threads, anything else as processes.",
+        &Field(|c| &mut c.server.command, CommandLine),
+    ),
+    key(
+        "server.env",
+        "Environment variables that workers see, their names put into capitals.",
+        &Field(|c| &mut c.server.env, Variables),
+    ),
+    key(
+        "server.relay",
+        "How a worker's process is spoken to: pipes, tcp://host:port or unix://path.",
+        &Field(|c| &mut c.server.relay, RelayAddress),
+    ),
     section("http", "The web server."),
     derived(
         "http.address",
@@ -116,6 +140,18 @@ pub(super) static KEYS: &[Key] = &[
         "Where bodies too large for memory go, unless the system's directory will do.",
         &Field(|c| &mut c.http.temp_dir, Maybe(FilePath)),
     ),
+    key("http.raw_body", "Give forms to RoadRunner workers as they came.", &Field(|c| &mut c.http.raw_body, Flag)),
+    section("http.uploads", "Uploaded files that RoadRunner workers get; http.uploads.dir is http.temp_dir."),
+    key(
+        "http.uploads.forbid",
+        "Extensions that no uploaded file may have, such as .php.",
+        &Field(|c| &mut c.http.forbidden_uploads, List(EXTENSION)),
+    ),
+    key(
+        "http.uploads.allow",
+        "Extensions that uploaded files must have one of; empty means any.",
+        &Field(|c| &mut c.http.allowed_uploads, List(EXTENSION)),
+    ),
     key("http.access_logs", "Log each request at length.", &Field(|c| &mut c.http.access_logs, Flag)),
     zero_is_default(
         "http.internal_error_code",
@@ -123,26 +159,6 @@ pub(super) static KEYS: &[Key] = &[
         &Field(|c| &mut c.http.internal_error_code, Count(400, 599)),
     ),
     section("http.pool", "The PHP threads."),
-    key(
-        "http.pool.num_workers",
-        "Requests that run at once: auto, or 1 to 1024.",
-        &Field(|c| &mut c.http.pool.num_workers, Auto(Count(1, 1024))),
-    ),
-    key(
-        "http.pool.max_queue_size",
-        "Requests that wait, one more is refused at once; 0 means no limit.",
-        &Field(|c| &mut c.http.pool.max_queue_size, QueueLength),
-    ),
-    zero_is_default(
-        "http.pool.allocate_timeout",
-        "How long a request may wait.",
-        &Field(|c| &mut c.http.pool.allocate_timeout, BOUND),
-    ),
-    key(
-        "http.pool.max_jobs",
-        "Requests after which a thread is replaced; 0 means never.",
-        &Field(|c| &mut c.http.pool.max_jobs, Count(0, u64::MAX)),
-    ),
     section("http.limits", "What clients may ask for."),
     key("http.limits.max_header_bytes", "The largest request head.", &Field(|c| &mut c.http.limits.max_header_bytes, Size(1024))),
     key("http.limits.max_headers", "The most header fields.", &Field(|c| &mut c.http.limits.max_headers, Count(1, 10_000))),
@@ -316,6 +332,21 @@ const fn section(path: &'static str, doc: &'static str) -> Key {
     Key { path, doc, setting: None, derived: false, zero_is_default: false }
 }
 
+const fn joined<const COUNT: usize>(parts: &[&[Key]]) -> [Key; COUNT] {
+    let mut all = [section("", ""); COUNT];
+    let (mut part, mut filled) = (0, 0);
+    while part < parts.len() {
+        let mut row = 0;
+        while row < parts[part].len() {
+            all[filled] = parts[part][row];
+            filled += 1;
+            row += 1;
+        }
+        part += 1;
+    }
+    all
+}
+
 // === impl Field ===
 
 impl<T, F: Form<T>> Setting for Field<T, F> {
@@ -326,6 +357,23 @@ impl<T, F: Form<T>> Setting for Field<T, F> {
 
     fn show(&self, config: &mut Config) -> Value {
         self.1.show((self.0)(config))
+    }
+}
+
+// === impl Inside ===
+
+impl<S: Default, T, F: Form<T>> Setting for Inside<S, T, F> {
+    fn read(&self, config: &mut Config, raw: &Value) -> Result<(), Wrong> {
+        *(self.1)((self.0)(config).get_or_insert_default()) = self.2.read(raw)?;
+        Ok(())
+    }
+
+    fn show(&self, config: &mut Config) -> Value {
+        (self.0)(config).as_mut().map_or(Value::Null, |section| self.2.show((self.1)(section)))
+    }
+
+    fn ask(&self, config: &mut Config) {
+        (self.0)(config).get_or_insert_default();
     }
 }
 

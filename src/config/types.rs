@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::http::{Address, Http};
+use super::{
+    http::{Address, Http},
+    server::Server,
+};
 
 /// Everything the operator asked for, resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -11,6 +14,8 @@ pub struct Config {
     pub engine: Engine,
     /// The interpreter.
     pub php: Php,
+    /// Workers of RoadRunner's kind.
+    pub server: Server,
     /// The web server.
     pub http: Http,
     /// Remote procedure calls, if asked for.

@@ -12,7 +12,6 @@ use std::{
 
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use parking_lot::Mutex;
 
 use super::{
     engine::{Reset, ScriptKind},
@@ -20,8 +19,8 @@ use super::{
     thread::Settings,
 };
 use crate::worker::{
-    Body, BodyReader, Failure, Head, OutputCutter, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Responder, Script,
-    Source, Variables, Work,
+    Body, BodyReader, Failure, Head, IniValue, Lifeline, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Script, Source,
+    Variables, Work,
 };
 
 /// One request while its script runs.
@@ -62,18 +61,6 @@ enum Answer {
     Nobody,
 }
 
-/// The asker's end of a request, which the watchdog can answer when the script never does.
-#[derive(Debug, Default)]
-pub(crate) struct Lifeline(Mutex<Line>);
-
-#[derive(Debug, Default)]
-enum Line {
-    Pending(Responder),
-    Streaming(OutputCutter),
-    #[default]
-    Over,
-}
-
 /// Room for the strings of a usual request.
 const STRINGS: usize = 512;
 
@@ -94,6 +81,7 @@ pub(crate) struct Strings {
     authorization: Option<usize>,
     cookies: Option<usize>,
     ini: Vec<ffi::Ini>,
+    argv: Vec<*mut c_char>,
 }
 
 // === impl Active ===
@@ -106,7 +94,7 @@ impl Active {
             request,
             body,
             answer: Answer::Pending { head: None },
-            lifeline: Arc::new(Lifeline(Mutex::new(Line::Pending(responder)))),
+            lifeline: Arc::new(Lifeline::new(responder)),
             limits: settings.limits.clone(),
             output: BytesMut::new(),
             pulled: false,
@@ -241,7 +229,7 @@ impl Active {
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
             let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log), request: None };
-            self.lifeline.answer(Ok(reply), Line::Streaming(writer.cutter()));
+            self.lifeline.stream(reply, writer.cutter());
             self.answer = Answer::Streaming(writer);
         }
         let Answer::Streaming(writer) = &self.answer else { return ffi::Verdict::GoOn };
@@ -299,8 +287,7 @@ impl Active {
             Answer::Pending { head } => {
                 let body = ReplyBody::Whole(self.output.split().freeze());
                 let log = std::mem::take(&mut self.log);
-                self.lifeline
-                    .answer(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost), Line::Over);
+                self.lifeline.send(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost));
                 true
             }
             Answer::Streaming(writer) => {
@@ -324,7 +311,7 @@ impl Active {
         let Self { request, answer, lifeline, output, log, .. } = self;
         if let Answer::Pending { head: Some(head) } = answer {
             let body = ReplyBody::Whole(output.freeze());
-            lifeline.answer(Ok(Reply { head, body, log, request: Some(request) }), Line::Over);
+            lifeline.send(Ok(Reply { head, body, log, request: Some(request) }));
         }
         variables
     }
@@ -345,7 +332,7 @@ impl Active {
     pub(crate) fn fail(&mut self, failure: Failure) {
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over | Answer::Nobody => {}
-            Answer::Pending { .. } => self.lifeline.answer(Err(failure), Line::Over),
+            Answer::Pending { .. } => self.lifeline.send(Err(failure)),
             Answer::Streaming(writer) => writer.finish(Err(io::Error::other(failure))),
         }
     }
@@ -368,33 +355,6 @@ impl Active {
             self.variables.iter().map(|(name, value)| ffi::Pair { name: ffi::Bytes::of(name), value: ffi::Bytes::of(value) });
         self.pairs.extend(pairs);
         &self.pairs
-    }
-}
-
-// === impl Lifeline ===
-
-impl Lifeline {
-    /// Answers in the script's stead.
-    pub(crate) fn cut(&self, failure: Failure) {
-        match std::mem::take(&mut *self.0.lock()) {
-            Line::Pending(responder) => responder.send(Err(failure)),
-            Line::Streaming(cutter) => cutter.cut(io::Error::other(failure)),
-            Line::Over => {}
-        }
-    }
-
-    fn answer(&self, reply: Result<Reply, Failure>, next: Line) {
-        if let Line::Pending(responder) = std::mem::replace(&mut *self.0.lock(), next) {
-            responder.send(reply);
-        }
-    }
-
-    fn is_abandoned(&self) -> bool {
-        match &*self.0.lock() {
-            Line::Pending(responder) => responder.is_abandoned(),
-            Line::Streaming(_) => false,
-            Line::Over => true,
-        }
     }
 }
 
@@ -460,13 +420,14 @@ fn split_once(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 // === impl Strings ===
 
 impl Strings {
-    pub(crate) fn new(request: &Request) -> Self {
+    /// Those of `request`, whose ini values come after those that are always in force.
+    pub(crate) fn new(request: &Request, always: &[IniValue]) -> Self {
         let script = &request.script;
         let server_name = match &request.source {
             Source::Http(head) => head.server_name.as_bytes(),
             Source::FastCgi(_) | Source::Boot => request.param(b"SERVER_NAME").unwrap_or_default(),
         };
-        let ini = request.ini.iter().map(|ini| ffi::Ini {
+        let ini = always.iter().chain(&request.ini).map(|ini| ffi::Ini {
             name: ffi::Bytes::of(ini.name.as_bytes()),
             value: ffi::Bytes::of(ini.value.as_bytes()),
             locked: ini.locked,
@@ -497,6 +458,7 @@ impl Strings {
             authorization,
             cookies,
             ini: ini.collect(),
+            argv: Vec::new(),
         }
     }
 
@@ -506,12 +468,21 @@ impl Strings {
             ScriptKind::Classic => (ffi::Kind::Classic, ffi::Reset::Basic),
             ScriptKind::Worker { reset: Reset::Basic, .. } => (ffi::Kind::Worker, ffi::Reset::Basic),
             ScriptKind::Worker { reset: Reset::Strict, .. } => (ffi::Kind::Worker, ffi::Reset::Strict),
+            ScriptKind::RoadRunner { .. } => (ffi::Kind::RoadRunner, ffi::Reset::Basic),
         };
+        let is_command = kind == ffi::Kind::RoadRunner;
+        if let ScriptKind::RoadRunner { arguments, .. } = &settings.script {
+            let bytes = &mut self.bytes;
+            let starts: Vec<usize> =
+                arguments.iter().map(|argument| c_string(bytes, |bytes| bytes.extend_from_slice(argument.as_bytes()))).collect();
+            self.argv = starts.into_iter().map(|start| self.at(start).cast_mut()).chain([ptr::null_mut()]).collect();
+        }
         ffi::Request {
             kind,
             reset,
-            method: self.at(self.method),
-            query: self.at(self.query).cast_mut(),
+            // A command answers no request.
+            method: if is_command { ptr::null() } else { self.at(self.method) },
+            query: if is_command { ptr::null_mut() } else { self.at(self.query).cast_mut() },
             uri: self.at(self.uri).cast_mut(),
             path_info: self.at(self.path_info),
             script: self.at(self.script).cast_mut(),
@@ -524,6 +495,8 @@ impl Strings {
             received: request.received.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64()),
             ini: self.ini.as_ptr(),
             ini_count: self.ini.len(),
+            argv: if self.argv.is_empty() { ptr::null_mut() } else { self.argv.as_mut_ptr() },
+            argc: self.argv.len().saturating_sub(1).try_into().unwrap_or(0),
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     ffi::{CStr, CString, NulError, c_char},
     io,
     marker::PhantomData,
-    os::unix::ffi::OsStringExt,
+    os::unix::ffi::{OsStrExt, OsStringExt},
     path::PathBuf,
     ptr,
     sync::Arc,
@@ -14,12 +14,12 @@ use std::{
 
 use super::{
     active::Limits,
-    ffi, opcache,
+    debug, ffi, opcache,
     thread::{self, Threads},
 };
 use crate::{
     sys::spawn,
-    worker::{OutputLimits, Pool, Script, scoreboard::Scoreboard},
+    worker::{Growth, IniValue, OutputLimits, Pool, Rules, Script, roadrunner::Terms, scoreboard::Scoreboard},
 };
 
 /// How the engine is started.
@@ -32,6 +32,8 @@ pub struct Config {
     pub sapi: String,
     /// Ini values that win over php.ini.
     pub ini: Vec<(String, String)>,
+    /// Which php.ini is read.
+    pub ini_file: IniFile,
     /// Environment variables for scripts, on top of the process's own.
     pub env: Vec<(String, String)>,
     /// Hides the process's own environment from scripts, as php-fpm's `clear_env` does.
@@ -40,6 +42,18 @@ pub struct Config {
     pub first_chunk: usize,
     /// Bounds of an answer's buffer.
     pub output: OutputLimits,
+}
+
+/// Which php.ini is read.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum IniFile {
+    /// The one that PHP finds.
+    #[default]
+    Usual,
+    /// This one, or the one in this folder (`php -c`).
+    At(PathBuf),
+    /// None (`php -n`).
+    None,
 }
 
 /// One pool of PHP threads.
@@ -53,12 +67,26 @@ pub struct PoolConfig {
     pub script: ScriptKind,
     /// More of `$_SERVER`, `$_ENV` and `getenv()`, for this pool alone.
     pub variables: Vec<(String, String)>,
-    /// How long a worker script may take to boot when the server starts.
+    /// Ini values of this pool, which win over the engine's.
+    pub ini: Vec<(String, String)>,
+    /// Each request has a worker of its own, which sees changed code at once; errors are told to the client.
+    pub debug: bool,
+    /// How long a worker script may take to boot.
     pub boot_timeout: Duration,
+    /// How long a reset waits until all workers have started afresh.
+    pub reset_timeout: Duration,
+    /// How long a stop lets scripts go on.
+    pub destroy_timeout: Duration,
     /// Wall-clock limit of one request; zero is none.
     pub request_timeout: Duration,
+    /// How long a worker script may go on with an answer on its way whose client has left.
+    pub stream_timeout: Duration,
     /// Requests after which a thread's context is made anew, with its worker script; zero is never.
     pub max_jobs: u64,
+    /// When else that is done.
+    pub rules: Rules,
+    /// How the number of threads follows the works that wait; none is not at all.
+    pub growth: Option<Growth>,
 }
 
 /// What a pool's threads run.
@@ -72,6 +100,15 @@ pub enum ScriptKind {
         script: Script,
         /// What is undone between its requests.
         reset: Reset,
+    },
+    /// A script that boots once and then reads its requests from STDIN, as RoadRunner's workers do.
+    RoadRunner {
+        /// The script; its name is what the command calls it.
+        script: Script,
+        /// The script and what follows it in the command (`$argv`).
+        arguments: Vec<String>,
+        /// How requests are given to it.
+        terms: Arc<Terms>,
     },
 }
 
@@ -97,6 +134,9 @@ pub enum Reset {
     #[default]
     Strict,
 }
+
+/// The version of PHP that this program was built with.
+pub const VERSION: &str = env!("RR_PHP_VERSION");
 
 /// Why the engine did not start.
 #[derive(Debug, thiserror::Error)]
@@ -133,16 +173,22 @@ impl Engine {
     /// Starts the engine and a thread for each worker of `pools`; waits until worker scripts have booted.
     /// What they run is also written to `board`.
     pub fn start(config: Config, pools: Vec<PoolConfig>, board: Option<Scoreboard>) -> Result<Self, Error> {
-        let workers: usize = pools.iter().map(|pool| pool.pool.config().num_workers).sum();
+        let workers: usize = pools.iter().map(PoolConfig::most_threads).sum();
         // All of these live as long as the engine, which is as long as the process.
         let sapi = leak(config.sapi)?;
         let ini = leak(config.ini.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect::<String>())?;
         let binary = php_binary().map(|path| leak(path.into_os_string().into_vec())).transpose()?;
+        let ini_path = match &config.ini_file {
+            IniFile::At(path) => leak(path.as_os_str().as_bytes())?,
+            IniFile::Usual | IniFile::None => ptr::null(),
+        };
         let environment = leak_environment(config.clear_env, &config.env)?;
         let engine = ffi::Engine {
             sapi_name: sapi,
             ini_entries: ini,
             php_binary: binary.unwrap_or(ptr::null()),
+            ini_path,
+            no_ini: config.ini_file == IniFile::None,
             environment,
             threads: i32::try_from(workers).unwrap_or(i32::MAX - 1),
         };
@@ -153,12 +199,15 @@ impl Engine {
         opcache::guard();
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
         let feeding: Vec<_> = pools.iter().filter(|pool| pool.is_worker()).map(|pool| pool.pool.clone()).collect();
-        opcache::on_restart(move || feeding.iter().for_each(Pool::recall));
-        let patience: Vec<_> = pools.iter().map(|pool| pool.boot_timeout).collect();
+        opcache::on_restart(move || {
+            for pool in &feeding {
+                pool.recall();
+            }
+        });
         let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits), board);
         let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
-        for (threads, patience) in engine.pools.iter().zip(patience) {
-            if let Err(reason) = threads.wait_booted(patience) {
+        for threads in &engine.pools {
+            if let Err(reason) = threads.wait_booted() {
                 let pool = threads.name().to_owned();
                 engine.stop(Duration::from_secs(1));
                 return Err(Error::Boot { pool, reason });
@@ -170,6 +219,11 @@ impl Engine {
     /// The threads of each pool, in the order given to `start`.
     pub fn pools(&self) -> &[Arc<Threads>] {
         &self.pools
+    }
+
+    /// The server is about to stop: bounds what scripts still have of time, by each pool's `destroy_timeout`.
+    pub fn expect_stop(&self) {
+        self.pools.iter().for_each(|threads| threads.expect_stop());
     }
 
     /// PHP's version.
@@ -212,10 +266,16 @@ impl Engine {
 
 impl PoolConfig {
     fn is_worker(&self) -> bool {
-        matches!(self.script, ScriptKind::Worker { .. })
+        !matches!(self.script, ScriptKind::Classic)
+    }
+
+    fn most_threads(&self) -> usize {
+        self.pool.config().num_workers + self.growth.map_or(0, |growth| growth.max_workers)
     }
 
     fn settings(self, limits: &Arc<Limits>) -> thread::Settings {
+        let extra = if self.debug { debug::ini(&self.ini) } else { Vec::new() };
+        let own = self.ini.into_iter().map(|(name, value)| IniValue { name, value, locked: false });
         let mut variables = self.variables;
         if matches!(self.script, ScriptKind::Worker { .. }) {
             // By this applications written for FrankenPHP know that they may boot once and loop.
@@ -226,8 +286,16 @@ impl PoolConfig {
             script: self.script,
             variables: variables.into(),
             limits: limits.clone(),
+            ini: own.chain(extra).collect(),
+            debug: self.debug,
+            boot_timeout: self.boot_timeout,
+            reset_timeout: self.reset_timeout,
+            destroy_timeout: self.destroy_timeout,
             request_timeout: self.request_timeout,
+            stream_timeout: self.stream_timeout,
             max_jobs: self.max_jobs,
+            rules: self.rules,
+            growth: self.growth,
         }
     }
 }

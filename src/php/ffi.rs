@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) sapi_name: *const c_char,
     pub(crate) ini_entries: *const c_char,
     pub(crate) php_binary: *const c_char,
+    pub(crate) ini_path: *const c_char,
+    pub(crate) no_ini: bool,
     pub(crate) environment: *mut *mut c_char,
     pub(crate) threads: c_int,
 }
@@ -73,6 +75,17 @@ pub(crate) struct Thread {
 pub(crate) enum Kind {
     Classic = 0,
     Worker = 1,
+    RoadRunner = 2,
+}
+
+/// What became of a read from a script's STDIN.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stdin {
+    Read = 0,
+    Nothing = 1,
+    End = 2,
+    Leave = 3,
 }
 
 /// How much is undone between two requests of a worker.
@@ -111,6 +124,8 @@ pub(crate) struct Request {
     pub(crate) received: f64,
     pub(crate) ini: *const Ini,
     pub(crate) ini_count: usize,
+    pub(crate) argv: *mut *mut c_char,
+    pub(crate) argc: c_int,
 }
 
 unsafe extern "C" {
@@ -122,6 +137,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_empty_request() -> bool;
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;
+    pub(crate) fn rr_php_heap() -> usize;
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;

@@ -12,15 +12,23 @@ mod active;
 #[cfg(php_embed)]
 mod context;
 #[cfg(php_embed)]
+mod debug;
+#[cfg(php_embed)]
 mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
 mod opcache;
 #[cfg(php_embed)]
+mod roster;
+#[cfg(php_embed)]
 mod run;
 #[cfg(php_embed)]
 mod sapi;
+#[cfg(php_embed)]
+mod stdio;
+#[cfg(php_embed)]
+mod supervise;
 #[cfg(php_embed)]
 mod thread;
 #[cfg(php_embed)]
@@ -31,6 +39,6 @@ mod worker;
 #[cfg(php_embed)]
 pub(crate) use engine::php_binary;
 #[cfg(php_embed)]
-pub use engine::{Config, Engine, Error, PoolConfig, Reset, ScriptKind};
+pub use engine::{Config, Engine, Error, IniFile, PoolConfig, Reset, ScriptKind, VERSION};
 #[cfg(php_embed)]
 pub use thread::{Slot, SlotState, Threads};

@@ -399,6 +399,10 @@ static php_stream *open_php(php_stream_wrapper *wrapper, const char *path, const
 	php_stream_context *context STREAMS_DC)
 {
 	const char *name = strncasecmp(path, "php://", 6) == 0 ? path + 6 : path;
+	php_stream *own = rr_has_stdio() ? rr_stdio_open(name, mode) : NULL;
+	if (own) {
+		return own;
+	}
 	if (strcasecmp(name, "stderr") == 0 || strcasecmp(name, "stdout") == 0) {
 		return php_stream_alloc(&log_ops, ecalloc(1, sizeof(log_stream)), NULL, mode);
 	}

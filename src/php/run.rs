@@ -8,27 +8,33 @@ use std::{
 use super::{
     active::{Active, Strings},
     ffi, opcache,
+    stdio::Stdio,
     thread::{Settings, Slot},
 };
-use crate::worker::{Failure, Next, Script, Seat, Variables, Work};
+use crate::worker::{Failure, Jobs, Next, Script, Seat, Variables, Work, roadrunner::Exchange};
 
 /// What C is given to call back with.
 pub(crate) struct Run<'a> {
     pub(crate) active: Active,
-    feed: Option<Feed<'a>>,
-    slot: &'a Slot,
-    settings: &'a Settings,
+    pub(super) feed: Option<Feed<'a>>,
+    /// What a script that speaks through STDIN and STDOUT has heard and said.
+    pub(super) stdio: Option<Stdio>,
+    pub(super) slot: &'a Slot,
+    pub(super) settings: &'a Settings,
 }
 
 /// Where a worker script's requests come from.
-struct Feed<'a> {
-    seat: &'a Seat,
+pub(crate) struct Feed<'a> {
+    pub(super) seat: &'a Seat,
     /// Requests after which the script is told to leave.
-    limit: u64,
+    jobs: Jobs,
     on_ready: &'a dyn Fn(),
-    served: u64,
+    /// The only request of a script that boots for it.
+    only: Option<Box<Active>>,
+    /// The same for a script that reads frames.
+    pub(super) first: Option<Box<Exchange>>,
     asked: bool,
-    left: Option<Left>,
+    pub(super) left: Option<Left>,
     /// What C sees of the present request; refilled by `next`.
     view: Option<Box<(Strings, ffi::Request)>>,
 }
@@ -43,7 +49,6 @@ pub(crate) enum Left {
 }
 
 /// How a worker script ended.
-#[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) end: ffi::End,
     /// It had booted: it asked for a request.
@@ -51,6 +56,61 @@ pub(crate) struct Ended {
     pub(crate) left: Option<Left>,
     /// PHP's message, if a fatal error was the end.
     pub(crate) error: String,
+    /// The request for which it was to boot, if it has not asked for it.
+    pub(crate) unanswered: Option<Box<Active>>,
+    /// The same for a script that reads frames.
+    pub(crate) unheard: Option<Box<Exchange>>,
+    /// It asks by reading from STDIN.
+    pub(crate) reads_frames: bool,
+}
+
+// === impl Feed ===
+
+impl<'a> Feed<'a> {
+    /// Requests from the pool, for as many as `jobs` says; `on_ready` is called when the script asks for the first.
+    pub(crate) fn new(seat: &'a Seat, jobs: Jobs, on_ready: &'a dyn Fn()) -> Self {
+        Self { seat, jobs, on_ready, only: None, first: None, asked: false, left: None, view: None }
+    }
+
+    /// This request and no other.
+    pub(crate) fn only(self, request: Active) -> Self {
+        Self { only: Some(Box::new(request)), jobs: Jobs::new(1), ..self }
+    }
+
+    /// The same for a script that reads frames.
+    pub(crate) fn first(self, request: Exchange) -> Self {
+        Self { first: Some(Box::new(request)), jobs: Jobs::new(1), ..self }
+    }
+
+    /// The script has booted: it asks for a request.
+    pub(super) fn note_ready(&mut self, slot: &Slot) {
+        if self.asked {
+            return;
+        }
+        self.asked = true;
+        // SAFETY: this thread has a context.
+        slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
+        (self.on_ready)();
+        // A request that its script has booted for goes on.
+        if self.only.is_none() && self.first.is_none() {
+            slot.end();
+        }
+    }
+
+    /// What `next` takes from the seat, or why the script is to leave; none if there is neither yet.
+    pub(super) fn take(&mut self, slot: &Slot, next: impl FnOnce(&Seat) -> Option<Next>) -> Option<Result<Work, Left>> {
+        if let Some(left) = self.left {
+            return Some(Err(left));
+        }
+        let must_leave = slot.is_written_off() || opcache::wants_to_restart() || slot.standing.must_start_afresh(self.jobs);
+        let left = match if must_leave { Next::Recalled } else { next(self.seat)? } {
+            Next::Work(work) => return Some(Ok(work)),
+            Next::Recalled => Left::Renew,
+            Next::Closed => Left::Closed,
+        };
+        self.left = Some(left);
+        Some(Err(left))
+    }
 }
 
 // === impl Run ===
@@ -60,7 +120,7 @@ impl<'a> Run<'a> {
     pub(crate) fn classic(work: Work, slot: &'a Slot, settings: &'a Settings, variables: Variables) -> (ffi::End, Variables) {
         let active = Active::new(work, settings, variables);
         *slot.lifeline.lock() = active.lifeline();
-        let mut run = Self { active, feed: None, slot, settings };
+        let mut run = Self { active, feed: None, stdio: None, slot, settings };
         let end = run.execute();
         if end == ffi::End::Done {
             return (end, run.active.conclude());
@@ -70,30 +130,28 @@ impl<'a> Run<'a> {
     }
 
     /// Runs a worker script until it ends.
-    pub(crate) fn worker(
-        script: Script,
-        seat: &'a Seat,
-        slot: &'a Slot,
-        settings: &'a Settings,
-        limit: u64,
-        on_ready: &'a dyn Fn(),
-    ) -> Ended {
-        let feed = Feed { seat, limit, on_ready, served: 0, asked: false, left: None, view: None };
-        let mut run = Self { active: Active::boot(script, settings), feed: Some(feed), slot, settings };
+    pub(crate) fn worker(script: Script, feed: Feed<'a>, slot: &'a Slot, settings: &'a Settings) -> Ended {
+        let seat = feed.seat;
+        let mut run =
+            Self { active: Active::boot(script, settings), feed: Some(feed), stdio: Stdio::of(settings), slot, settings };
         let end = run.execute();
         run.finish(end);
+        seat.step_back();
+        run.finish_stdio();
         run.slot.end();
+        let unanswered = run.feed.as_mut().and_then(|feed| feed.only.take());
+        let unheard = run.feed.as_mut().and_then(|feed| feed.first.take());
         // SAFETY: takes nothing.
         let error = unsafe { ffi::rr_php_last_error() };
         // SAFETY: a C string of this thread's, which lives until its next script ends.
         let error = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
         let (booted, left) = run.feed.as_ref().map_or((false, None), |feed| (feed.asked, feed.left));
-        Ended { end, booted, left, error }
+        Ended { end, booted, left, error, unanswered, unheard, reads_frames: run.stdio.is_some() }
     }
 
     fn execute(&mut self) -> ffi::End {
         let body_length = self.active.body_length();
-        let mut strings = Strings::new(self.active.request());
+        let mut strings = Strings::new(self.active.request(), &self.settings.ini);
         let mut request = strings.view(self.active.request(), body_length, self.settings);
         // Through the pointer alone until the shim returns: the callbacks make their references from it.
         let context: *mut Self = self;
@@ -114,37 +172,24 @@ impl<'a> Run<'a> {
     pub(crate) fn next(&mut self, pulled: bool) -> *mut ffi::Request {
         let Some(feed) = &mut self.feed else { return ptr::null_mut() };
         self.active.finish();
-        if !feed.asked {
-            feed.asked = true;
-            (feed.on_ready)();
-            self.slot.end();
-        }
+        feed.note_ready(self.slot);
         if feed.left.is_some() {
             return ptr::null_mut();
         }
-        let spent = feed.limit > 0 && feed.served >= feed.limit;
-        let next =
-            if spent || self.slot.is_written_off() || opcache::wants_to_restart() { Next::Recalled } else { feed.seat.next() };
-        let work = match next {
-            Next::Work(work) => work,
-            Next::Recalled => {
-                feed.left = Some(Left::Renew);
-                return ptr::null_mut();
+        match feed.only.take() {
+            Some(active) => self.active = *active,
+            None => {
+                let Some(Ok(work)) = feed.take(self.slot, |seat| Some(seat.next())) else { return ptr::null_mut() };
+                self.slot.begin(&work);
+                let variables = self.active.take_variables();
+                self.active = Active::new(work, self.settings, variables);
+                *self.slot.lifeline.lock() = self.active.lifeline();
             }
-            Next::Closed => {
-                feed.left = Some(Left::Closed);
-                return ptr::null_mut();
-            }
-        };
-        feed.served += 1;
-        self.slot.begin(&work);
-        let variables = self.active.take_variables();
-        self.active = Active::new(work, self.settings, variables);
+        }
         if pulled {
             self.active.pull();
         }
-        *self.slot.lifeline.lock() = self.active.lifeline();
-        let mut strings = Strings::new(self.active.request());
+        let mut strings = Strings::new(self.active.request(), &[]);
         let request = strings.view(self.active.request(), self.active.body_length(), self.settings);
         let view = feed.view.insert(Box::new((strings, request)));
         &raw mut view.1
@@ -156,6 +201,8 @@ impl<'a> Run<'a> {
         self.active.retire();
         // SAFETY: this thread has a context.
         self.slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
+        // SAFETY: as above.
+        self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         self.slot.end();
     }
 }

@@ -251,7 +251,8 @@ static int rr_activate(void)
 #ifdef ZEND_MAX_EXECUTION_TIMERS
 	EG(pid) = 0;
 #endif
-	if (!current) {
+	/* Commands have no host, and their folder is whosever. */
+	if (!current || current->kind == RR_ROADRUNNER) {
 		return SUCCESS;
 	}
 	if (php_ini_has_per_host_config()) {
@@ -292,6 +293,11 @@ static void rr_ini_defaults(HashTable *configuration)
 	/* As php-fpm, so that a server without php.ini behaves alike. */
 	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("1"), 1));
 	zend_hash_str_update(configuration, ZEND_STRL("display_errors"), &value);
+	if (strcmp(sapi_module.name, "cli") == 0) {
+		/* Off for commands, for most end before it pays. Workers do not. */
+		ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("1"), 1));
+		zend_hash_str_update(configuration, ZEND_STRL("opcache.enable_cli"), &value);
+	}
 	/* Else OPcache kills, after three minutes, whoever keeps it from restarting: us. */
 	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("0"), 1));
 	zend_hash_str_update(configuration, ZEND_STRL("opcache.force_restart_timeout"), &value);

@@ -120,6 +120,45 @@ unsafe extern "C" fn rr_on_done(context: *mut c_void) {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_stdin(
+    context: *mut c_void,
+    buffer: *mut c_char,
+    length: usize,
+    blocking: bool,
+    read: *mut usize,
+) -> ffi::Stdin {
+    // SAFETY: the stream lends `length` writable bytes, more than none, and only this call touches them until it returns.
+    let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
+    // SAFETY: C passes the context of the running request.
+    let (outcome, count) = unsafe { enter_run(context, (ffi::Stdin::Leave, 0), |run| run.stdin(buffer, blocking)) };
+    // SAFETY: `read` points to a local of the C caller.
+    unsafe { *read = count };
+    outcome
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_stdin_watch(context: *mut c_void) -> c_int {
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, -1, |run| run.watch_stdin()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_stdout(context: *mut c_void, bytes: *const c_char, length: usize) -> ffi::Verdict {
+    // SAFETY: the engine lends `length` readable bytes until this call returns.
+    let bytes = unsafe { ffi::view(bytes, length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, ffi::Verdict::Fatal, |run| run.stdout(bytes)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_stderr(context: *mut c_void, bytes: *const c_char, length: usize) {
+    // SAFETY: the engine lends `length` readable bytes until this call returns.
+    let bytes = unsafe { ffi::view(bytes, length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, (), |run| run.stderr(bytes)) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *const c_char, length: usize) {
     // SAFETY: C lends `length` readable bytes until this call returns.
     let message = unsafe { ffi::view(message, length) };

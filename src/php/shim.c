@@ -68,6 +68,9 @@ int rr_php_startup(const rr_engine *engine)
 	rr_sapi.ini_entries = engine->ini_entries;
 	rr_sapi.executable_location = (char *) engine->php_binary;
 	rr_sapi.php_ini_ignore_cwd = 1;
+	rr_sapi.php_ini_path_override = (char *) engine->ini_path;
+	rr_sapi.php_ini_ignore = engine->no_ini;
+	rr_sapi.phpinfo_as_text = strcmp(engine->sapi_name, "cli") == 0;
 	rr_sapi.additional_functions = rr_sapi_functions;
 	rr_on_module_start = module_starts;
 	if (php_module_startup(&rr_sapi, rr_php_module()) == FAILURE) {
@@ -200,6 +203,8 @@ void rr_fill_request_info(const rr_request *request)
 	SG(request_info).auth_user = NULL;
 	SG(request_info).auth_password = NULL;
 	SG(request_info).auth_digest = NULL;
+	SG(request_info).argc = request->argc;
+	SG(request_info).argv = request->argv;
 	SG(sapi_headers).http_response_code = 200;
 	if (request->authorization) {
 		php_handle_auth_data(request->authorization);
@@ -245,7 +250,13 @@ rr_end rr_php_run(rr_request *request, void *context)
 			zend_stream_init_filename(&file, request->script);
 			file.primary_script = 1;
 			CG(skip_shebang) = 1;
-			rr_enter_folder(request);
+			if (request->kind == RR_ROADRUNNER) {
+				/* A command stays where it was called. */
+				SG(options) |= SAPI_OPTION_NO_CHDIR;
+				rr_stdio_start();
+			} else {
+				rr_enter_folder(request);
+			}
 			if (request->kind == RR_WORKER) {
 				rr_worker_start(request);
 			}
@@ -275,6 +286,7 @@ rr_end rr_php_run(rr_request *request, void *context)
 		end = RR_BAILED_OUT;
 	} zend_end_try();
 
+	rr_stdio_end();
 	SG(server_context) = NULL;
 	rr_environment_reset();
 	return end;
@@ -300,6 +312,11 @@ bool rr_php_empty_request(void)
 size_t rr_php_memory_peak(void)
 {
 	return rr_memory_peak;
+}
+
+size_t rr_php_heap(void)
+{
+	return zend_memory_usage(true);
 }
 
 const char *rr_php_version(void)

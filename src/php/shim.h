@@ -46,6 +46,8 @@ typedef struct {
 	const char *sapi_name;
 	const char *ini_entries; /* "key=value\n" lines that win over php.ini; lives as long as the process */
 	const char *php_binary;  /* absolute path of the matching php, or NULL */
+	const char *ini_path;    /* a php.ini, or a folder with one, in place of the usual search; or NULL */
+	bool no_ini;             /* no php.ini is read */
 	char **environment;      /* NULL-terminated NAME=value snapshot; lives as long as the process */
 	int threads;
 } rr_engine;
@@ -62,6 +64,7 @@ typedef struct {
 typedef enum {
 	RR_CLASSIC = 0,
 	RR_WORKER = 1, /* boots once, then asks for requests */
+	RR_ROADRUNNER = 2, /* the same, and asks by reading frames from STDIN */
 } rr_kind;
 
 /* How much of what a request changed is undone before the next one of the same worker. */
@@ -93,7 +96,17 @@ typedef struct {
 	double received;          /* seconds since the epoch */
 	const rr_ini *ini;
 	size_t ini_count;
+	char **argv;              /* NULL but on a command line */
+	int argc;
 } rr_request;
+
+/* What became of a read from STDIN. */
+typedef enum {
+	RR_STDIN_READ = 0,
+	RR_STDIN_NOTHING = 1, /* for now: the stream does not block */
+	RR_STDIN_END = 2,
+	RR_STDIN_LEAVE = 3,   /* the script does not see that this is the end: end it */
+} rr_stdin;
 
 /* --- out: Rust calls the engine ------------------------------------------------------------------------------------- */
 
@@ -107,6 +120,7 @@ bool rr_php_empty_request(void);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
 size_t rr_php_memory_peak(void);
+size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */
 /* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);
 const char *rr_php_version(void);
@@ -140,6 +154,12 @@ void rr_on_answer_end(void *context, const rr_pair *trailers, size_t count);
 /* There is no answer, or no more of it; `said` if the log has the reason already. */
 void rr_on_answer_fail(void *context, bool said);
 bool rr_on_answer_interim(void *context, int status, const rr_pair *fields, size_t count);
+/* Reads what is there, waiting for something if `blocking`. */
+rr_stdin rr_on_stdin(void *context, char *buffer, size_t length, bool blocking, size_t *read);
+/* A descriptor that is readable while STDIN is; -1 if there is none. Stays ours. */
+int rr_on_stdin_watch(void *context);
+rr_verdict rr_on_stdout(void *context, const char *bytes, size_t length);
+void rr_on_stderr(void *context, const char *bytes, size_t length);
 void rr_on_log(void *context, int level, const char *message, size_t length);
 void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
@@ -171,6 +191,10 @@ bool rr_worker_pull(void);
 void rr_pull_close(void);
 bool rr_pull_is_answering(void);
 void rr_pull_install(void);
+/* Around a script that has STDIN, STDOUT and STDERR of its own. */
+void rr_stdio_start(void);
+void rr_stdio_end(void);
+bool rr_has_stdio(void);
 /* What is undone between two requests of a worker: how things were when it had booted, and back to that. */
 void rr_reset_remember(rr_reset level);
 void rr_reset_between(void);
@@ -184,6 +208,10 @@ void rr_streams_install(void);
 extern __thread uint32_t rr_limit_epoch;
 /* Of the last request, taken before its heap was reset. */
 extern __thread size_t rr_memory_peak;
+#ifdef PHP_STREAMS_H
+/* One more stream on "stdin", "stdout" or "stderr"; NULL for another name. */
+php_stream *rr_stdio_open(const char *name, const char *mode);
+#endif
 #ifdef SAPI_H /* libc.c knows nothing of PHP */
 extern const zend_function_entry rr_sapi_functions[];
 extern sapi_module_struct rr_sapi;

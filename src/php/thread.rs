@@ -1,10 +1,11 @@
 //! PHP threads: each owns an engine context, receives work, runs it and sends the reply.
 
 use std::{
-    io,
+    cell::RefCell,
+    fmt, io,
     panic::{self, AssertUnwindSafe},
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
@@ -14,8 +15,9 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{
-    active::{Lifeline, Limits},
+    active::Limits,
     context::Context,
+    debug,
     engine::ScriptKind,
     ffi, opcache,
     run::Run,
@@ -25,7 +27,7 @@ use super::{
 use crate::{
     sys::crash,
     worker::{
-        Failure, Next, Pool, Rest, Script, Variables, Work,
+        Failure, Growth, IniValue, Jobs, Lifeline, Next, Permit, Pool, Rest, Rules, Script, Seat, Standing, Variables, Work,
         scoreboard::{self, Scoreboard},
     },
 };
@@ -43,10 +45,17 @@ pub struct Threads {
     settings: Settings,
     slots: Mutex<Vec<Arc<Slot>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
-    boots: Boots,
+    pub(super) boots: Boots,
+    permit: Arc<Permit>,
+    /// Workers that are always there.
+    pub(super) base: AtomicUsize,
+    started: AtomicU64,
     board: Option<Scoreboard>,
+    status: OnceLock<Status>,
     written_off: AtomicU32,
     stopping: AtomicBool,
+    /// When a stop has waited long enough for what runs.
+    pub(super) end_by: OnceLock<Instant>,
 }
 
 /// What every thread is given.
@@ -58,8 +67,18 @@ pub(crate) struct Settings {
     /// More of `$_SERVER`, for every request of the pool.
     pub(crate) variables: Arc<[(String, String)]>,
     pub(crate) limits: Arc<Limits>,
+    /// Ini values in force for every script of the pool, from its start.
+    pub(crate) ini: Arc<[IniValue]>,
+    /// Each request has a fresh worker, and clients are told errors.
+    pub(crate) debug: bool,
+    pub(crate) boot_timeout: Duration,
+    pub(crate) reset_timeout: Duration,
+    pub(crate) destroy_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) stream_timeout: Duration,
     pub(crate) max_jobs: u64,
+    pub(crate) rules: Rules,
+    pub(crate) growth: Option<Growth>,
 }
 
 /// What others may know of a PHP thread.
@@ -74,8 +93,9 @@ pub struct Slot {
     current: Mutex<Current>,
     pub(crate) lifeline: Mutex<Arc<Lifeline>>,
     pub(crate) target: Mutex<Option<watchdog::Target>>,
+    pub(crate) standing: Standing,
     written_off: AtomicBool,
-    board: Option<scoreboard::Writer>,
+    board: Option<scoreboard::Lease>,
 }
 
 /// What a thread is doing.
@@ -110,14 +130,18 @@ pub struct Current {
     pub ended: Option<Instant>,
 }
 
-/// Places on the scoreboard that have been given to threads of any pool.
-static NEXT_PLACE: AtomicUsize = AtomicUsize::new(0);
+/// What tells a pool's figures.
+struct Status(Box<dyn Fn() -> String + Send + Sync>);
 
-static STATUS: OnceLock<Box<dyn Fn() -> String + Send + Sync>> = OnceLock::new();
+thread_local! {
+    /// The pool whose thread this is.
+    static HERE: RefCell<Weak<Threads>> = const { RefCell::new(Weak::new()) };
+}
 
-/// What `fpm_get_status()` answers, as JSON; empty if nothing provides it.
+/// What `fpm_get_status()` answers on this thread, as JSON; empty if nothing provides it.
 pub(crate) fn status_json() -> String {
-    STATUS.get().map(|render| render()).unwrap_or_default()
+    let threads = HERE.with_borrow(Weak::upgrade);
+    threads.and_then(|threads| Some(threads.status.get()?.0())).unwrap_or_default()
 }
 
 // === impl Threads ===
@@ -129,27 +153,21 @@ impl Threads {
             slots: Mutex::default(),
             handles: Mutex::default(),
             boots: Boots::default(),
+            permit: Arc::default(),
+            base: AtomicUsize::new(pool.config().num_workers),
+            started: AtomicU64::new(0),
             board,
+            status: OnceLock::new(),
             written_off: AtomicU32::new(0),
             stopping: AtomicBool::new(false),
+            end_by: OnceLock::new(),
             pool,
         });
         for _ in 0..threads.pool.config().num_workers {
-            threads.add()?;
+            threads.spawn()?;
         }
-        watchdog::start(threads.clone(), threads.settings.request_timeout)?;
+        watchdog::start(threads.clone())?;
         Ok(threads)
-    }
-
-    /// Waits until all workers have booted; says why not if one fails to within `patience`. Nothing to wait for in classic mode.
-    pub(crate) fn wait_booted(&self, patience: Duration) -> Result<(), String> {
-        match &self.settings.script {
-            ScriptKind::Classic => Ok(()),
-            ScriptKind::Worker { script, .. } => self
-                .boots
-                .wait(self.pool.config().num_workers, patience)
-                .map_err(|reason| format!("worker script {} did not boot: {reason}", script.shown())),
-        }
     }
 
     /// Why the pool cannot serve, if its worker script does not boot.
@@ -157,14 +175,22 @@ impl Threads {
         self.boots.failure()
     }
 
-    /// Sets what `fpm_get_status()` answers; the first call counts.
+    /// Sets what `fpm_get_status()` answers to this pool's scripts; the first call counts.
     pub fn provide_status(&self, render: impl Fn() -> String + Send + Sync + 'static) {
-        drop(STATUS.set(Box::new(render)));
+        drop(self.status.set(Status(Box::new(render))));
     }
 
     /// The pool's name.
     pub fn name(&self) -> &str {
         &self.settings.name
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The slots of all threads that have not ended.
@@ -186,8 +212,8 @@ impl Threads {
         slot.set(SlotState::Gone);
         slot.lifeline.lock().cut(Failure::RequestTimeout);
         self.written_off.fetch_add(1, Relaxed);
-        self.slots.lock().retain(|other| !std::ptr::eq(&**other, slot));
-        if let Err(error) = self.add() {
+        self.forget(slot);
+        if let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
         }
     }
@@ -196,18 +222,28 @@ impl Threads {
     fn run(&self, slot: &Slot) {
         slot.thread_id.store(nix::unistd::gettid().as_raw(), Relaxed);
         match &self.settings.script {
-            ScriptKind::Classic => serve(&self.pool, slot, &self.settings),
-            ScriptKind::Worker { script, .. } => worker::serve(&self.pool, slot, &self.settings, script, &self.boots),
+            ScriptKind::Classic => serve(&self.pool, slot, &self.settings, &self.boots),
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } if self.settings.debug => {
+                debug::serve(&self.pool, slot, &self.settings, script);
+            }
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } => {
+                worker::serve(&self.pool, slot, &self.settings, script, &self.boots);
+            }
         }
         slot.set(SlotState::Gone);
     }
 
-    fn add(self: &Arc<Self>) -> io::Result<()> {
+    /// Starts one more thread.
+    pub(super) fn spawn(self: &Arc<Self>) -> io::Result<()> {
         let mut handles = self.handles.lock();
         if self.is_stopping() {
             return Ok(());
         }
-        let name = format!("php-{}-{}", self.settings.name, handles.len());
+        for ended in handles.extract_if(.., |handle| handle.is_finished()) {
+            drop(ended.join());
+        }
+        let number = self.started.fetch_add(1, Relaxed) + 1;
+        let name = format!("php-{}-{}", self.settings.name, number - 1);
         let slot = Arc::new(Slot {
             name: name.clone(),
             thread_id: AtomicI32::new(0),
@@ -218,24 +254,37 @@ impl Threads {
             current: Mutex::default(),
             lifeline: Mutex::default(),
             target: Mutex::default(),
+            standing: Standing::new(number, self.permit.clone()),
             written_off: AtomicBool::new(false),
-            board: self.board.and_then(|board| board.writer(NEXT_PLACE.fetch_add(1, Relaxed))),
+            board: self.board.and_then(Scoreboard::lease),
         });
         self.slots.lock().push(slot.clone());
         let threads = self.clone();
-        let run = move || {
-            crash::use_own_stack();
-            let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
-            if lived.is_err() {
-                // Nobody else would tell the client, nor take the thread's place.
-                slot.lifeline.lock().cut(Failure::WorkerLost);
-                slot.set(SlotState::Gone);
-                threads.slots.lock().retain(|other| !Arc::ptr_eq(other, &slot));
-                drop(threads.add());
+        let run = {
+            let slot = slot.clone();
+            move || {
+                crash::use_own_stack();
+                HERE.set(Arc::downgrade(&threads));
+                let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
+                threads.forget(&slot);
+                if lived.is_err() {
+                    // Nobody else would tell the client, nor take the thread's place.
+                    slot.lifeline.lock().cut(Failure::WorkerLost);
+                    slot.set(SlotState::Gone);
+                    drop(threads.spawn());
+                }
             }
         };
-        handles.push(thread::Builder::new().name(name).stack_size(STACK).spawn(run)?);
+        let spawned = thread::Builder::new().name(name).stack_size(STACK).spawn(run);
+        handles.push(spawned.inspect_err(|_| self.forget(&slot))?);
         Ok(())
+    }
+
+    fn forget(&self, slot: &Slot) {
+        self.slots.lock().retain(|other| !std::ptr::eq(&**other, slot));
+        // Whoever waits for all workers does not wait for this one.
+        slot.standing.failed();
+        self.boots.changed();
     }
 
     /// Tells every thread to end once the queue is empty.
@@ -258,6 +307,12 @@ impl Threads {
             drop(handle.join());
         }
         true
+    }
+}
+
+impl fmt::Debug for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Status")
     }
 }
 
@@ -338,14 +393,21 @@ impl Slot {
     }
 
     /// The thread begins to boot a worker script.
-    pub(crate) fn booting(&self, script: &Script) {
+    pub(crate) fn booting(&self, script: &Script, seat: &Seat) {
         let mut current = self.current.lock();
         current.script = script.shown().into_owned();
         drop(current);
         self.set(SlotState::Starting);
+        self.standing.begin(seat, watchdog::cpu_time_of_this_thread());
     }
 
-    fn set(&self, state: SlotState) {
+    /// How long it has waited for work, if it does.
+    pub(crate) fn idle_for(&self) -> Option<Duration> {
+        let current = self.current.lock();
+        (self.state() == SlotState::Idle).then(|| current.ended.map_or(Duration::ZERO, |ended| ended.elapsed()))
+    }
+
+    pub(crate) fn set(&self, state: SlotState) {
         self.state.store(state as u8, Relaxed);
     }
 
@@ -361,18 +423,29 @@ impl Slot {
         current.began = Some(Instant::now());
         current.ended = None;
         drop(current);
-        if let Some(board) = self.board {
+        if let Some(board) = &self.board {
             let path = request.target().split(|&byte| byte == b'?').next().unwrap_or_default();
-            board.begin([self.name.as_bytes(), request.method(), path, &request.script.filename]);
+            board.writer().begin([self.name.as_bytes(), request.method(), path, &request.script.filename]);
         }
         self.requests.fetch_add(1, Relaxed);
+        self.standing.serve();
         self.set(SlotState::Running);
+    }
+
+    /// The request has shown a sign of life: its time counts anew.
+    pub(crate) fn go_on(&self) {
+        self.current.lock().began = Some(Instant::now());
+    }
+
+    /// True if a request is running, and has for longer than `limit`, of which zero is none.
+    pub(crate) fn has_run_longer_than(&self, limit: Duration) -> bool {
+        !limit.is_zero() && self.running_since().is_some_and(|(_, began)| began.elapsed() >= limit)
     }
 
     pub(crate) fn end(&self) {
         self.current.lock().ended = Some(Instant::now());
-        if let Some(board) = self.board {
-            board.end();
+        if let Some(board) = &self.board {
+            board.writer().end();
         }
         self.set(SlotState::Idle);
     }
@@ -387,46 +460,50 @@ fn refill(text: &mut String, bytes: &[u8]) {
 }
 
 /// The life of a thread that answers each request with the script it names.
-fn serve(pool: &Pool, slot: &Slot, settings: &Settings) {
+fn serve(pool: &Pool, slot: &Slot, settings: &Settings, boots: &Boots) {
     let seat = pool.seat().resting(Rest { after: REST, call: trim });
-    let mut context = Context::attach(slot);
+    slot.standing.sit(&seat);
     let mut variables = Variables::default();
-    let mut since_attached = 0;
-    slot.set(SlotState::Idle);
-    loop {
+    while !slot.is_written_off() {
+        let context = Context::attach(slot);
+        slot.standing.begin(&seat, watchdog::cpu_time_of_this_thread());
+        slot.set(SlotState::Idle);
+        slot.standing.ready();
+        boots.changed();
+        let goes_on = serve_in(&context, &seat, slot, settings, &mut variables);
+        drop(context);
+        if !goes_on {
+            break;
+        }
+    }
+}
+
+/// Serves in one context, until that is to be made anew, or false if the thread is to end.
+fn serve_in(_context: &Context<'_>, seat: &Seat, slot: &Slot, settings: &Settings, variables: &mut Variables) -> bool {
+    let jobs = Jobs::new(settings.max_jobs);
+    while !slot.is_written_off() && !slot.standing.must_start_afresh(jobs) {
         let work = match seat.next() {
             Next::Work(work) => work,
-            Next::Recalled => {
-                drop(context);
-                context = Context::attach(slot);
-                since_attached = 0;
-                continue;
-            }
-            Next::Closed => break,
+            Next::Recalled => break,
+            Next::Closed => return false,
         };
         slot.begin(&work);
         let pass = opcache::pass();
-        let (end, reused) = Run::classic(work, slot, settings, variables);
+        let (end, reused) = Run::classic(work, slot, settings, std::mem::take(variables));
         drop(pass);
-        variables = reused;
+        *variables = reused;
         slot.end();
         // SAFETY: this thread has a context.
         slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
-        if slot.is_written_off() {
-            break;
-        }
-        since_attached += 1;
+        // SAFETY: as above.
+        slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         if end == ffi::End::BailedOut {
             tracing::error!(thread = slot.name, "PHP gave up outside a script; the thread's context is made anew");
-        }
-        if end == ffi::End::BailedOut || (settings.max_jobs > 0 && since_attached >= settings.max_jobs) {
-            drop(context);
-            context = Context::attach(slot);
-            since_attached = 0;
+            break;
         }
         opcache::restart_if_pending();
     }
-    drop(context);
+    true
 }
 
 /// Gives back what the thread's heap keeps for its next request.

@@ -16,9 +16,12 @@ use std::{
 };
 
 use super::{
+    engine::ScriptKind,
     ffi,
-    thread::{Slot, Threads},
+    supervise::{self, Supervisor},
+    thread::{Settings, Slot, Threads},
 };
+use crate::worker::Due;
 
 /// How often the limits are looked at: PHP counts whole seconds.
 const TICK: Duration = Duration::from_millis(50);
@@ -47,20 +50,37 @@ struct Seen {
     limit_epoch: u32,
     cpu_at_start: Duration,
     cpu_expired: bool,
+    client_left: Option<Instant>,
     interrupted: Option<Instant>,
     signalled: Option<Instant>,
 }
 
-pub(super) fn start(threads: Arc<Threads>, request_timeout: Duration) -> io::Result<()> {
-    install_signal()?;
-    thread::Builder::new().name("php-watchdog".into()).spawn(move || watch(&threads, request_timeout)).map(drop)
+/// Why a request has taken long enough.
+#[derive(Clone, Copy, Debug)]
+enum Over {
+    /// `request_timeout`, or `exec_ttl`.
+    RequestTimeout,
+    /// `stream_timeout`.
+    StreamTimeout,
+    /// `destroy_timeout`.
+    Stop,
 }
 
-fn watch(threads: &Arc<Threads>, request_timeout: Duration) {
+pub(super) fn start(threads: Arc<Threads>) -> io::Result<()> {
+    install_signal()?;
+    thread::Builder::new().name("php-watchdog".into()).spawn(move || watch(&threads)).map(drop)
+}
+
+fn watch(threads: &Arc<Threads>) {
     let mut seen: HashMap<String, Seen> = HashMap::new();
+    let mut supervisor = Supervisor::new();
+    let mut slow_boots: HashMap<String, Instant> = HashMap::new();
     while !threads.is_stopping() {
         thread::sleep(TICK);
-        for slot in threads.slots() {
+        let slots = threads.slots();
+        supervisor.tick(threads, &slots);
+        for slot in slots {
+            check_boot(&slot, threads.settings().boot_timeout, &mut slow_boots);
             let Some((request, began)) = slot.running_since() else {
                 seen.remove(slot.name());
                 continue;
@@ -75,16 +95,38 @@ fn watch(threads: &Arc<Threads>, request_timeout: Duration) {
                 }
             };
             entry.check_cpu_limit(&slot, target);
-            if !request_timeout.is_zero()
-                && began.elapsed() >= request_timeout
-                && entry.past_wall_limit(&slot, target, request_timeout)
-                && slot.write_off(request)
-            {
+            let over = entry.over(&slot, began, threads);
+            if over.is_some_and(|over| entry.past_wall_limit(&slot, target, over)) && slot.write_off(request) {
                 threads.replace(&slot);
                 seen.remove(slot.name());
             }
         }
     }
+}
+
+/// A boot that takes too long is interrupted: it fails, and is tried again after a pause.
+fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>) {
+    if !supervise::boots_too_long(slot, limit) {
+        slow.remove(slot.name());
+        return;
+    }
+    let last = slow.get(slot.name());
+    if last.is_some_and(|last| last.elapsed() < SIGNAL_AFTER) {
+        return;
+    }
+    if let Some(target) = &*slot.target.lock() {
+        match last {
+            None => tracing::warn!(thread = slot.name(), ?limit, "a worker script takes too long to boot; it is interrupted"),
+            Some(_) => target.signal(),
+        }
+        target.interrupt();
+    }
+    slow.insert(slot.name().to_owned(), Instant::now());
+}
+
+/// What the calling thread has used of the CPU.
+pub(super) fn cpu_time_of_this_thread() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 // === impl Target ===
@@ -129,6 +171,7 @@ impl Target {
         unsafe { ptr::read_volatile(self.limit_epoch) }
     }
 
+    /// What the thread has used of the CPU.
     pub(super) fn cpu_time(&self) -> Duration {
         let mut clock = 0;
         // SAFETY: the thread has not ended, and `clock` is ours to write.
@@ -151,9 +194,26 @@ impl Seen {
             limit_epoch: target.limit_epoch(),
             cpu_at_start: target.cpu_time(),
             cpu_expired: false,
+            client_left: None,
             interrupted: None,
             signalled: None,
         }
+    }
+
+    /// Whether the request has taken long enough, and why.
+    fn over(&mut self, slot: &Slot, began: Instant, threads: &Threads) -> Option<Over> {
+        let Settings { request_timeout, stream_timeout, script, .. } = threads.settings();
+        if !request_timeout.is_zero() && began.elapsed() >= *request_timeout {
+            return Some(Over::RequestTimeout);
+        }
+        if threads.end_by.get().is_some_and(|end| Instant::now() >= *end) {
+            return Some(Over::Stop);
+        }
+        if matches!(script, ScriptKind::Classic) || !slot.lifeline.lock().is_left() {
+            return None;
+        }
+        let left = *self.client_left.get_or_insert_with(Instant::now);
+        (left.elapsed() >= *stream_timeout).then_some(Over::StreamTimeout)
     }
 
     fn check_cpu_limit(&mut self, slot: &Slot, target: &Target) {
@@ -175,10 +235,13 @@ impl Seen {
         }
     }
 
-    /// Takes the next step against a script past `request_timeout`; true if its thread is to be written off.
-    fn past_wall_limit(&mut self, slot: &Slot, target: &Target, limit: Duration) -> bool {
+    /// Takes the next step against a script that has taken long enough; true if its thread is to be written off.
+    fn past_wall_limit(&mut self, slot: &Slot, target: &Target, over: Over) -> bool {
         let Some(interrupted) = self.interrupted else {
             self.interrupted = Some(Instant::now());
+            if matches!(over, Over::RequestTimeout) {
+                slot.standing.mark(Due::ExecTtl);
+            }
             target.interrupt();
             let current = slot.current();
             tracing::warn!(
@@ -186,8 +249,8 @@ impl Seen {
                 method = current.method,
                 uri = current.target,
                 script = current.script,
-                ?limit,
-                "request timeout reached; the script is interrupted"
+                "{}; the script is interrupted",
+                over.reason()
             );
             return false;
         };
@@ -206,6 +269,18 @@ impl Seen {
             target.signal();
         }
         false
+    }
+}
+
+// === impl Over ===
+
+impl Over {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::RequestTimeout => "request timeout reached",
+            Self::StreamTimeout => "its client has left and the stream timeout is reached",
+            Self::Stop => "the server stops and the destroy timeout is reached",
+        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! Worker scripts: booted once per thread, then fed until they leave; booted again whenever they end.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use super::{
     context::Context,
     ffi, opcache,
-    run::{Ended, Left, Run},
+    run::{Ended, Feed, Left, Run},
     thread::{Settings, Slot},
 };
-use crate::worker::{Pool, Script, Seat};
+use crate::worker::{Jobs, Pool, Script, Seat};
 
 /// After a boot that failed; doubles with each one that follows, to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -25,28 +25,38 @@ pub(crate) struct Boots {
 
 #[derive(Debug, Default)]
 struct State {
-    ready: usize,
+    failures: u64,
     /// The last failure since the last success.
     failure: Option<String>,
+    /// Grows whenever pauses are to end.
+    retries: u64,
     stopping: bool,
+}
+
+/// Why a wait for workers was in vain.
+#[derive(Debug)]
+pub(crate) enum NotBooted {
+    /// A worker did not boot.
+    Failed(String),
+    /// The wait was too long.
+    Late,
 }
 
 // === impl Boots ===
 
 impl Boots {
-    /// Waits until `count` workers have booted, one has failed to, or `patience` is over.
-    pub(crate) fn wait(&self, count: usize, patience: Duration) -> Result<(), String> {
-        let deadline = Instant::now() + patience;
+    /// Waits until `are_ready` says that workers are, a boot has failed after the first `failures`, or it is `deadline`.
+    pub(crate) fn wait(&self, failures: u64, deadline: Instant, are_ready: impl Fn() -> bool) -> Result<(), NotBooted> {
         let mut state = self.state.lock();
         loop {
-            if let Some(failure) = &state.failure {
-                return Err(failure.clone());
+            if let Some(failure) = state.failure.as_ref().filter(|_| state.failures > failures) {
+                return Err(NotBooted::Failed(failure.clone()));
             }
-            if state.ready >= count {
+            if are_ready() {
                 return Ok(());
             }
             if self.changed.wait_until(&mut state, deadline).timed_out() {
-                return Err(format!("it has not asked for a request within {} s", patience.as_secs()));
+                return Err(NotBooted::Late);
             }
         }
     }
@@ -57,24 +67,35 @@ impl Boots {
         self.changed.notify_all();
     }
 
+    /// Ends all pauses: it is worth another try. Returns how many boots have failed so far.
+    pub(crate) fn retry(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.retries += 1;
+        self.changed.notify_all();
+        state.failures
+    }
+
     /// The reason why the last boot failed, if none has succeeded since.
     pub(crate) fn failure(&self) -> Option<String> {
         self.state.lock().failure.clone()
     }
 
-    fn ready(&self) {
-        let mut state = self.state.lock();
-        state.ready += 1;
-        state.failure = None;
+    /// What is waited for may have come.
+    pub(crate) fn changed(&self) {
+        // Under the lock: else it may change between a waiter's look and its sleep.
+        drop(self.state.lock());
         self.changed.notify_all();
     }
 
-    fn gone(&self, failure: Option<String>) {
+    fn succeeded(&self) {
+        self.state.lock().failure = None;
+        self.changed.notify_all();
+    }
+
+    fn failed(&self, failure: String) {
         let mut state = self.state.lock();
-        match failure {
-            Some(failure) => state.failure = Some(failure),
-            None => state.ready -= 1,
-        }
+        state.failures += 1;
+        state.failure = Some(failure);
         self.changed.notify_all();
     }
 
@@ -82,7 +103,8 @@ impl Boots {
     fn pause(&self, length: Duration) -> bool {
         let deadline = Instant::now() + length;
         let mut state = self.state.lock();
-        while !state.stopping && !self.changed.wait_until(&mut state, deadline).timed_out() {}
+        let retries = state.retries;
+        while !state.stopping && state.retries == retries && !self.changed.wait_until(&mut state, deadline).timed_out() {}
         !state.stopping
     }
 }
@@ -90,6 +112,7 @@ impl Boots {
 /// The life of a worker's thread.
 pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) {
     let seat = pool.seat();
+    slot.standing.sit(&seat);
     let mut failures = 0;
     loop {
         let context = Context::attach(slot);
@@ -123,25 +146,30 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
 
 /// Boots the script and lets it serve until it ends.
 fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) -> Ended {
-    slot.booting(script);
+    slot.booting(script, seat);
     // Until the script has ended it holds code that an OPcache restart would take away.
     let pass = opcache::pass();
-    let ready = || boots.ready();
-    let ended = Run::worker(script.clone(), seat, slot, settings, with_jitter(settings.max_jobs), &ready);
+    let ready = || {
+        slot.standing.ready();
+        boots.succeeded();
+    };
+    let feed = Feed::new(seat, Jobs::new(settings.max_jobs), &ready);
+    let ended = Run::worker(script.clone(), feed, slot, settings);
     drop(pass);
-    if ended.booted {
-        boots.gone(None);
-    } else {
+    if !ended.booted {
         let reason = why(&ended);
         tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.shown());
-        boots.gone(Some(reason));
+        slot.standing.failed();
+        boots.failed(reason);
     }
     ended
 }
 
-/// In one line.
-fn why(ended: &Ended) -> String {
-    if ended.error.is_empty() {
+/// Why a script did not boot, in one line.
+pub(super) fn why(ended: &Ended) -> String {
+    if ended.error.is_empty() && ended.reads_frames {
+        "it ended without waiting for a request (a RoadRunner worker reads frames from STDIN until it is told to stop)".into()
+    } else if ended.error.is_empty() {
         "it ended without asking for a request (a worker script calls rr_handle_request() or RR\\Worker::waitRequest())".into()
     } else {
         // A stack trace follows on lines of its own; the place is at the end.
@@ -153,10 +181,4 @@ fn why(ended: &Ended) -> String {
             format!("{first}{}", if first.contains(" in /") { "" } else { place })
         }
     }
-}
-
-/// Workers that start together do not end together: up to 14 % more, as RoadRunner has it.
-fn with_jitter(max_jobs: u64) -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::from(time.subsec_nanos()));
-    max_jobs + if max_jobs < 8 { 0 } else { now % (max_jobs / 7) }
 }

@@ -36,6 +36,23 @@ pub fn inherit(command: &mut Command, descriptors: Vec<RawFd>) {
     unsafe { command.pre_exec(keep) };
 }
 
+/// Has the process of `command` killed when the calling thread ends, however that comes.
+pub fn end_with_thread(command: &mut Command) {
+    let parent = std::process::id();
+    let ask = move || {
+        // SAFETY: prctl is async-signal-safe, and this option takes a signal's number.
+        if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: takes nothing.
+        let now = unsafe { libc::getppid() };
+        // It may have ended before it was asked for.
+        if now.unsigned_abs() == parent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
+    };
+    // SAFETY: between fork and exec the closure makes only async-signal-safe calls and allocates nothing.
+    unsafe { command.pre_exec(ask) };
+}
+
 /// Takes over an inherited descriptor; it is not passed on to children again.
 pub fn adopt(descriptor: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: only looked at: if nothing is open under this number, the call fails.

@@ -6,18 +6,26 @@
 mod control;
 pub(crate) mod doorbell;
 pub mod goridge;
+mod lifeline;
 mod output;
 mod params;
 mod pool;
+pub mod process;
 mod reply;
 mod request;
 pub mod roadrunner;
 pub mod scoreboard;
+mod standing;
+mod supervise;
 
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
+pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
-pub use pool::{Config, Next, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
+pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};
+pub(crate) use standing::{Due, Jobs, Permit, Standing};
+pub(crate) use supervise::Load;
+pub use supervise::{Growth, Rules};

@@ -146,9 +146,9 @@ impl OutputWriter {
         wake(state);
     }
 
-    /// Ends the body with fields that follow it, for clients that can have them.
+    /// Ends the body with `trailers` after it, for a protocol and a client that take some.
     pub fn finish_with(self, trailers: HeaderMap) {
-        self.0.state.lock().trailers = Some(trailers);
+        self.0.state.lock().trailers = (!trailers.is_empty()).then_some(trailers);
         self.finish(Ok(()));
     }
 
@@ -166,6 +166,11 @@ impl OutputWriter {
 // === impl OutputCutter ===
 
 impl OutputCutter {
+    /// True once the client is gone.
+    pub fn is_abandoned(&self) -> bool {
+        self.0.state.lock().reader_gone
+    }
+
     /// Breaks the body off because of `error`.
     pub fn cut(self, error: io::Error) {
         let mut state = self.0.state.lock();
@@ -253,7 +258,7 @@ impl http_body::Body for OutputReader {
 
     fn is_end_stream(&self) -> bool {
         let state = self.0.state.lock();
-        matches!(state.end, Some(Ok(()))) && state.trailers.is_none() && state.chunks.is_empty() && state.spool.is_none()
+        matches!(state.end, Some(Ok(()))) && state.chunks.is_empty() && state.spool.is_none() && state.trailers.is_none()
     }
 }
 
@@ -321,6 +326,16 @@ mod tests {
         drop(reader);
         assert!(writer.is_abandoned());
         assert_eq!(writer.write(Bytes::from_static(b"1")).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn trailers_follow_the_body() {
+        let (writer, reader) = OutputWriter::new(limits(4, 4));
+        writer.write(Bytes::from_static(b"1")).expect("room");
+        writer.finish_with(HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]));
+        let whole = runtime().block_on(reader.collect()).expect("whole");
+        assert_eq!(whole.trailers().map(|trailers| trailers[http::header::ETAG].as_bytes()), Some(&b"x"[..]));
+        assert_eq!(whole.to_bytes(), "1");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -14,6 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Failure, Work};
+
+mod polled;
 
 /// The size and the bounds of a pool (`http.pool`).
 ///
@@ -41,6 +43,8 @@ pub struct Seat {
     began: Cell<Option<Instant>>,
     recalls: Cell<u64>,
     rest: Option<Rest>,
+    /// Among the idle, by `poll`; whoever takes it from there has something for it.
+    listed: Cell<bool>,
 }
 
 /// What a worker does once in each wait that lasts.
@@ -51,6 +55,10 @@ pub struct Rest {
     /// Called on the worker's thread.
     pub call: fn(),
 }
+
+/// A [`Seat`] as others know it, to tell that worker alone what to do.
+#[derive(Clone, Debug)]
+pub struct Place(Arc<Slot>);
 
 /// When to wake a further worker while others run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,9 +75,9 @@ pub enum Wake {
 pub enum Next {
     /// Run this.
     Work(Work),
-    /// Start afresh, then ask again: [`Pool::recall`] was called.
+    /// Start afresh, then ask again: [`Pool::recall`] or [`Pool::recall_idle`] was called.
     Recalled,
-    /// Leave: the pool is closed and its queue empty.
+    /// Leave: the pool is closed and its queue empty, or [`Pool::dismiss`] was called.
     Closed,
 }
 
@@ -140,6 +148,16 @@ struct State {
 struct Slot {
     thread: Thread,
     work: Mutex<Option<Work>>,
+    // What this worker alone was told, until it hears of it: 0, or an `Order`. Written under the lock of the pool's state.
+    told: AtomicU8,
+    bell: OnceLock<polled::Bell>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+enum Order {
+    StartAfresh = 1,
+    Leave = 2,
 }
 
 // === impl Pool ===
@@ -235,19 +253,50 @@ impl Pool {
         Seat {
             recalls: Cell::new(state.recalls),
             pool: self.0.clone(),
-            slot: Arc::new(Slot { thread: thread::current(), work: Mutex::new(None) }),
+            slot: Arc::new(Slot {
+                thread: thread::current(),
+                work: Mutex::new(None),
+                told: AtomicU8::new(0),
+                bell: OnceLock::new(),
+            }),
             began: Cell::new(None),
             rest: None,
+            listed: Cell::new(false),
         }
     }
 
-    /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile.
-    pub fn recall(&self) {
+    /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile. Returns the
+    /// recall's number.
+    pub fn recall(&self) -> u64 {
         let mut state = self.0.state.lock();
         state.recalls += 1;
         for slot in state.idle.drain(..) {
-            slot.thread.unpark();
+            slot.wake();
         }
+        state.recalls
+    }
+
+    /// Tells one worker to start afresh if it waits for work; false if it does not.
+    pub fn recall_idle(&self, place: &Place) -> bool {
+        self.0.tell(place, Order::StartAfresh)
+    }
+
+    /// Tells one worker to leave: at once if it waits for work, else before its next.
+    pub fn dismiss(&self, place: &Place) {
+        self.0.tell(place, Order::Leave);
+    }
+
+    /// Works waiting.
+    pub fn queued(&self) -> usize {
+        self.0.queued.load(Relaxed)
+    }
+
+    /// How long the work that waits longest has waited, if one does.
+    pub fn longest_wait(&self) -> Option<Duration> {
+        if self.0.queued.load(Relaxed) == 0 {
+            return None;
+        }
+        self.0.state.lock().queue.front().map(|work| work.submitted.elapsed())
     }
 
     /// Refuses new works; workers leave when the queue is empty.
@@ -255,7 +304,7 @@ impl Pool {
         let mut state = self.0.state.lock();
         state.closed = true;
         for slot in state.idle.drain(..) {
-            slot.thread.unpark();
+            slot.wake();
         }
     }
 
@@ -299,6 +348,20 @@ impl Shared {
         self.typical.store(typical - typical / 8 + length / 8, Relaxed);
     }
 
+    /// False if the worker does not wait for work; then only an order to leave is kept.
+    fn tell(&self, place: &Place, order: Order) -> bool {
+        let mut state = self.state.lock();
+        let waiting = state.idle.iter().position(|slot| Arc::ptr_eq(slot, &place.0));
+        if waiting.is_some() || order == Order::Leave {
+            place.0.told.store(order as u8, Relaxed);
+        }
+        let Some(at) = waiting else { return false };
+        let slot = state.idle.remove(at);
+        drop(state);
+        slot.wake();
+        true
+    }
+
     fn pop(&self, state: &mut State) -> Option<Work> {
         let work = state.queue.pop_front()?;
         self.queued.store(state.queue.len(), Relaxed);
@@ -312,7 +375,7 @@ impl Shared {
 impl Slot {
     fn give(&self, work: Work) {
         *self.work.lock() = Some(work);
-        self.thread.unpark();
+        self.wake();
     }
 }
 
@@ -325,23 +388,50 @@ impl Seat {
         self
     }
 
+    /// The seat as others know it.
+    pub fn place(&self) -> Place {
+        Place(self.slot.clone())
+    }
+
+    /// The worker starts afresh by itself: it has done what recalls up to now ask for. Returns the last one's number.
+    pub fn start_afresh(&self) -> u64 {
+        let state = self.pool.state.lock();
+        self.recalls.set(state.recalls);
+        if self.slot.told.load(Relaxed) == Order::StartAfresh as u8 {
+            self.slot.told.store(0, Relaxed);
+        }
+        state.recalls
+    }
+
     /// What to do next, waiting for it.
     pub fn next(&self) -> Next {
+        self.note_end();
+        let next = self.wait();
+        self.note_begin(Some(&next));
+        next
+    }
+
+    fn note_end(&self) {
         if let Some(began) = self.began.take() {
             self.pool.note_length(began.elapsed());
         }
-        let next = self.wait();
-        self.began.set(matches!(next, Next::Work(_)).then(Instant::now));
-        next
+    }
+
+    fn note_begin(&self, next: Option<&Next>) {
+        self.began.set(matches!(next, Some(Next::Work(_))).then(Instant::now));
     }
 
     fn wait(&self) -> Next {
         {
             let mut state = self.pool.state.lock();
-            if let Some(next) = self.look(&mut state) {
+            let given = self.slot.work.lock().take().map(Next::Work);
+            if let Some(next) = given.or_else(|| self.look(&mut state)) {
+                self.listed.set(false);
                 return next;
             }
-            state.idle.push(self.slot.clone());
+            if !self.listed.replace(false) {
+                state.idle.push(self.slot.clone());
+            }
         }
         let (idle, mut rest) = (Instant::now(), self.rest);
         loop {
@@ -354,7 +444,7 @@ impl Seat {
             }
             let mut state = self.pool.state.lock();
             // Looked at again under the lock: a work given just before the pool closed must not be left behind.
-            if (state.closed || state.recalls != self.recalls.get())
+            if (state.closed || state.recalls != self.recalls.get() || self.slot.told.load(Relaxed) != 0)
                 && let Some(next) = self.slot.work.lock().take().map(Next::Work).or_else(|| self.look(&mut state))
             {
                 return next;
@@ -367,6 +457,11 @@ impl Seat {
     }
 
     fn look(&self, state: &mut State) -> Option<Next> {
+        let told = self.slot.told.load(Relaxed);
+        if told != 0 {
+            self.slot.told.store(0, Relaxed);
+            return Some(if told == Order::Leave as u8 { Next::Closed } else { Next::Recalled });
+        }
         if !state.closed && state.recalls != self.recalls.get() {
             self.recalls.set(state.recalls);
             return Some(Next::Recalled);
@@ -380,6 +475,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.step_back();
         self.pool.state.lock().seats -= 1;
     }
 }
@@ -391,7 +487,7 @@ mod tests {
     use super::*;
     use crate::worker::{Answer, Body, Head, Reply, ReplyBody, Request, Responder, Script, Source};
 
-    fn work(id: u64) -> (Work, Answer) {
+    pub(super) fn work(id: u64) -> (Work, Answer) {
         let (responder, answer) = Responder::new();
         let script = Script { filename: "/x.php".into(), name: "/x.php".into(), path_info: "".into(), document_root: "/".into() };
         let request = Box::new(Request {
@@ -406,7 +502,7 @@ mod tests {
         (Work { request, responder, submitted: Instant::now() }, answer)
     }
 
-    fn pool(max_queue_size: usize) -> Pool {
+    pub(super) fn pool(max_queue_size: usize) -> Pool {
         Pool::new(Config { num_workers: 2, max_queue_size, allocate_timeout: Duration::from_millis(50) })
     }
 
@@ -414,7 +510,13 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
     }
 
-    fn echo(work: Work) {
+    /// What was answered: the body, or why there is none.
+    pub(super) fn answered(answer: Answer) -> Result<String, Failure> {
+        let ReplyBody::Whole(body) = runtime().block_on(answer)?.body else { panic!("a whole body was sent") };
+        Ok(String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    pub(super) fn echo(work: Work) {
         let body = bytes::Bytes::from(work.request.id.to_string());
         let head = Head { status: http::StatusCode::OK, reason: None, headers: http::HeaderMap::new(), lines: Vec::new() };
         work.responder.send(Ok(Reply { head, body: ReplyBody::Whole(body), log: String::new(), request: None }));
@@ -547,6 +649,63 @@ mod tests {
         }
         pool.close();
         worker.join().expect("no panic");
+    }
+
+    #[test]
+    fn one_worker_is_told_alone_and_only_between_works() {
+        let pool = pool(10);
+        let (places, arrivals) = std::sync::mpsc::channel();
+        let (to_main, events) = std::sync::mpsc::channel();
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let (pool, places, to_main) = (pool.clone(), places.clone(), to_main.clone());
+                thread::spawn(move || {
+                    let seat = pool.seat();
+                    places.send((thread::current().id(), seat.place())).expect("the test waits");
+                    loop {
+                        match seat.next() {
+                            Next::Work(work) => {
+                                // While it works it cannot be told to start afresh.
+                                assert!(!pool.recall_idle(&seat.place()));
+                                pool.dismiss(&seat.place());
+                                echo(work);
+                            }
+                            Next::Recalled => to_main.send((thread::current().id(), "afresh")).expect("the test waits"),
+                            Next::Closed => return to_main.send((thread::current().id(), "left")).expect("the test waits"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        let places: Vec<_> = arrivals.iter().take(2).collect();
+        while pool.snapshot().idle < 2 {
+            thread::yield_now();
+        }
+        assert!(pool.recall_idle(&places[0].1));
+        assert_eq!(events.recv(), Ok((places[0].0, "afresh")));
+        pool.dismiss(&places[1].1);
+        assert_eq!(events.recv(), Ok((places[1].0, "left")));
+        let (work, answer) = work(1);
+        pool.submit(work, Wake::Now).expect("room");
+        runtime().block_on(answer).expect("no failure");
+        assert_eq!(events.recv(), Ok((places[0].0, "left")), "after the work during which it was dismissed");
+        for worker in workers {
+            worker.join().expect("no panic");
+        }
+        assert_eq!(pool.snapshot().workers, 0);
+    }
+
+    #[test]
+    fn whoever_starts_afresh_has_done_what_earlier_recalls_ask() {
+        let pool = pool(10);
+        let seat = pool.seat();
+        let recall = pool.recall();
+        assert_eq!(seat.start_afresh(), recall);
+        let (work, _keep) = work(1);
+        pool.submit(work, Wake::Now).expect("room");
+        assert!(pool.longest_wait().is_some());
+        assert!(matches!(seat.next(), Next::Work(_)));
+        assert_eq!(pool.longest_wait(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode};
 
-use super::{HttpHead, Responder};
+use super::{HttpHead, Responder, roadrunner::Encoded};
 
 /// A request on its way to a worker, with the way back.
 #[derive(Debug)]
@@ -101,6 +101,8 @@ pub enum Body {
         /// Bytes in it.
         length: u64,
     },
+    /// One that was made into what a RoadRunner worker is sent; the worker asked to be replaced, and another gets it.
+    Encoded(Box<Encoded>),
 }
 
 /// Reads a [`Body`] from the worker's thread.
@@ -145,6 +147,7 @@ impl Body {
             Self::Empty => 0,
             Self::Memory(bytes) => bytes.len() as u64,
             Self::File { length, .. } => *length,
+            Self::Encoded(encoded) => encoded.body.len() as u64,
         }
     }
 
@@ -187,6 +190,11 @@ impl Read for BodyReader {
                 let wanted = usize::try_from(*length).unwrap_or(usize::MAX).min(buffer.len());
                 let count = file.read(&mut buffer[..wanted])?;
                 *length -= count as u64;
+                Ok(count)
+            }
+            Body::Encoded(encoded) => {
+                let count = encoded.body.len().min(buffer.len());
+                encoded.body.copy_to_slice(&mut buffer[..count]);
                 Ok(count)
             }
         }

@@ -4,6 +4,7 @@
 //! no byte of it, since the writer may have died anywhere.
 
 use std::{
+    collections::BTreeSet,
     sync::atomic::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
@@ -12,6 +13,7 @@ use std::{
 };
 
 use nix::time::{ClockId, clock_gettime};
+use parking_lot::Mutex;
 
 /// Workers that have a slot; those beyond are not reported.
 pub const SLOTS: usize = 1024;
@@ -31,6 +33,16 @@ pub struct Scoreboard(&'static [AtomicU64]);
 #[derive(Clone, Copy, Debug)]
 pub struct Writer(&'static [AtomicU64]);
 
+/// A slot that is one worker's until this is dropped.
+#[derive(Debug)]
+pub struct Lease {
+    slot: usize,
+    writer: Writer,
+}
+
+/// The slots that are somebody's in this process.
+static LEASED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
 /// A request that was running.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Running {
@@ -48,6 +60,15 @@ impl Scoreboard {
     /// On [`WORDS`] words.
     pub fn new(words: &'static [AtomicU64]) -> Option<Self> {
         (words.len() >= WORDS).then_some(Self(words))
+    }
+
+    /// A slot that nobody has; none if all are taken.
+    pub fn lease(self) -> Option<Lease> {
+        let mut leased = LEASED.lock();
+        let slot = (0..SLOTS).find(|slot| !leased.contains(slot))?;
+        let writer = self.writer(slot)?;
+        leased.insert(slot);
+        Some(Lease { slot, writer })
     }
 
     /// The writer of one slot; none past the last.
@@ -74,6 +95,22 @@ impl Scoreboard {
     /// Forgets everything, for a new process.
     pub fn clear(self) {
         self.0.iter().for_each(|word| word.store(0, Relaxed));
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    /// What writes to it.
+    pub fn writer(&self) -> Writer {
+        self.writer
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.writer.end();
+        LEASED.lock().remove(&self.slot);
     }
 }
 
@@ -139,6 +176,18 @@ mod tests {
 
     fn board() -> Scoreboard {
         Scoreboard::new(Box::leak((0..WORDS).map(|_| AtomicU64::new(0)).collect())).expect("as many words as it takes")
+    }
+
+    #[test]
+    fn a_slot_is_leased_to_one_and_then_to_another() {
+        let board = board();
+        let (one, two) = (board.lease().expect("a slot"), board.lease().expect("a slot"));
+        assert_ne!(one.slot, two.slot);
+        one.writer().begin([b"php-http-1", b"GET", b"/a", b"/srv/index.php"]);
+        let free = one.slot;
+        drop(one);
+        assert_eq!(board.running(), []);
+        assert_eq!(board.lease().expect("a slot").slot, free);
     }
 
     #[test]

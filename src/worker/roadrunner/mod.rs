@@ -26,12 +26,14 @@
 
 mod answer;
 mod context;
+mod exchange;
 mod form;
 mod multipart;
 mod request;
 mod uploads;
 
 pub use answer::{Answer, decode};
+pub use exchange::{Exchange, MAX_FRAME, Step, Terms, decoder};
 pub use request::{Encoded, encode};
 pub use uploads::TemporaryFiles;
 

@@ -55,7 +55,10 @@ enum Content {
 
 /// Takes the body of `request` and gives what a worker is sent. Reads files, so not for an io thread.
 pub fn encode(request: &mut Request, attributes: &[(String, String)], settings: &Settings) -> Result<Encoded, Error> {
-    let body = mem::take(&mut request.body);
+    let body = match mem::take(&mut request.body) {
+        Body::Encoded(encoded) => return Ok(*encoded),
+        body => body,
+    };
     let mut context = match &request.source {
         Source::Http(head) => of_http(head),
         // The latter has nothing to show; it is not made for this kind of worker.

@@ -1,6 +1,7 @@
 //! Requests as workers get them, answers as workers give them.
 
 mod answers;
+mod exchange;
 mod multipart;
 
 use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};

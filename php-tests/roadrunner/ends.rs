@@ -1,0 +1,82 @@
+//! Workers that fail, leave, are told to leave, and are replaced.
+
+use std::{thread, time::Duration};
+
+use nix::sys::signal::Signal;
+
+use super::{Carrier, both_carriers, setup, with, worker};
+use crate::harness::{PATIENCE, finish, wait_until};
+
+both_carriers! {
+    fn a_worker_that_dies_is_replaced_and_its_client_told(carrier: Carrier) {
+        let server = setup(carrier).threads(1).start();
+        for target in ["/exit", "/throw", "/fatal", "/memory", "/garbage"] {
+            let before = worker(&server);
+            assert_eq!(server.get(target).send().status, 500, "{target}");
+            let after = worker(&server);
+            assert_ne!(before["boot"], after["boot"], "{target}");
+            assert_eq!(after["served"], 1, "{target}");
+        }
+    }
+
+    fn a_worker_may_ask_to_be_replaced_and_its_request_is_done_by_another(carrier: Carrier) {
+        let server = setup(carrier).threads(1).start();
+        let before = worker(&server)["boot"].clone();
+        let reply = server.post("/replace", "text/plain", "work").send();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let text = reply.text();
+        assert!(text.starts_with("work done by ") && !text.contains(before.as_str().unwrap()), "{text}");
+        let (content_type, body) = crate::harness::multipart(&[("file", "a.txt", b"kept")]);
+        server.get("/worker").send();
+        let reply = server.post("/replace?upload=1", &content_type, body).send();
+        assert!(reply.text().starts_with("kept done by"), "{}", reply.text());
+    }
+
+    fn a_worker_serves_as_many_as_max_jobs_says(carrier: Carrier) {
+        let server = setup(carrier).threads(1).option("http.pool.max_jobs=3").start();
+        let served: Vec<_> = (0..7).map(|_| worker(&server)["served"].as_u64().unwrap()).collect();
+        assert_eq!(served, [1, 2, 3, 1, 2, 3, 1]);
+        assert!(server.logs("left the loop after 3"));
+    }
+
+    fn a_request_that_takes_too_long_is_ended(carrier: Carrier) {
+        let server = setup(carrier).threads(1).option("http.request_timeout=500ms").start();
+        let before = worker(&server)["boot"].clone();
+        for target in ["/busy", "/sleep"] {
+            assert_eq!(server.get(target).send().status, 504, "{target}");
+            assert!(wait_until(PATIENCE, || server.get("/worker").send().status == 200));
+            assert_ne!(worker(&server)["boot"], before, "{target}");
+        }
+    }
+
+    fn a_stop_waits_for_what_runs(carrier: Carrier) {
+        let server = setup(carrier).threads(1).start();
+        let began = server.dir().join("began");
+        let mut running = server.get(&format!("/sleep?us=700000&began={}", began.display())).fire();
+        assert!(wait_until(PATIENCE, || began.exists()));
+        let mut waiting = server.post("/echo", "text/plain", "waited").fire();
+        thread::sleep(Duration::from_millis(50));
+        server.signal(Signal::SIGTERM);
+        assert_eq!(running.read().unwrap().text(), "slept");
+        assert_eq!(waiting.read().unwrap().text(), "waited");
+        let status = server.ended_within(PATIENCE).expect("it ends");
+        assert_eq!(status.code(), Some(0), "{}", server.log.text());
+        assert!(server.log.text().contains("left the loop after 2"), "{}", server.log.text());
+    }
+
+    fn a_worker_that_does_not_start_fails_the_start(carrier: Carrier) {
+        for (script, reason) in [
+            ("<?php throw new LogicException('no database');", "Uncaught LogicException: no database"),
+            ("<?php syntax error", "syntax error, unexpected identifier"),
+            ("<?php echo 'done';", if carrier == Carrier::Threads { "it ended without waiting for a request" } else { "done" }),
+        ] {
+            let setup = with(carrier, "root/broken.php").file("broken.php", script);
+            let setup = if carrier == Carrier::Processes { setup.option("http.pool.carrier=process") } else { setup };
+            let output = finish(setup.command(crate::harness::free_port(), None), b"");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{script}: {said}");
+            let last = said.lines().last().unwrap();
+            assert!(last.starts_with("rr: pool http: ") && last.contains(reason), "{script}: {said}");
+        }
+    }
+}

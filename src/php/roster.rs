@@ -1,0 +1,115 @@
+//! A pool's threads under an operator's hand: all started afresh, one more, one fewer.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use super::{
+    engine::ScriptKind,
+    thread::{Slot, Threads},
+    worker::NotBooted,
+};
+
+/// More threads than this are nobody's wish.
+const MOST: usize = 1024;
+
+// === impl Threads ===
+
+impl Threads {
+    /// Waits until all workers have booted; says why not if one fails to within the time a boot may take.
+    pub(crate) fn wait_booted(&self) -> Result<(), String> {
+        self.wait_ready(0, 0, self.settings().boot_timeout, "has not asked for a request")
+    }
+
+    /// Has every worker start afresh, each after the request that it is at; waits until all have. Requests wait meanwhile.
+    pub fn reset(&self) -> Result<(), String> {
+        let failures = self.boots.retry();
+        let recall = self.pool().recall();
+        self.wait_ready(recall, failures, self.settings().reset_timeout, "is not ready again: it is at work, or boots")
+    }
+
+    /// Adds a worker.
+    pub fn add(self: &Arc<Self>) -> Result<(), String> {
+        self.refuse_debug()?;
+        if self.staying().len() >= MOST {
+            return Err(format!("pool {} has {MOST} workers, which is the most it can have", self.name()));
+        }
+        self.spawn().map_err(|error| format!("a PHP thread cannot be started: {error}"))?;
+        self.base.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// Takes a worker away, after the request that it is at; never the last.
+    pub fn remove(&self) -> Result<(), String> {
+        self.refuse_debug()?;
+        let staying = self.staying();
+        if staying.len() < 2 {
+            return Err(format!("pool {} keeps its last worker", self.name()));
+        }
+        // One that boots or idles rather than one at work.
+        let chosen = staying.iter().max_by_key(|slot| (!slot.standing.is_ready(), slot.idle_for()));
+        if chosen.is_some_and(|slot| self.dismiss(slot)) {
+            self.base.fetch_sub(1, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// True if a request would find a worker, now or when one has finished.
+    pub fn is_ready(&self) -> bool {
+        self.slots().iter().any(|slot| slot.standing.is_ready())
+    }
+
+    /// The server is about to stop: scripts have until `destroy_timeout`.
+    pub(crate) fn expect_stop(&self) {
+        self.end_by.get_or_init(|| Instant::now() + self.settings().destroy_timeout);
+    }
+
+    /// Workers that are always there.
+    pub(super) fn base(&self) -> usize {
+        self.base.load(Relaxed)
+    }
+
+    /// Tells a worker to leave for good; false if it was told before, or is only about to start.
+    pub(super) fn dismiss(&self, slot: &Slot) -> bool {
+        let Some(place) = slot.standing.place() else { return false };
+        let is_new = slot.standing.dismiss();
+        if is_new {
+            self.pool().dismiss(place);
+            // It may be in a pause after a boot that failed.
+            self.boots.retry();
+        }
+        is_new
+    }
+
+    fn staying(&self) -> Vec<Arc<Slot>> {
+        self.slots().into_iter().filter(|slot| !slot.standing.is_dismissed()).collect()
+    }
+
+    fn refuse_debug(&self) -> Result<(), String> {
+        if self.settings().debug {
+            Err(format!("pool {} has no standing workers: it is in debug mode", self.name()))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn wait_ready(&self, recall: u64, failures: u64, patience: Duration, late: &str) -> Result<(), String> {
+        if self.settings().debug {
+            return Ok(());
+        }
+        let is_ready = |slot: &Arc<Slot>| slot.standing.is_ready() && slot.standing.recalls() >= recall;
+        let waited = self.boots.wait(failures, Instant::now() + patience, || self.staying().iter().all(is_ready));
+        let Err(error) = waited else { return Ok(()) };
+        let what = match &self.settings().script {
+            ScriptKind::Classic => "a worker".to_owned(),
+            ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } => {
+                format!("worker script {}", script.shown())
+            }
+        };
+        Err(match error {
+            NotBooted::Failed(reason) => format!("{what} did not boot: {reason}"),
+            NotBooted::Late => format!("{what} {late}; waited {} s", patience.as_secs_f32()),
+        })
+    }
+}

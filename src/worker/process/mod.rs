@@ -1,0 +1,249 @@
+//! The process carrier: workers that are programs of their own, spoken to in Goridge frames through pipes or sockets.
+//!
+//! Each worker has a thread that starts the process, takes works from the pool for it, passes frames both ways, logs what
+//! it writes to standard error, and starts another when it ends. The thread sleeps in `poll` and nowhere else, so
+//! that it sees a process that dies while nothing is asked of it.
+
+mod child;
+mod relay;
+mod rows;
+mod serve;
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::{Control, Done, NotDone, Permit, Pool, Rules, WorkerRow, roadrunner::Terms};
+use relay::Sockets;
+use rows::Row;
+
+/// How the processes of a pool are started and treated.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The plugin whose works they do: `http`.
+    pub plugin: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// All of their environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What else is done with a command before it is started, on the thread that its process must not outlive.
+    pub prepare: fn(&mut Command),
+    /// How they are spoken to.
+    pub relay: Relay,
+    /// Where works come from; its `num_workers` is the number of processes.
+    pub pool: Pool,
+    /// How works are given to them.
+    pub terms: Arc<Terms>,
+    /// Each work has a fresh process, and clients are told errors.
+    pub debug: bool,
+    /// How long one may take to be ready.
+    pub allocate_timeout: Duration,
+    /// How long a reset waits until all have been replaced.
+    pub reset_timeout: Duration,
+    /// How long it may say nothing while it has a work; zero is for ever. Then it is killed.
+    pub exec_ttl: Duration,
+    /// Works after which it is replaced; zero is never.
+    pub max_jobs: u64,
+    /// When it is replaced besides.
+    pub rules: Rules,
+}
+
+/// How a worker's process is spoken to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Relay {
+    /// Through its standard input and output.
+    Pipes,
+    /// It connects to this address.
+    Tcp(String),
+    /// It connects to the socket at this path.
+    Unix(PathBuf),
+}
+
+/// Why there are no workers.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The relay's socket cannot be had.
+    #[error("server.relay {relay}: {error}")]
+    Relay {
+        /// The address.
+        relay: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// No thread.
+    #[error("cannot start a worker's thread: {0}")]
+    Thread(io::Error),
+    /// A process was not ready in time, or ended.
+    #[error("pool {plugin}: {reason}")]
+    Boot {
+        /// Whose pool it is.
+        plugin: String,
+        /// What the process said, or how it ended.
+        reason: String,
+    },
+}
+
+/// The running processes of a pool.
+#[derive(Debug)]
+pub struct Processes {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    sockets: Option<Sockets>,
+    rows: Vec<Row>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopping: bool,
+    /// Why the last boot failed, if none has succeeded since.
+    failure: Option<String>,
+}
+
+/// How long a process that was asked to leave may take, as in RoadRunner.
+const LEAVE: Duration = Duration::from_secs(10);
+/// From one look at processes that should have ended to the next.
+const TICK: Duration = Duration::from_millis(20);
+
+// === impl Config ===
+
+impl Config {
+    /// Starts the processes, and waits until each is ready. If one is not in time, all are stopped.
+    pub fn start(self) -> Result<Processes, Error> {
+        let relay_error = |error| Error::Relay { relay: self.relay.to_string(), error };
+        let sockets = Sockets::listen(&self.relay, self.allocate_timeout).map_err(relay_error)?;
+        let count = self.pool.config().num_workers;
+        let (deadline, plugin) = (Instant::now() + self.allocate_timeout * 2, self.plugin.clone());
+        let permit = Arc::<Permit>::default();
+        let rows = (1..).take(count).map(|number| Row::new(number, permit.clone(), &self.command)).collect();
+        let shared = Arc::new(Shared { config: self, sockets, rows, state: Mutex::default(), changed: Condvar::new() });
+        let processes = Processes { shared, threads: Mutex::default() };
+        let (tell, told) = mpsc::channel();
+        for number in 0..count {
+            let (shared, tell) = (processes.shared.clone(), tell.clone());
+            let thread = thread::Builder::new().name(format!("worker-{plugin}-{number}"));
+            let thread = thread.spawn(move || serve::live(&shared, number, &tell));
+            processes.threads.lock().push(thread.map_err(Error::Thread)?);
+        }
+        for _ in 0..count {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let booted = told.recv_timeout(patience).unwrap_or_else(|_| Err("it was not ready in time".into()));
+            if let Err(reason) = booted {
+                processes.stop(Instant::now());
+                return Err(Error::Boot { plugin, reason });
+            }
+        }
+        Ok(processes)
+    }
+}
+
+// === impl Processes ===
+
+impl Processes {
+    /// Why the pool cannot serve, if its processes do not start.
+    pub fn boot_failure(&self) -> Option<String> {
+        self.shared.state.lock().failure.clone()
+    }
+
+    /// Closes the pool and lets the processes end what they do, until `deadline`; then they are killed. None is left.
+    pub fn stop(&self, deadline: Instant) {
+        self.shared.config.pool.close();
+        self.shared.state.lock().stopping = true;
+        self.shared.changed.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        while Instant::now() < deadline && !threads.iter().all(JoinHandle::is_finished) {
+            thread::sleep(TICK);
+        }
+        for (row, thread) in self.shared.rows.iter().zip(&threads) {
+            if !thread.is_finished() {
+                row.kill();
+            }
+        }
+        for thread in threads {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Processes {
+    /// Kills all of them at once, for a server that leaves at once.
+    pub fn kill(&self) {
+        self.shared.rows.iter().for_each(Row::kill);
+    }
+}
+
+impl Control for Processes {
+    fn plugin(&self) -> &str {
+        &self.shared.config.plugin
+    }
+
+    fn workers(&self) -> Vec<WorkerRow> {
+        self.shared.rows.iter().filter_map(Row::show).collect()
+    }
+
+    fn reset(&self) -> Done<'_> {
+        Box::pin(async {
+            if self.shared.config.debug {
+                return Ok(());
+            }
+            let before: Vec<_> = self.shared.rows.iter().map(Row::birth).collect();
+            self.shared.config.pool.recall();
+            let deadline = Instant::now() + self.shared.config.reset_timeout;
+            while !self.shared.rows.iter().zip(&before).all(|(row, before)| row.is_ready() && row.birth() != *before) {
+                if Instant::now() >= deadline {
+                    let reason = self.boot_failure().unwrap_or_else(|| "workers are still busy".into());
+                    return Err(NotDone::Failed(reason));
+                }
+                tokio::time::sleep(TICK).await;
+            }
+            Ok(())
+        })
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Notes what became of a boot.
+    fn note_boot(&self, failure: Option<String>) {
+        self.state.lock().failure = failure;
+    }
+
+    /// False if the server stops meanwhile.
+    fn pause(&self, length: Duration) -> bool {
+        let deadline = Instant::now() + length;
+        let mut state = self.state.lock();
+        while !state.stopping && !self.changed.wait_until(&mut state, deadline).timed_out() {}
+        !state.stopping
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.state.lock().stopping
+    }
+}
+
+// === impl Relay ===
+
+impl std::fmt::Display for Relay {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pipes => formatter.write_str("pipes"),
+            Self::Tcp(address) => write!(formatter, "tcp://{address}"),
+            Self::Unix(path) => write!(formatter, "unix://{}", path.display()),
+        }
+    }
+}
