@@ -329,16 +329,6 @@ mod tests {
     }
 
     #[test]
-    fn trailers_follow_the_body() {
-        let (writer, reader) = OutputWriter::new(limits(4, 4));
-        writer.write(Bytes::from_static(b"1")).expect("room");
-        writer.finish_with(HeaderMap::from_iter([(http::header::ETAG, http::HeaderValue::from_static("x"))]));
-        let whole = runtime().block_on(reader.collect()).expect("whole");
-        assert_eq!(whole.trailers().map(|trailers| trailers[http::header::ETAG].as_bytes()), Some(&b"x"[..]));
-        assert_eq!(whole.to_bytes(), "1");
-    }
-
-    #[test]
     fn a_writer_that_is_lost_breaks_the_body() {
         let (writer, reader) = OutputWriter::new(limits(4, 4));
         writer.write(Bytes::from_static(b"1")).expect("room");
