@@ -1,6 +1,12 @@
 //! FastCGI: what stood before php-fpm stands before `rr`.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+use std::{
+    ffi::OsString,
+    os::unix::{
+        ffi::OsStringExt,
+        fs::{FileTypeExt, PermissionsExt},
+    },
+};
 
 use crate::harness::{Fcgi, FcgiReply, Front, PATIENCE, Server, fastcgi, params, reference, server, wait_until};
 
@@ -439,6 +445,20 @@ fn an_nginx_in_front_serves_the_site() {
     for _ in 0..50 {
         assert_eq!(front.get("/ok.php").send().text(), "ok");
     }
+}
+
+#[test]
+fn a_unix_socket_has_its_mode_and_goes_with_the_server() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server();
+    let socket = setup.scratch().join("rr.sock");
+    let server = setup.option(&format!("http.fcgi.address=unix://{}", socket.display())).option("http.fcgi.mode=0600").start();
+    let file = std::fs::symlink_metadata(&socket).unwrap();
+    assert!(file.file_type().is_socket() && file.permissions().mode() & 0o777 == 0o600, "{file:?}");
+    server.stop();
+    assert!(!socket.exists());
 }
 
 #[test]

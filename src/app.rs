@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::StatusCode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -86,7 +86,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let Listening { http, fcgi, rpc } = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc)?;
+    let Listening { http, fcgi, rpc } = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc);
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     run_engine(config, &options, Means { http, fcgi, rpc, line: Some(inherited.line), board })
@@ -109,7 +109,7 @@ fn pid_file(options: &Options) -> Result<Option<PidFile>, Error> {
 /// What an engine serves on.
 struct Means {
     http: listen::Listeners,
-    fcgi: Vec<fcgi::Listener>,
+    fcgi: listen::Listeners,
     rpc: listen::Listeners,
     line: Option<UnixStream>,
     board: Option<Scoreboard>,
@@ -121,8 +121,6 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let runtime = runtime(None).map_err(Error::system("main runtime"))?;
     let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
-    let request_ids = Arc::new(AtomicU64::new(1));
-    let fcgi = config.http.fcgi.as_ref().map(|section| settings::fastcgi(section, &config.http, &request_ids)).transpose()?;
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.rpc));
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
@@ -137,9 +135,10 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let threads = engine.pools().first().expect("one pool was given");
     let status = Arc::new(status::Source::new(&pool, threads));
     status.provide();
-    let fcgi = fcgi.map(|mut fcgi| {
-        fcgi.powered_by = HeaderValue::from_str(&format!("PHP/{}", engine.version())).ok();
-        Arc::new(fcgi.build_on(means.fcgi, pool.clone(), status.clone()))
+    let request_ids = Arc::new(AtomicU64::new(1));
+    let fcgi = config.http.fcgi.as_ref().map(|section| {
+        let settings = settings::fastcgi(section, &config.http, &request_ids, engine.version());
+        Arc::new(settings.build(means.fcgi, pool.clone(), status.clone()))
     });
     let controls = rpc::controls(engine.pools(), processes.as_ref());
     let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
@@ -186,7 +185,10 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 
 /// Looks at everything that can be looked at without serving.
 pub fn check(config: &Config) -> Result<(), Error> {
-    settings::addresses(&config.http.address)?;
+    settings::listen(&config.http, &config.http.address)?;
+    if let Some(section) = &config.http.fcgi {
+        settings::listen_fastcgi(section, &section.address)?;
+    }
     if config.http.root.is_some() {
         Site::find(config, None)?.router(&config.http)?;
     } else if let Some(workers) = command::http_workers(config, php::VERSION)? {
@@ -315,7 +317,7 @@ impl Front {
         };
         tokio::join!(http, fcgi, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
-        self.drain.wait(Instant::now() + Duration::from_secs(3600)).await;
+        self.wait(Instant::now() + Duration::from_secs(3600)).await;
     }
 
     /// Lets connections finish until `deadline`; true if all did.
@@ -326,15 +328,27 @@ impl Front {
         }
         self.drain.stop_accepting();
         if let Some(server) = &self.fcgi {
-            server.stop();
+            server.stop(idle);
         }
-        let finished = self.drain.wait(deadline).await;
+        let finished = self.wait(deadline).await;
         // Last, for the scripts of those connections may still call.
         if let Some(calls) = &self.calls {
             calls.server.stop();
             return calls.server.wait(deadline.max(Instant::now() + LAST_CALLS)).await && finished;
         }
         finished
+    }
+
+    /// Waits until no connection is left, but no longer than `deadline`; true if none is.
+    async fn wait(&self, deadline: Instant) -> bool {
+        let fcgi = async {
+            match &self.fcgi {
+                Some(server) => server.wait(deadline).await,
+                None => true,
+            }
+        };
+        let (http, fcgi) = tokio::join!(self.drain.wait(deadline), fcgi);
+        http && fcgi
     }
 
     fn finish(&self, io_threads: Vec<JoinHandle<()>>) {

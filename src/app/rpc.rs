@@ -5,6 +5,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use super::settings;
 use crate::{
     config::{self, Config},
     error::Error,
@@ -31,17 +32,20 @@ pub(super) struct Calls {
     _listeners: listen::Listeners,
 }
 
+/// Connections that the kernel queues: callers are few, and keep theirs.
+const BACKLOG: i32 = 1024;
+
 /// PHP threads under an operator's hand.
 struct ThreadPool(Arc<Threads>);
 
 /// Listens where `section` says.
 pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
-    let address = match &section.listen {
-        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("rpc.listen: {text:?}: {error}")))?,
+    let mut address = settings::address("rpc.listen", &section.listen)?;
+    if let listen::Address::Unix { permissions, .. } = &mut address {
         // Whoever may connect controls the server.
-        config::Address::Unix(path) => listen::Address::Unix { path: path.clone(), mode: 0o660 },
-    };
-    let listeners = listen::Config { addresses: vec![address], ..listen::Config::default() }.build();
+        permissions.mode = 0o660;
+    }
+    let listeners = listen::Config { addresses: vec![address], backlog: BACKLOG }.build();
     listeners.map_err(|error| Error::Listen(format!("rpc.listen: {error}")))
 }
 

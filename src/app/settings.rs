@@ -3,13 +3,12 @@
 use std::{
     env,
     ffi::OsString,
-    net::ToSocketAddrs,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 
 use super::{
     Site,
@@ -35,12 +34,30 @@ pub(super) fn pool(pool: &config::Pool) -> worker::Config {
     }
 }
 
-pub(super) fn addresses(addresses: &[config::Address]) -> Result<Vec<listen::Address>, Error> {
-    let parse = |address: &config::Address| match address {
-        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("http.address: {text:?}: {error}"))),
+/// The sockets of some of the addresses that HTTP is served on.
+pub(super) fn listen(http: &config::Http, addresses: &[config::Address]) -> Result<listen::Config, Error> {
+    let addresses = addresses.iter().map(|given| address("http.address", given));
+    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
+}
+
+/// The same for FastCGI.
+pub(super) fn listen_fastcgi(section: &config::Fcgi, addresses: &[config::Address]) -> Result<listen::Config, Error> {
+    let addresses = addresses.iter().map(|given| {
+        let mut address = address("http.fcgi.address", given)?;
+        if let listen::Address::Unix { permissions, .. } = &mut address {
+            *permissions = listen::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode };
+        }
+        Ok(address)
+    });
+    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: section.backlog.into() })
+}
+
+/// The address given by `key`.
+pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Address, Error> {
+    match address {
+        config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("{key}: {text:?}: {error}"))),
         config::Address::Unix(path) => Ok(listen::Address::unix(path)),
-    };
-    addresses.iter().map(parse).collect()
+    }
 }
 
 /// `rpc` is where scripts call this server.
@@ -244,7 +261,7 @@ pub(super) fn access(config: &Config) -> access::Config {
             "stdout" => access::Output::Stdout,
             path => access::Output::File(path.into()),
         },
-        ..access::Settings::default()
+        max_queued_bytes: size(config.http.access_log_buffer),
     })
 }
 
@@ -288,33 +305,30 @@ pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
     }
 }
 
-/// What the FastCGI listener is to be. Its sockets are bound before the engine starts, and are passed to it afterwards.
-pub(super) fn fastcgi(section: &config::Fcgi, http: &config::Http, request_ids: &Arc<AtomicU64>) -> Result<fcgi::Config, Error> {
-    let address = |address: &config::Address| match address {
-        config::Address::Unix(path) => Ok(fcgi::Address::Unix(path.clone())),
-        config::Address::Tcp(text) => {
-            let refused = |reason: &dyn std::fmt::Display| Error::Config(format!("http.fcgi.address: {text:?}: {reason}"));
-            let mut resolved = text.to_socket_addrs().map_err(|error| refused(&error))?;
-            resolved.next().map(fcgi::Address::Tcp).ok_or_else(|| refused(&"has no address"))
-        }
-    };
-    Ok(fcgi::Config {
-        addresses: section.address.iter().map(address).collect::<Result<_, _>>()?,
-        permissions: fcgi::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode },
+/// What the FastCGI listener is to be. `php_version` is what the pages that it makes itself tell, as php-fpm's do.
+pub(super) fn fastcgi(
+    section: &config::Fcgi,
+    http: &config::Http,
+    request_ids: &Arc<AtomicU64>,
+    php_version: &str,
+) -> fcgi::Config {
+    fcgi::Config {
         allowed_clients: section.allowed_clients.clone(),
         max_connections: section.max_connections,
         limit_extensions: section.limit_extensions.clone(),
         status_path: section.status_path.clone(),
         ping_path: section.ping_path.clone(),
         ping_response: section.ping_response.clone(),
-        max_request_size: Some(http.limits.max_request_size),
+        powered_by: HeaderValue::from_str(&format!("PHP/{php_version}")).ok(),
+        max_request_size: http.limits.max_request_size,
         body_memory: size(http.limits.body_memory),
         body_timeout: http.limits.body_timeout,
         write_timeout: http.limits.write_timeout,
+        idle_timeout: section.idle_timeout,
         temp_dir: temp_dir(http),
+        fix_pathinfo: true,
         request_ids: request_ids.clone(),
-        ..fcgi::Config::default()
-    })
+    }
 }
 
 fn temp_dir(http: &config::Http) -> PathBuf {

@@ -22,6 +22,7 @@ use super::pool::Pool;
 /// - `http.uploads.forbid`: `[]`
 /// - `http.uploads.allow`: `[]`
 /// - `http.access_logs`: `false`
+/// - `http.access_log_buffer`: `1M`
 /// - `http.internal_error_code`: `500`
 /// - `http.http2.h2c`: `true`
 /// - `http.http2.max_concurrent_streams`: `100`
@@ -71,6 +72,8 @@ pub struct Http {
     pub fcgi: Option<Fcgi>,
     /// Log each request at length.
     pub access_logs: bool,
+    /// Bytes of the access log that may wait for a slow output.
+    pub access_log_buffer: u64,
     /// The status sent when a script dies.
     pub internal_error_code: u16,
 }
@@ -133,6 +136,7 @@ pub struct Rewrite {
 /// - `http.limits.write_timeout`: `1m`
 /// - `http.limits.keepalive_requests`: `0`
 /// - `http.limits.max_connections`: `10000`
+/// - `http.limits.backlog`: `1024`
 /// - `http.limits.body_memory`: `64K`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
@@ -156,6 +160,8 @@ pub struct Limits {
     pub keepalive_requests: u64,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections that the kernel queues for each socket until they are accepted.
+    pub backlog: u16,
     /// The part of a body kept in memory, in bytes; a larger body goes to a temporary file.
     pub body_memory: u64,
 }
@@ -214,6 +220,8 @@ pub struct StaticFiles {
 /// - `http.fcgi.ping_path`: `null`
 /// - `http.fcgi.ping_response`: `pong`
 /// - `http.fcgi.max_connections`: `10000`
+/// - `http.fcgi.backlog`: `511`
+/// - `http.fcgi.idle_timeout`: `10m`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fcgi {
     /// Where to listen; a TCP address given without a host is one on 127.0.0.1.
@@ -236,6 +244,10 @@ pub struct Fcgi {
     pub ping_response: String,
     /// Connections at once.
     pub max_connections: usize,
+    /// Connections that the kernel queues for each socket until they are accepted; php-fpm's `listen.backlog`.
+    pub backlog: u16,
+    /// How long a kept connection may idle between requests.
+    pub idle_timeout: Duration,
 }
 
 // === impl Http ===
@@ -265,6 +277,7 @@ impl Default for Http {
             max_concurrent_streams: 100,
             fcgi: None,
             access_logs: false,
+            access_log_buffer: MIB,
             internal_error_code: 500,
         }
     }
@@ -296,6 +309,7 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(60),
             keepalive_requests: 0,
             max_connections: 10_000,
+            backlog: 1024,
             body_memory: 64 * KIB,
         }
     }
@@ -338,6 +352,8 @@ impl Default for Fcgi {
             ping_path: None,
             ping_response: "pong".into(),
             max_connections: 10_000,
+            backlog: 511,
+            idle_timeout: Duration::from_secs(600),
         }
     }
 }

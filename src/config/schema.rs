@@ -153,6 +153,11 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.allowed_uploads, List(EXTENSION)),
     ),
     key("http.access_logs", "Log each request at length.", &Field(|c| &mut c.http.access_logs, Flag)),
+    key(
+        "http.access_log_buffer",
+        "Bytes of the access log that may wait for a slow output; what does not fit is dropped and counted.",
+        &Field(|c| &mut c.http.access_log_buffer, Size(4096)),
+    ),
     zero_is_default(
         "http.internal_error_code",
         "The status sent when a script dies.",
@@ -192,6 +197,11 @@ const OWN: &[Key] = &[
         "http.limits.max_connections",
         "Connections at once.",
         &Field(|c| &mut c.http.limits.max_connections, Count(1, 1_000_000)),
+    ),
+    key(
+        "http.limits.backlog",
+        "Connections that the kernel queues for each socket until they are accepted; no more than net.core.somaxconn.",
+        &Field(|c| &mut c.http.limits.backlog, BACKLOG),
     ),
     key(
         "http.limits.body_memory",
@@ -279,6 +289,16 @@ const OWN: &[Key] = &[
     ),
     key("http.fcgi.ping_response", "What ping_path answers.", &Field(|c| &mut fcgi(c).ping_response, Text("a text", |_| true))),
     key("http.fcgi.max_connections", "Connections at once.", &Field(|c| &mut fcgi(c).max_connections, Count(1, 1_000_000))),
+    key(
+        "http.fcgi.backlog",
+        "Connections that the kernel queues for each socket until they are accepted; no more than net.core.somaxconn.",
+        &Field(|c| &mut fcgi(c).backlog, BACKLOG),
+    ),
+    key(
+        "http.fcgi.idle_timeout",
+        "How long a kept connection may idle between requests.",
+        &Field(|c| &mut fcgi(c).idle_timeout, BOUND),
+    ),
     section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers and rr reset; off without an address."),
     derived(
         "rpc.listen",
@@ -426,6 +446,7 @@ fn fcgi(config: &mut Config) -> &mut Fcgi {
     config.http.fcgi.get_or_insert_default()
 }
 
+const BACKLOG: Count = Count(1, 65_535);
 const ACCOUNT: Text = Text("the name or number of an account", |text| !text.is_empty() && !text.contains(':'));
 const EXTENSION: Text = Text("an extension with its dot, such as .php", |text| text.starts_with('.') && !text.contains('/'));
 const HEADER: Text = Text("a header's value", |text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));

@@ -32,9 +32,6 @@ pub enum Config {
 }
 
 /// How requests are logged.
-///
-/// # Defaults
-/// RoadRunner's short record as JSON on stderr, with 1 MiB of room.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// RoadRunner's `http.access_logs`: the record `http access log` in place of `http log`.
@@ -144,13 +141,7 @@ thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-// === impl Config, Settings ===
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { extended: false, encoding: Encoding::Json, output: Output::Stderr, max_queued_bytes: 1 << 20 }
-    }
-}
+// === impl Config ===
 
 impl Config {
     /// Opens the output and starts the writer.
@@ -333,7 +324,8 @@ mod tests {
 
     fn log(path: &std::path::Path, max_queued_bytes: usize) -> Log {
         let output = Output::File(path.into());
-        Config::Enabled(Settings { output, max_queued_bytes, ..Settings::default() }).build().unwrap()
+        let settings = Settings { extended: false, encoding: Encoding::Json, output, max_queued_bytes };
+        Config::Enabled(settings).build().unwrap()
     }
 
     #[test]

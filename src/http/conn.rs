@@ -6,7 +6,6 @@
 //!                → h2: hyper over a socket watched for stalls, streams counted
 //! ```
 
-mod accept;
 mod body;
 mod h1;
 mod h2;
@@ -19,23 +18,22 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use accept::Stream;
-pub use accept::serve;
 pub use hints::EarlyHints;
 use sniff::Protocol;
 
-use super::{Body, Drain, Peer};
+use super::{
+    Body, Drain, Peer,
+    accept::{Acceptor, Stream, accept},
+    listen::Listeners,
+};
+use crate::worker::doorbell;
 
 /// Limits of connections; the same for every protocol as far as it knows the thing.
-///
-/// # Defaults
-/// Heads of 32 KiB, 100 fields and a 16 KiB URI within 10 s; 75 s between requests, 1000 requests a connection; 60 s for a
-/// peer that takes nothing; 10,000 connections; no h2c; 100 streams; 2 s of idleness while draining.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes of a request head.
@@ -93,24 +91,30 @@ pub(crate) struct Server<S> {
     http2: hyper::server::conn::http2::Builder<TokioExecutor>,
 }
 
-// === impl Config ===
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            max_header_bytes: 32 * 1024,
-            max_headers: 100,
-            max_uri: 16 * 1024,
-            header_timeout: Duration::from_secs(10),
-            keepalive_timeout: Duration::from_secs(75),
-            write_timeout: Duration::from_secs(60),
-            keepalive_requests: 1000,
-            max_connections: 10_000,
-            h2c: false,
-            max_concurrent_streams: 100,
-            drain_idle: Duration::from_secs(2),
-        }
+/// Serves HTTP on `listeners` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
+/// tasks of the runtime; [`Drain::wait`] tells when they are done.
+pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
+    let protocol = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
+    let limit = config.max_connections;
+    let server = Arc::new(Server::new(config, handler, drain.clone()));
+    let mut loops = Vec::new();
+    for acceptor in Acceptor::register(listeners)? {
+        let (server, drain) = (server.clone(), drain.clone());
+        loops.push(tokio::spawn(async move {
+            accept(acceptor, &drain, limit, |stream, peer, open| {
+                let server = server.clone();
+                tokio::spawn(doorbell::heeding(async move {
+                    server.connection(stream, peer, protocol).await;
+                    drop(open);
+                }));
+            })
+            .await;
+        }));
     }
+    for running in loops {
+        running.await?;
+    }
+    Ok(())
 }
 
 // === impl Server ===

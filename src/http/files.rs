@@ -30,11 +30,7 @@ mod threads;
 
 pub use stream::Stream;
 
-/// How files are sent (`http.static`).
-///
-/// # Defaults
-/// No `Cache-Control`; 64 MiB of memory for files up to 1 MiB, looked at again after 1 s; precompressed siblings are used; two
-/// threads read large files.
+/// How files are sent (`http.files`).
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The value of `Cache-Control`, if one is sent.
@@ -83,19 +79,6 @@ struct Cached {
 struct Weight;
 
 // === impl Config ===
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            cache_control: None,
-            cache_memory: 64 << 20,
-            cache_max_file: 1 << 20,
-            revalidate: Duration::from_secs(1),
-            precompressed: true,
-            threads: 2,
-        }
-    }
-}
 
 impl Config {
     /// Starts the threads.

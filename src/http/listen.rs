@@ -1,9 +1,7 @@
 //! Listening sockets: bound once, shared by every io thread.
 
 use std::{
-    fmt,
-    fs::{self, Permissions},
-    io,
+    fmt, fs, io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
@@ -17,12 +15,10 @@ use std::{
     sync::Arc,
 };
 
+use nix::unistd::{self, Gid, Group, Uid, User};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 /// What to listen on.
-///
-/// # Defaults
-/// A backlog of 1024.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Addresses, each of which gets a socket.
@@ -45,9 +41,20 @@ pub enum Address {
     Unix {
         /// Its path.
         path: PathBuf,
-        /// Its permissions.
-        mode: u32,
+        /// Who may connect.
+        permissions: Permissions,
     },
+}
+
+/// Who may connect to a unix socket: those who may write to its file.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Permissions {
+    /// The owner's name or number; none for the process's user.
+    pub owner: Option<String>,
+    /// The group's name or number; none for the process's group.
+    pub group: Option<String>,
+    /// The file's mode.
+    pub mode: u32,
 }
 
 /// Bound sockets. Clones share them; the paths of unix sockets are removed with the last clone.
@@ -75,12 +82,6 @@ struct Sockets {
 }
 
 // === impl Config ===
-
-impl Default for Config {
-    fn default() -> Self {
-        Self { addresses: Vec::new(), backlog: 1024 }
-    }
-}
 
 impl Config {
     /// Binds every address and starts to listen.
@@ -135,8 +136,8 @@ impl Sockets {
         let socket = match address {
             Address::Tcp { host, port } if host.is_empty() => every_interface(*port, backlog)?,
             Address::Tcp { host, port } => tcp(resolve(host, *port)?, backlog)?,
-            Address::Unix { path, mode } => {
-                let socket = unix(path, *mode, backlog)?;
+            Address::Unix { path, permissions } => {
+                let socket = unix(path, permissions, backlog)?;
                 self.paths.push(path.clone());
                 socket
             }
@@ -184,12 +185,12 @@ fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn unix(path: &Path, mode: u32, backlog: i32) -> io::Result<Socket> {
+fn unix(path: &Path, permissions: &Permissions, backlog: i32) -> io::Result<Socket> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
     // Before it listens: until then nobody can connect, whatever the umask left open.
-    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    permissions.apply(path)?;
     socket.listen(backlog)?;
     Ok(socket)
 }
@@ -250,7 +251,7 @@ impl FromStr for Address {
 impl Address {
     /// A unix socket that everybody may connect to, as its directory is where access is decided.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
-        Self::Unix { path: path.into(), mode: 0o666 }
+        Self::Unix { path: path.into(), permissions: Permissions { owner: None, group: None, mode: 0o666 } }
     }
 }
 
@@ -263,6 +264,35 @@ impl fmt::Display for Address {
     }
 }
 
+// === impl Permissions ===
+
+impl Permissions {
+    fn apply(&self, path: &Path) -> io::Result<()> {
+        let owner = self.owner.as_deref().map(uid).transpose()?;
+        let group = self.group.as_deref().map(gid).transpose()?;
+        if owner.is_some() || group.is_some() {
+            unistd::chown(path, owner, group)?;
+        }
+        fs::set_permissions(path, fs::Permissions::from_mode(self.mode))
+    }
+}
+
+fn uid(name: &str) -> io::Result<Uid> {
+    if let Ok(number) = name.parse() {
+        return Ok(Uid::from_raw(number));
+    }
+    let unknown = || io::Error::new(io::ErrorKind::InvalidInput, format!("no user is named {name:?}"));
+    User::from_name(name)?.map(|user| user.uid).ok_or_else(unknown)
+}
+
+fn gid(name: &str) -> io::Result<Gid> {
+    if let Ok(number) = name.parse() {
+        return Ok(Gid::from_raw(number));
+    }
+    let unknown = || io::Error::new(io::ErrorKind::InvalidInput, format!("no group is named {name:?}"));
+    Group::from_name(name)?.map(|group| group.gid).ok_or_else(unknown)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,7 +302,7 @@ mod tests {
     }
 
     fn listen(address: Address) -> Result<Listeners, Error> {
-        Config { addresses: vec![address], ..Config::default() }.build()
+        Config { addresses: vec![address], backlog: 16 }.build()
     }
 
     #[test]
@@ -309,13 +339,28 @@ mod tests {
     fn replaces_a_stale_socket_but_no_living_one() {
         let path = path("stale");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let first = listen(Address::Unix { path: path.clone(), mode: 0o600 }).unwrap();
+        let permissions = Permissions { owner: None, group: None, mode: 0o600 };
+        let first = listen(Address::Unix { path: path.clone(), permissions }).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let error = listen(Address::unix(&path)).unwrap_err().to_string();
         assert!(error.ends_with("address in use; another server listens there"), "{error}");
         assert!(path.exists(), "the second must not remove what it did not bind");
         drop(first);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn gives_a_socket_to_whom_it_was_told() {
+        let path = path("owner");
+        let (user, group) = (unistd::getuid(), unistd::getgid());
+        let permissions = |owner: &str| Permissions { owner: Some(owner.into()), group: Some(group.to_string()), mode: 0o660 };
+        let address = |owner: &str| Address::Unix { path: path.clone(), permissions: permissions(owner) };
+        let listeners = listen(address(&user.to_string())).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        drop(listeners);
+        let error = listen(address("no-such-user")).unwrap_err().to_string();
+        assert!(error.ends_with("no user is named \"no-such-user\""), "{error}");
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

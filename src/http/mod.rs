@@ -1,5 +1,6 @@
 //! The HTTP front: connections in, [`Work`](crate::worker::Work) out, replies back.
 
+mod accept;
 pub mod access;
 mod body;
 pub mod conn;

@@ -9,10 +9,7 @@ use hyper::body::Incoming;
 use super::spool::Spool;
 use crate::worker;
 
-/// Bounds of a request body.
-///
-/// # Defaults
-/// 1000 MB in all, 64 KiB of it in memory, 60 s without a byte.
+/// Bounds of a request body (`http.limits`).
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes in all (`http.max_request_size`); more is answered with 413.

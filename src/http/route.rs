@@ -31,10 +31,6 @@ mod tests;
 pub use rewrite::Rewrite;
 
 /// How one site's paths are answered.
-///
-/// # Defaults
-/// Those of [`Config::new`]: `index.php` and `index.html` answer a directory, the preset's front controller the rest; no rules, no
-/// error pages; symbolic links may not leave the root.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The document root. It is resolved when built: a release that is switched by a symbolic link counts from the next reload.
@@ -122,8 +118,9 @@ const CACHED_PATH: usize = 256;
 // === impl Config ===
 
 impl Config {
-    /// The defaults for the application at `root`.
-    pub fn new(root: impl Into<PathBuf>, preset: Preset) -> Self {
+    /// An ordinary site.
+    #[cfg(test)]
+    fn new(root: impl Into<PathBuf>, preset: Preset) -> Self {
         Self {
             root: root.into(),
             preset,

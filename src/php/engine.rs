@@ -23,9 +23,6 @@ use crate::{
 };
 
 /// How the engine is started.
-///
-/// # Defaults
-/// The SAPI name `fpm-fcgi`, the `php` beside libphp, no ini values of our own, the environment as it is.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What `php_sapi_name()` says; OPcache starts only under names it knows.

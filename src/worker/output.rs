@@ -20,9 +20,6 @@ use http_body::Frame;
 use parking_lot::{Condvar, Mutex};
 
 /// Bounds of one response's buffer (`http.output`).
-///
-/// # Defaults
-/// 1 MiB of memory, 1 GiB of temporary file, a wait of 60 s, files in the system's temporary directory.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Bytes kept in memory.

@@ -18,9 +18,6 @@ use super::{Failure, Work};
 mod polled;
 
 /// The size and the bounds of a pool (`http.pool`).
-///
-/// # Defaults
-/// `num_workers` from the cgroup's CPU quota, `max_queue_size` 1000 works, `allocate_timeout` 30 s.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Works that run at once.

@@ -90,15 +90,35 @@ fn link() -> HeaderMap {
     HeaderMap::from_iter([(LINK, HeaderValue::from_static("</a.css>; rel=preload"))])
 }
 
+fn config() -> Config {
+    Config {
+        max_header_bytes: 32 * 1024,
+        max_headers: 100,
+        max_uri: 16 * 1024,
+        header_timeout: Duration::from_secs(10),
+        keepalive_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(60),
+        keepalive_requests: 1000,
+        max_connections: 10_000,
+        h2c: false,
+        max_concurrent_streams: 100,
+        drain_idle: Duration::from_secs(2),
+    }
+}
+
+fn listen_on(address: listen::Address) -> listen::Listeners {
+    listen::Config { addresses: vec![address], backlog: 128 }.build().unwrap()
+}
+
 impl Server {
     async fn start() -> Self {
         Self::with(|_| ()).await
     }
 
     async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::default();
+        let mut config = config();
         change(&mut config);
-        let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
+        let listeners = listen_on("127.0.0.1:0".parse().unwrap());
         let (drain, app) = (Drain::new(), App::default());
         let running = tokio::spawn({
             let (listeners, app, drain) = (listeners.clone(), app.clone(), drain.clone());

@@ -1,44 +1,47 @@
 //! One connection: requests come one after another, each answered before the next.
 
 use std::{
-    future, io,
+    future::{self, poll_fn},
+    io,
     os::fd::AsFd,
     sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
     time::{Instant, SystemTime},
 };
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http_body_util::BodyExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    sync::watch,
-    time::{Duration, timeout},
-};
+use tokio::time::{Duration, timeout};
 
 use super::{
-    Place, Shared, body,
+    Shared, body,
     params::Params,
     record::{self, Protocol, Record},
     reply,
     request::{Answer, Decision, Run, decide},
 };
 use crate::{
-    http::spool::Spool,
-    worker::{self, Body, OutputReader, Refused, Reply, ReplyBody, Request, Responder, Source, Wake, Work},
+    http::{
+        accept::Stream,
+        drain::{OpenConnection, Signal},
+        spool::Spool,
+    },
+    worker::{self, Body, Refused, Request, Responder, Source, Wake, Work},
 };
 
+mod send;
+
 /// A connection.
-pub(super) struct Connection<S> {
-    stream: S,
+pub(super) struct Connection {
+    stream: Stream,
     input: BytesMut,
     /// The client has said all it will say, and may still listen.
     is_half_closed: bool,
-    stop: watch::Receiver<bool>,
+    stop: Signal,
     shared: Arc<Shared>,
     // Counted until everything else is gone.
-    _place: Place,
+    _open: OpenConnection,
 }
 
 /// A request's beginning.
@@ -69,19 +72,12 @@ struct Refusal(StatusCode);
 /// Bytes of a request's parameters.
 const MAX_PARAMS: usize = 1 << 20;
 
-/// Chunks from this size on are sent from where they are; smaller ones are gathered first.
-const GATHER: usize = 16 * 1024;
-
-/// How long a client may take to hear that we hung up.
-const LINGER: Duration = Duration::from_secs(5);
-
 // === impl Connection ===
 
-impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Connection<S> {
-    pub(super) fn new(stream: S, place: Place) -> Self {
-        let shared = place.shared.clone();
-        let stop = shared.stop.subscribe();
-        Self { stream, input: BytesMut::new(), is_half_closed: false, stop, shared, _place: place }
+impl Connection {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>, open: OpenConnection) -> Self {
+        let stop = shared.drain.signal();
+        Self { stream, input: BytesMut::new(), is_half_closed: false, stop, shared, _open: open }
     }
 
     /// Serves it to its end.
@@ -104,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Connection<S> {
                 self.answer(begin.id, reply::error(status), None).await?;
             }
             // After a refusal the rest of the request is still on its way.
-            if !begin.keep || refused.is_some() || self.is_half_closed || *self.stop.borrow() {
+            if !begin.keep || refused.is_some() || self.is_half_closed || self.shared.drain.is_started() {
                 break;
             }
             kept = true;
@@ -114,15 +110,16 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Connection<S> {
 
     /// The next request; none if the client has hung up, or we should.
     async fn begin(&mut self, kept: bool) -> io::Result<Option<Begin>> {
-        let patience = if kept { self.shared.settings.idle_timeout } else { self.shared.settings.body_timeout };
+        let mut patience = if kept { self.shared.settings.idle_timeout } else { self.shared.settings.body_timeout };
         loop {
+            let is_idle = kept && self.input.is_empty();
             let record = tokio::select! {
                 biased;
                 record = record::receive(&mut self.stream, &mut self.input) => record?,
                 // A connection just accepted is served, even now.
-                _ = self.stop.wait_for(|stop| *stop), if kept && self.input.is_empty() => {
+                () = poll_fn(|context| if self.stop.hear(context) { Poll::Ready(()) } else { Poll::Pending }), if is_idle => {
                     if self.input.is_empty() {
-                        return Ok(None);
+                        patience = patience.min(self.shared.drain.idle(Duration::ZERO));
                     }
                     continue;
                 }
@@ -305,111 +302,6 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> Connection<S> {
         }
         Ok(event)
     }
-
-    async fn answer(&mut self, id: u16, reply: Reply, log: Option<&str>) -> io::Result<()> {
-        let mut out = BytesMut::with_capacity(1024);
-        record::put_stream(&mut out, record::STDERR, id, log.unwrap_or_default().as_bytes());
-        let mut head = BytesMut::with_capacity(1024);
-        reply::put_head(&mut head, &reply.head);
-        match reply.body {
-            ReplyBody::Whole(body) => {
-                if body.len() <= GATHER {
-                    head.extend_from_slice(&body);
-                    record::put_stream(&mut out, record::STDOUT, id, &head);
-                } else {
-                    record::put_stream(&mut out, record::STDOUT, id, &head);
-                    self.write_chunk(id, &mut out, body).await?;
-                }
-                put_last(&mut out, id);
-                self.write(out).await
-            }
-            ReplyBody::Stream(output) => {
-                record::put_stream(&mut out, record::STDOUT, id, &head);
-                self.stream(id, out, output).await
-            }
-        }
-    }
-
-    /// Passes on what the script writes; what is at hand leaves together.
-    async fn stream(&mut self, id: u16, mut out: BytesMut, mut output: OutputReader) -> io::Result<()> {
-        enum Next {
-            Flush,
-            Frame(Option<io::Result<http_body::Frame<Bytes>>>),
-            Record(Record),
-        }
-        loop {
-            let next = tokio::select! {
-                biased;
-                frame = output.frame() => Next::Frame(frame),
-                () = future::ready(()), if !out.is_empty() => Next::Flush,
-                record = self.while_answering() => Next::Record(record?),
-            };
-            match next {
-                Next::Flush => self.write(out.split()).await?,
-                Next::Frame(Some(frame)) => {
-                    // Broken off: with no end of the request the client can tell.
-                    let chunk = frame?.into_data().unwrap_or_default();
-                    self.write_chunk(id, &mut out, chunk).await?;
-                }
-                Next::Frame(None) => {
-                    put_last(&mut out, id);
-                    return self.write(out).await;
-                }
-                Next::Record(record) => {
-                    if matches!(self.heed(record, Some(id)).await?, Event::Abort) {
-                        return self.end(id).await;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Adds `chunk` to `out`, or writes both if it is large.
-    async fn write_chunk(&mut self, id: u16, out: &mut BytesMut, mut chunk: Bytes) -> io::Result<()> {
-        if chunk.len() <= GATHER && out.len() <= record::CHUNK {
-            record::put_stream(out, record::STDOUT, id, &chunk);
-            return Ok(());
-        }
-        while !chunk.is_empty() {
-            let part = chunk.split_to(chunk.len().min(record::CHUNK));
-            let (header, padding) = record::header(record::STDOUT, id, part.len() as u16);
-            out.extend_from_slice(&header);
-            self.write(out.split().freeze().chain(part)).await?;
-            out.extend_from_slice(&[0; record::HEADER][..padding]);
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self, id: u16) -> io::Result<()> {
-        let mut out = BytesMut::new();
-        record::put_end(&mut out, id, Protocol::Complete);
-        self.write(out).await
-    }
-
-    async fn write(&mut self, mut bytes: impl Buf) -> io::Result<()> {
-        while bytes.has_remaining() {
-            let written = timeout(self.shared.settings.write_timeout, self.stream.write_buf(&mut bytes)).await??;
-            if written == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Closes it so that the client gets all we wrote: unread input at `close` would make the kernel cut the connection.
-    async fn hang_up(&mut self) {
-        let rest = async {
-            self.stream.shutdown().await?;
-            loop {
-                self.input.clear();
-                self.input.reserve(record::READ);
-                if self.stream.read_buf(&mut self.input).await? == 0 {
-                    return io::Result::Ok(());
-                }
-            }
-        };
-        drop(timeout(LINGER, rest).await);
-    }
 }
 
 // === impl Refusal ===
@@ -424,11 +316,6 @@ impl From<Refusal> for io::Error {
     fn from(refusal: Refusal) -> Self {
         Self::other(refusal)
     }
-}
-
-fn put_last(out: &mut BytesMut, id: u16) {
-    record::put(out, record::STDOUT, id, b"");
-    record::put_end(out, id, Protocol::Complete);
 }
 
 /// True if nothing can be written to the other end any more.

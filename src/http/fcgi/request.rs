@@ -72,7 +72,7 @@ pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
         return refuse(shared, &params, StatusCode::FORBIDDEN, "Access denied.\n", log);
     }
     let length = params.get("CONTENT_LENGTH").map_or(0, |text| leading_number(text));
-    if shared.settings.max_request_size.is_some_and(|limit| length > limit) {
+    if length > shared.settings.max_request_size {
         let mut reply = reply::error(StatusCode::PAYLOAD_TOO_LARGE);
         if method_is_head {
             reply.body = ReplyBody::Whole(Bytes::new());

@@ -1,8 +1,8 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    sync::atomic::AtomicBool,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize},
     thread,
     time::{Instant, SystemTime},
 };
@@ -11,7 +11,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode};
 
 use super::{record::Protocol, *};
-use crate::worker::{self, Head, Next, OutputLimits, OutputWriter, Reply, ReplyBody, Work};
+use crate::{
+    http::listen,
+    worker::{self, Head, Next, OutputLimits, OutputWriter, Reply, ReplyBody, Work},
+};
 
 /// A server on a port of its own, an echo for a worker, and a directory with one script.
 struct Harness {
@@ -35,6 +38,26 @@ struct Client(TcpStream, BytesMut);
 
 struct Nothing;
 
+fn config() -> Config {
+    Config {
+        allowed_clients: Vec::new(),
+        max_connections: 1000,
+        limit_extensions: vec![".php".to_owned(), ".phar".to_owned()],
+        status_path: None,
+        ping_path: None,
+        ping_response: "pong".to_owned(),
+        powered_by: None,
+        max_request_size: u64::MAX,
+        body_memory: 1 << 20,
+        body_timeout: Duration::from_secs(60),
+        write_timeout: Duration::from_secs(60),
+        idle_timeout: Duration::from_secs(600),
+        temp_dir: std::env::temp_dir(),
+        fix_pathinfo: true,
+        request_ids: Arc::default(),
+    }
+}
+
 const WORKERS: worker::Config = worker::Config { num_workers: 2, max_queue_size: 100, allocate_timeout: Duration::from_secs(5) };
 
 // === impl Harness ===
@@ -45,6 +68,10 @@ impl Harness {
     }
 
     fn with(change: impl FnOnce(&mut Config), pool: worker::Config) -> Self {
+        Self::on(None, change, pool)
+    }
+
+    fn on(unix: Option<&Path>, change: impl FnOnce(&mut Config), pool: worker::Config) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let root = std::env::temp_dir().join(format!("rr-fcgi-{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed)));
         std::fs::create_dir_all(&root).expect("a directory");
@@ -67,11 +94,13 @@ impl Harness {
         while pool.snapshot().idle < workers {
             thread::yield_now();
         }
-        let mut config = Config { addresses: vec!["tcp://127.0.0.1:0".parse().expect("valid")], ..Config::default() };
+        let mut addresses = vec!["tcp://127.0.0.1:0".parse().expect("valid")];
+        addresses.extend(unix.map(listen::Address::unix));
+        let listeners = listen::Config { addresses, backlog: 128 }.build().expect("free");
+        let address = listeners.addresses()[0];
+        let mut config = config();
         change(&mut config);
-        let server = Arc::new(config.build(pool.clone(), Arc::new(Nothing)).expect("a free port"));
-        let Listener::Tcp(listener) = &server.listeners()[0] else { panic!("the first is a TCP port") };
-        let address = listener.local_addr().expect("bound");
+        let server = Arc::new(config.build(listeners, pool.clone(), Arc::new(Nothing)));
         for _ in 0..2 {
             let (server, pool) = (server.clone(), pool.clone());
             threads.push(thread::spawn(move || {
@@ -81,7 +110,10 @@ impl Harness {
                     .on_thread_park(move || pool.wake_if_waiting(std::time::Duration::ZERO))
                     .build()
                     .expect("a runtime");
-                runtime.block_on(server.serve()).expect("served");
+                runtime.block_on(async {
+                    server.serve().await.expect("served");
+                    assert!(server.wait(Instant::now() + Duration::from_secs(10)).await, "a connection is still open");
+                });
             }));
         }
         Self { address, server, pool, root, abandoned, threads }
@@ -134,7 +166,7 @@ impl Harness {
 
 impl Drop for Harness {
     fn drop(&mut self) {
-        self.server.stop();
+        self.server.stop(None);
         self.pool.close();
         for thread in self.threads.drain(..) {
             let ended = thread.join();
@@ -146,7 +178,7 @@ impl Drop for Harness {
 
 fn with_unix_socket(name: &str) -> (Harness, PathBuf) {
     let path = std::env::temp_dir().join(format!("rr-fcgi-{name}-{}.sock", std::process::id()));
-    (Harness::with(|config| config.addresses.push(Address::Unix(path.clone())), WORKERS), path)
+    (Harness::on(Some(&path), |_| {}, WORKERS), path)
 }
 
 fn begin(id: u16, role: u8, flags: u8) -> BytesMut {
@@ -350,7 +382,7 @@ fn the_body_is_the_stream_up_to_content_length() {
 
 #[test]
 fn a_body_too_large_is_refused_and_the_connection_kept() {
-    let harness = Harness::with(|config| config.max_request_size = Some(10), WORKERS);
+    let harness = Harness::with(|config| config.max_request_size = 10, WORKERS);
     let mut client = harness.connect();
     client.send(&harness.request(1, "q", &[b'x'; 100_000]));
     assert!(client.response().text().starts_with("Status: 413 "));
@@ -401,7 +433,6 @@ fn a_client_that_leaves_is_noticed() {
     drop(client);
     wait_for(|| harness.abandoned.load(Relaxed));
     wait_for(|| harness.server.snapshot().connections == 0);
-    std::fs::remove_file(path).expect("there");
 }
 
 #[test]
@@ -421,7 +452,6 @@ fn a_client_that_closes_its_half_is_answered() {
         client.read_to_end(&mut answer).expect("an answer");
         assert!(answer.ends_with(&[1, 3, 0, 1, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "{query}");
     }
-    std::fs::remove_file(path).expect("there");
 }
 
 #[test]
@@ -451,7 +481,6 @@ fn a_unix_socket_serves_too_and_a_body_may_be_in_a_file() {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).expect("an answer");
     assert!(String::from_utf8_lossy(&answer).contains("|4|453|true"));
-    std::fs::remove_file(path).expect("there");
 }
 
 #[test]
@@ -591,7 +620,7 @@ fn a_stop_lets_requests_end_and_closes_idle_connections() {
     let mut busy = harness.connect();
     busy.send(&harness.head(1, "q", &[("CONTENT_LENGTH", "3")]));
     wait_for(|| harness.server.snapshot().requests == 2);
-    harness.server.stop();
+    harness.server.stop(None);
     assert!(idle.record().is_none(), "closed");
     let mut body = BytesMut::new();
     record::put(&mut body, record::STDIN, 1, b"abc");

@@ -21,7 +21,14 @@ struct Reply {
 
 impl Client {
     fn new(files: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { revalidate: Duration::ZERO, ..Config::default() };
+        let mut config = Config {
+            cache_control: None,
+            cache_memory: 64 << 20,
+            cache_max_file: 1 << 20,
+            revalidate: Duration::ZERO,
+            precompressed: true,
+            threads: 2,
+        };
         change(&mut config);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         Self { tree: Tree::new(files), files: config.build().unwrap(), runtime }

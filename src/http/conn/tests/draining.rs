@@ -67,7 +67,7 @@ async fn new_connections_are_accepted_until_told_otherwise() {
 
 #[tokio::test]
 async fn several_runtimes_share_the_listeners() {
-    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
+    let listeners = listen_on("127.0.0.1:0".parse().unwrap());
     let (drain, app) = (Drain::new(), App::default());
     let threads: Vec<_> = (0..3)
         .map(|_| {
@@ -75,7 +75,7 @@ async fn several_runtimes_share_the_listeners() {
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    serve(&listeners, Arc::default(), app, drain.clone()).await.unwrap();
+                    serve(&listeners, Arc::new(config()), app, drain.clone()).await.unwrap();
                     assert!(drain.wait(Instant::now() + Duration::from_secs(5)).await);
                 });
             })

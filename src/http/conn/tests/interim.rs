@@ -71,10 +71,10 @@ async fn are_refused_once_the_answer_has_begun() {
         }
     }
     let kept = Late(Arc::default());
-    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], ..Default::default() }.build().unwrap();
+    let listeners = listen_on("127.0.0.1:0".parse().unwrap());
     let address = listeners.addresses()[0];
     let handler = kept.clone();
-    tokio::spawn(async move { serve(&listeners, Arc::default(), handler, Drain::new()).await });
+    tokio::spawn(async move { serve(&listeners, Arc::new(config()), handler, Drain::new()).await });
     let mut client = Client(TcpStream::connect(address).await.unwrap());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.answer().await;

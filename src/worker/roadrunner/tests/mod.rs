@@ -4,7 +4,7 @@ mod answers;
 mod exchange;
 mod multipart;
 
-use std::{fs, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fs, path::PathBuf, time::SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};

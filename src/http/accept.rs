@@ -3,8 +3,8 @@
 use std::{
     future::poll_fn,
     io::{self, IoSlice},
+    os::fd::{AsFd, BorrowedFd},
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,11 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 
-use super::{Config, Handler, Protocol, Server};
-use crate::{
-    http::{Drain, Peer, drain::OpenConnection, listen::Listeners},
-    worker::doorbell,
-};
+use super::{Drain, Peer, drain::OpenConnection, listen::Listeners};
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -39,32 +35,6 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 
 /// Connections taken from the queue after the loop was told to stop; more than a usual backlog.
 const MAX_LAST: usize = 4096;
-
-/// Serves HTTP on `listeners` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
-/// tasks of the runtime; [`Drain::wait`] tells when they are done.
-pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
-    let protocol = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
-    let limit = config.max_connections;
-    let server = Arc::new(Server::new(config, handler, drain.clone()));
-    let mut loops = Vec::new();
-    for acceptor in Acceptor::register(listeners)? {
-        let (server, drain) = (server.clone(), drain.clone());
-        loops.push(tokio::spawn(async move {
-            accept(acceptor, &drain, limit, |stream, peer, open| {
-                let server = server.clone();
-                tokio::spawn(doorbell::heeding(async move {
-                    server.connection(stream, peer, protocol).await;
-                    drop(open);
-                }));
-            })
-            .await;
-        }));
-    }
-    for running in loops {
-        running.await?;
-    }
-    Ok(())
-}
 
 /// Accepts connections until [`Drain::stop_accepting`], with no more than about `limit` open.
 pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serve: impl Fn(Stream, Peer, OpenConnection)) {
@@ -136,6 +106,15 @@ fn canonical(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
 }
 
 // === impl Stream ===
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
