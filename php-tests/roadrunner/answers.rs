@@ -96,6 +96,13 @@ both_carriers! {
         assert!(after.contains(&before["boot"]) || super::worker(&server)["boot"] == before["boot"]);
     }
 
+    fn a_body_that_was_not_named_is(carrier: Carrier) {
+        let server = setup(carrier).start();
+        assert_eq!(server.get("/nothing").send().header("content-type"), Some("text/plain; charset=utf-8"));
+        assert_eq!(server.get("/request").send().header("content-type"), Some("application/json"));
+        assert_eq!(server.post("/echo", "text/plain", "<html>").send().header("content-type"), Some("text/html; charset=utf-8"));
+    }
+
     fn a_slow_client_gets_all(carrier: Carrier) {
         let server = setup(carrier).option("http.output.memory=4K").start();
         let mut connection = server.get("/large?size=3000000").fire();

@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use nix::sys::signal::Signal;
 
 use super::{Carrier, both_carriers, setup, with, worker};
-use crate::harness::{PATIENCE, finish, wait_until};
+use crate::harness::{PATIENCE, Rpc, finish, wait_until};
 
 both_carriers! {
     fn a_worker_that_dies_is_replaced_and_its_client_told(carrier: Carrier) {
@@ -46,6 +46,50 @@ both_carriers! {
             assert_eq!(server.get(target).send().status, 504, "{target}");
             assert!(wait_until(PATIENCE, || server.get("/worker").send().status == 200));
             assert_ne!(worker(&server)["boot"], before, "{target}");
+        }
+    }
+
+    fn debug_mode_has_a_worker_for_each_request(carrier: Carrier) {
+        let server = setup(carrier).threads(1).option("http.pool.debug=true").start();
+        let (first, second) = (worker(&server), worker(&server));
+        assert_ne!(first["boot"], second["boot"]);
+        assert_eq!((&first["served"], &second["served"]), (&1.into(), &1.into()));
+        let reply = server.get("/error").send();
+        assert_eq!((reply.status, reply.text().as_str()), (500, "secret reason"));
+        let script = server.root().join("roadrunner/worker.php");
+        std::fs::write(&script, "<?php throw new LogicException('changed for the worse');").unwrap();
+        let reply = server.get("/worker").send();
+        assert!(reply.status == 500 && reply.text().contains("changed for the worse"), "{}", reply.text());
+    }
+
+    fn a_reload_takes_new_code_and_loses_nothing(carrier: Carrier) {
+        let server = setup(carrier).threads(1).start();
+        let before = worker(&server);
+        let running = server.get("/sleep?us=500000").fire();
+        assert!(server.logs("falls asleep"));
+        server.signal(Signal::SIGUSR2);
+        let mut running = running;
+        assert_eq!(running.read().unwrap().text(), "slept");
+        assert!(wait_until(PATIENCE, || worker(&server)["boot"] != before["boot"]));
+        assert_eq!(server.post("/echo", "text/plain", "after").send().text(), "after");
+        assert!(wait_until(PATIENCE, || !std::path::Path::new(&format!("/proc/{}", before["pid"])).exists()));
+    }
+
+    fn operators_see_and_reset_the_workers(carrier: Carrier) {
+        let address = crate::harness::free_port();
+        let server = setup(carrier).threads(2).option(&format!("rpc.listen=tcp://{address}")).start();
+        let before = worker(&server);
+        assert_eq!(before["server"]["RR_RPC"], format!("tcp://{address}"));
+        let mut rpc = Rpc::tcp(address);
+        let list = rpc.call("informer.Workers", &serde_json::json!("http")).unwrap();
+        let rows = list["workers"].as_array().unwrap();
+        assert_eq!(rows.len(), 2, "{list}");
+        assert!(rows.iter().all(|row| row["statusStr"] == "ready"), "{list}");
+        assert_eq!(rows.iter().map(|row| row["numExecs"].as_u64().unwrap()).sum::<u64>(), 1, "{list}");
+        if carrier == Carrier::Processes {
+            assert!(rows.iter().any(|row| row["pid"] == before["pid"] && row["memoryUsage"].as_u64() > Some(1 << 20)), "{list}");
+            assert_eq!(rpc.call("resetter.Reset", &serde_json::json!("http")), Ok(serde_json::json!(true)));
+            assert!(!(0..2).any(|_| worker(&server)["boot"] == before["boot"]));
         }
     }
 

@@ -65,6 +65,55 @@ fn an_idle_worker_that_dies_is_replaced_at_once() {
 }
 
 #[test]
+fn workers_are_replaced_by_the_supervisors_rules() {
+    if reference().is_some() {
+        return;
+    }
+    let tick = "http.pool.supervisor.watch_tick=100ms";
+    for rule in ["ttl=300ms", "idle_ttl=200ms", "max_worker_memory=1"] {
+        let server = setup(Carrier::Processes).threads(1).option(tick).option(&format!("http.pool.supervisor.{rule}")).start();
+        let before = worker(&server);
+        assert!(wait_until(PATIENCE, || std::fs::metadata(format!("/proc/{}", before["pid"])).is_err()), "{rule}");
+        assert_ne!(worker(&server)["boot"], before["boot"], "{rule}");
+    }
+}
+
+#[test]
+fn workers_with_a_socket_survive_a_reload() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = with(Carrier::Processes, "root/roadrunner/worker.php");
+    let address = format!("unix://{}", setup.scratch().join("relay.sock").display());
+    let server = setup.option(&format!("server.relay={address}")).start();
+    let before = worker(&server)["boot"].clone();
+    server.signal(Signal::SIGUSR2);
+    assert!(wait_until(PATIENCE, || worker(&server)["boot"] != before));
+    assert_eq!(server.post("/echo", "text/plain", "again").send().text(), "again");
+    server.stop();
+    assert!(
+        std::fs::read_dir(server.dir()).unwrap().all(|entry| !entry.unwrap().file_name().to_string_lossy().contains(".sock"))
+    );
+}
+
+#[test]
+fn workers_die_with_the_engine() {
+    if reference().is_some() {
+        return;
+    }
+    let server = setup(Carrier::Processes).threads(1).start();
+    let pid = worker(&server)["pid"].clone();
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let engine: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
+    assert_ne!(engine, server.pid().as_raw());
+    let _running = server.get("/sleep").fire();
+    assert!(server.logs("falls asleep"));
+    kill(Pid::from_raw(engine), Signal::SIGKILL).unwrap();
+    assert!(wait_until(PATIENCE, || is_gone(&pid)));
+    assert!(wait_until(PATIENCE, || server.get("/nothing").try_send().is_ok_and(|reply| reply.status == 404)));
+}
+
+#[test]
 fn workers_may_connect_to_a_socket() {
     if reference().is_some() {
         return;

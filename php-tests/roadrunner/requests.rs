@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, thread};
 use serde_json::json;
 
 use super::{both_carriers, setup, worker};
-use crate::harness::{PATIENCE, multipart, wait_until};
+use crate::harness::{Fcgi, PATIENCE, multipart, params, wait_until};
 
 both_carriers! {
     fn every_request_gets_its_own_answer(carrier: Carrier) {
@@ -107,6 +107,36 @@ both_carriers! {
         }
         assert!(Path::new(seen["binary"].as_str().unwrap()).is_file());
         assert_eq!(seen["main"], json!(server.root().join("roadrunner/worker.php").display().to_string()));
+    }
+
+    fn a_fastcgi_client_is_a_client(carrier: Carrier) {
+        let server = setup(carrier).with_fcgi().start();
+        let script = server.root().join("roadrunner/worker.php").display().to_string();
+        let mut client = Fcgi::connect(server.fcgi.unwrap()).unwrap();
+        let asked = params(&[
+            ("SCRIPT_FILENAME", &script),
+            ("REQUEST_METHOD", "POST"),
+            ("REQUEST_URI", "/request?a=1"),
+            ("QUERY_STRING", "a=1"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("REMOTE_ADDR", "192.0.2.1"),
+            ("HTTP_HOST", "app.test"),
+            ("HTTP_X_OWN", "kept"),
+            ("CONTENT_TYPE", "text/plain"),
+            ("CONTENT_LENGTH", "4"),
+        ]);
+        let reply = client.request(false, &asked, b"body").unwrap();
+        assert!(reply.head().contains("Content-Type: application/json"), "{}", reply.text());
+        let seen: serde_json::Value = serde_json::from_str(&reply.body()).unwrap();
+        assert_eq!((&seen["uri"], &seen["remoteAddr"]), (&json!("http://app.test/request?a=1"), &json!("192.0.2.1")));
+        assert_eq!((&seen["headers"]["X-Own"], &seen["body"]), (&json!(["kept"]), &json!("body")));
+    }
+
+    fn heads_may_be_asked_for_in_protobuf(carrier: Carrier) {
+        let server = setup(carrier).option("http.context=proto").start();
+        let reply = server.post("/any", "text/plain", "body").send();
+        let seen = reply.text();
+        assert!(reply.status == 200 && seen.contains("127.0.0.1") && seen.contains("HTTP/1.1") && seen.ends_with("body"), "{seen:?}");
     }
 
     fn files_below_the_root_need_no_worker(carrier: Carrier) {

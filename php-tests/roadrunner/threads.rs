@@ -1,5 +1,7 @@
 //! What only workers on PHP threads have, or have in another way.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use super::{Carrier, setup, with, worker};
@@ -12,7 +14,10 @@ fn a_worker_runs_in_the_server() {
     }
     let server = setup(Carrier::Threads).start();
     let seen = worker(&server);
-    assert_eq!(seen["pid"], json!(server.pid().as_raw()));
+    let pids: HashSet<_> = (0..8).map(|_| worker(&server)["pid"].to_string()).collect();
+    assert_eq!(pids, HashSet::from([seen["pid"].to_string()]), "one process for all workers");
+    let command = std::fs::read_to_string(format!("/proc/{}/cmdline", seen["pid"])).unwrap();
+    assert!(!command.contains("worker.php"), "{command}");
     assert_eq!(seen["streams"], json!([["stream", "r"], ["stream", "w"], ["stream", "w"]]));
     assert_eq!(seen["opcache"], true);
     let ini = "html_errors,register_argc_argv,implicit_flush,output_buffering,max_execution_time,max_input_time";

@@ -186,6 +186,10 @@ pub(super) fn terms(config: &Config) -> Terms {
     let lower = |extensions: &[String]| extensions.iter().map(|extension| extension.to_lowercase()).collect();
     Terms {
         requests: roadrunner::Settings {
+            encoding: match config.http.context {
+                config::Context::Json => roadrunner::Encoding::Json,
+                config::Context::Proto => roadrunner::Encoding::Proto,
+            },
             raw_body: config.http.raw_body,
             uploads: temp_dir(&config.http),
             forbid: lower(&config.http.forbidden_uploads),

@@ -19,6 +19,7 @@ use super::pool::Pool;
 /// - `http.request_timeout`: `0s`
 /// - `http.temp_dir`: `null`
 /// - `http.raw_body`: `false`
+/// - `http.context`: `json`
 /// - `http.uploads.forbid`: `[]`
 /// - `http.uploads.allow`: `[]`
 /// - `http.access_logs`: `false`
@@ -58,6 +59,8 @@ pub struct Http {
     pub temp_dir: Option<PathBuf>,
     /// Give forms to RoadRunner workers as they came.
     pub raw_body: bool,
+    /// How RoadRunner workers are given a request's head.
+    pub context: Context,
     /// Extensions, with their dot, that no uploaded file may have (`http.uploads.forbid`).
     pub forbidden_uploads: Vec<String>,
     /// Extensions that uploaded files must have one of; empty means any (`http.uploads.allow`).
@@ -85,6 +88,15 @@ pub enum Address {
     Tcp(String),
     /// A socket's path.
     Unix(PathBuf),
+}
+
+/// How a request's head is written for a RoadRunner worker.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Context {
+    /// As RoadRunner did until 2023.
+    Json,
+    /// As `http.v1.Request`, as RoadRunner does since.
+    Proto,
 }
 
 /// Which application's rules decide what a path means.
@@ -270,6 +282,7 @@ impl Default for Http {
             output: Output::default(),
             temp_dir: None,
             raw_body: false,
+            context: Context::Json,
             forbidden_uploads: Vec::new(),
             allowed_uploads: Vec::new(),
             static_files: StaticFiles::default(),

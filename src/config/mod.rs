@@ -26,7 +26,7 @@ mod tests;
 
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
-pub use http::{Address, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles};
+pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles};
 pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use server::{Carrier, Relay, Server};
 pub use source::{LoadOptions, find, load, rpc_address};

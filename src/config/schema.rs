@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
-    http::{Fcgi, Preset},
+    http::{Context, Fcgi, Preset},
     server::{CommandLine, RelayAddress, Variables},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
@@ -141,6 +141,11 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.temp_dir, Maybe(FilePath)),
     ),
     key("http.raw_body", "Give forms to RoadRunner workers as they came.", &Field(|c| &mut c.http.raw_body, Flag)),
+    key(
+        "http.context",
+        "How RoadRunner workers are given a request's head: json, which PHP's packages take and read faster, or proto.",
+        &Field(|c| &mut c.http.context, Choice),
+    ),
     section("http.uploads", "Uploaded files that RoadRunner workers get; http.uploads.dir is http.temp_dir."),
     key(
         "http.uploads.forbid",
@@ -411,6 +416,10 @@ impl Named for Preset {
         ("front-controller", Self::FrontController),
         ("files", Self::Files),
     ];
+}
+
+impl Named for Context {
+    const NAMES: &'static [(&'static str, Self)] = &[("json", Self::Json), ("proto", Self::Proto)];
 }
 
 impl Named for Reset {

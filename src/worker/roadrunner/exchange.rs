@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Answer, Encoded, Error, Settings, TemporaryFiles, decode, encode};
+use super::{Answer, Encoded, Error, Settings, TemporaryFiles, decode, encode, sniff::name_content_type};
 use crate::worker::{
     Body, Failure, Head, Lifeline, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Source, Work,
     goridge::{
@@ -42,6 +42,7 @@ pub struct Exchange {
     context: Bytes,
     body: Bytes,
     files: TemporaryFiles,
+    handed_on: u32,
     submitted: Instant,
     lifeline: Arc<Lifeline>,
     state: State,
@@ -73,6 +74,9 @@ enum State {
     Over,
 }
 
+/// Workers that may hand a work on.
+const MAX_HANDED_ON: u32 = 10;
+
 /// The largest frame taken from a worker, in bytes. A worker builds each of its frames in memory.
 pub const MAX_FRAME: usize = 1 << 30;
 
@@ -83,13 +87,14 @@ impl Exchange {
     pub fn begin(work: Work, terms: &Arc<Terms>) -> Option<Self> {
         let Work { mut request, responder, submitted } = work;
         match encode(&mut request, &[], &terms.requests) {
-            Ok(Encoded { codec, context, body, files }) => Some(Self {
+            Ok(Encoded { codec, context, body, files, handed_on }) => Some(Self {
                 terms: terms.clone(),
                 request,
                 codec,
                 context: context.into(),
                 body,
                 files,
+                handed_on,
                 submitted,
                 lifeline: Arc::new(Lifeline::new(responder)),
                 state: State::Awaited,
@@ -158,11 +163,17 @@ impl Exchange {
         self.lifeline.send(Ok(plain(self.terms.error_status, reason)));
     }
 
-    /// The work, for another worker; none if something was answered already.
-    pub fn into_work(self) -> Option<Work> {
-        let Self { mut request, codec, context, body, files, submitted, lifeline, .. } = self;
+    /// The work, for another worker; none if something was answered already, or so many have handed it on that its client is told.
+    pub fn into_work(mut self) -> Option<Work> {
+        if self.handed_on >= MAX_HANDED_ON {
+            tracing::error!(request = self.request.id, "every worker that gets this request asks to be replaced");
+            self.fail(Failure::WorkerLost);
+            return None;
+        }
+        let Self { mut request, codec, context, body, files, submitted, lifeline, handed_on, .. } = self;
         let responder = lifeline.take()?;
-        request.body = Body::Encoded(Box::new(Encoded { codec, context: context.into(), body, files }));
+        let encoded = Encoded { codec, context: context.into(), body, files, handed_on: handed_on + 1 };
+        request.body = Body::Encoded(Box::new(encoded));
         Some(Work { request, responder, submitted })
     }
 
@@ -206,9 +217,11 @@ impl Exchange {
             // As in Go: who says no more than that has said 200.
             return self.first(b"", Bytes::new(), false);
         }
-        let lines = if matches!(self.request.source, Source::FastCgi(_)) { answer.lines() } else { Vec::new() };
+        let spelled = matches!(self.request.source, Source::FastCgi(_));
+        let lines = if spelled { answer.lines() } else { Vec::new() };
         let (mut head, trailers) = answer.into_head();
         head.lines = lines;
+        name_content_type(&mut head, &body, spelled);
         if self.request.method() == b"HEAD" && more {
             self.lifeline.send(Ok(Reply { head, body: ReplyBody::Whole(Bytes::new()), log: String::new(), request: None }));
             self.state = State::Swallowing;

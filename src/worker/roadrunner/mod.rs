@@ -30,6 +30,7 @@ mod exchange;
 mod form;
 mod multipart;
 mod request;
+mod sniff;
 mod uploads;
 
 pub use answer::{Answer, decode};

@@ -28,6 +28,8 @@ pub struct Encoded {
     pub body: Bytes,
     /// Uploaded files, which must stay until the script has answered.
     pub files: TemporaryFiles,
+    /// Workers that had it and asked to be replaced.
+    pub handed_on: u32,
 }
 
 /// What a context says.
@@ -96,7 +98,7 @@ pub fn encode(request: &mut Request, attributes: &[(String, String)], settings: 
         Encoding::Json => (Flags::JSON, context.to_json()),
         Encoding::Proto => (Flags::PROTO, context::to_proto(context)),
     };
-    Ok(Encoded { codec, context, body, files })
+    Ok(Encoded { codec, context, body, files, handed_on: 0 })
 }
 
 fn of_http(head: &HttpHead) -> Context {

@@ -1,5 +1,7 @@
 //! What a worker says, and what the client hears of it.
 
+use std::sync::Arc;
+
 use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
@@ -222,6 +224,18 @@ fn a_worker_that_wants_to_be_replaced_hands_its_work_on() {
     assert_eq!(whole(reply(answer)), (StatusCode::OK, "done".into()));
     drop(second);
     assert_eq!(uploads.count(), 0);
+}
+
+#[test]
+fn a_work_that_nobody_wants_is_given_up() {
+    let (mut exchange, mut answer) = get();
+    for _ in 0..10 {
+        assert!(matches!(exchange.hear(FromWorker::Stop), Step::Renew));
+        exchange = Exchange::begin(exchange.into_work().expect("another may want it"), &Arc::new(terms())).unwrap();
+    }
+    assert!(heard(&mut answer).is_none());
+    assert!(exchange.into_work().is_none());
+    assert_eq!(heard(&mut answer).unwrap().unwrap_err(), Failure::WorkerLost);
 }
 
 #[test]
