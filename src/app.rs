@@ -37,6 +37,7 @@ use crate::{
 
 mod banner;
 mod command;
+mod control;
 mod line;
 mod rpc;
 mod settings;

@@ -2,13 +2,17 @@
 
 use std::{thread, time::Duration};
 
+use serde_json::json;
+
 use super::{at_once, boots, let_go, pool, pool_of, served, up, waits_for};
-use crate::harness::{PATIENCE, wait_until};
+use crate::harness::{PATIENCE, Rpc, free_port, wait_until};
 
 #[test]
 fn workers_come_while_requests_wait_and_go_when_they_idle() {
     let Some(setup) = pool(1) else { return };
+    let address = free_port();
     let server = up(setup
+        .option(&format!("rpc.listen=tcp://{address}"))
         .option("http.pool.dynamic_allocator.max_workers=3")
         .option("http.pool.dynamic_allocator.spawn_rate=2")
         .option("http.pool.dynamic_allocator.idle_timeout=200ms"));
@@ -18,7 +22,7 @@ fn workers_come_while_requests_wait_and_go_when_they_idle() {
         served(&reply);
     }
     assert_eq!(boots(&server), 4);
-    let workers = || threads(&server);
+    let workers = || Rpc::tcp(address).call("informer.Workers", &json!("http")).unwrap()["workers"].as_array().unwrap().len();
     assert!(wait_until(PATIENCE, || workers() == 1), "{} workers", workers());
     assert!(server.logs("a worker was idle for long"));
     served(&server.get("/").send());
@@ -48,11 +52,4 @@ fn classic_pools_grow_too() {
     for reply in at_once(&server, 3, "/meet.php") {
         assert_eq!(reply.text(), "met");
     }
-}
-
-/// The PHP threads of a server's main pool.
-fn threads(server: &crate::harness::Server) -> usize {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with("php-http-")).count()
 }

@@ -1,18 +1,15 @@
 //! Remote procedure calls: the socket, the built-in services, and the pools that they act on.
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::{Instant, SystemTime},
-};
+use std::sync::Arc;
 
-use super::settings;
+use super::{control::ThreadPool, settings};
 use crate::{
     config::{self, Config},
     error::Error,
     http::listen,
-    php::{Slot, SlotState, Threads},
+    php::Threads,
     rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Socket},
-    worker::{Control, Controls, CurrentWork, WorkerRow, WorkerStatus, process::Processes},
+    worker::{Control, Controls, process::Processes},
 };
 
 /// The socket, listening before there is anything to speak of.
@@ -35,9 +32,6 @@ pub(super) struct Calls {
 /// Connections that the kernel queues: callers are few, and keep theirs.
 const BACKLOG: i32 = 1024;
 
-/// PHP threads under an operator's hand.
-struct ThreadPool(Arc<Threads>);
-
 /// Listens where `section` says.
 pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
     let mut address = settings::address("rpc.listen", &section.listen)?;
@@ -54,7 +48,7 @@ pub(super) fn controls(threads: &[Arc<Threads>], processes: Option<&Arc<Processe
     let processes = processes.map(|processes| processes.clone() as Arc<dyn Control>);
     let is_carried = |threads: &&Arc<Threads>| processes.as_ref().is_some_and(|other| other.plugin() == threads.name());
     let threads = threads.iter().filter(|threads| !is_carried(threads));
-    let threads = threads.map(|threads| Arc::new(ThreadPool(threads.clone())) as Arc<dyn Control>);
+    let threads = threads.map(|threads| Arc::new(ThreadPool::new(threads)) as Arc<dyn Control>);
     Controls::new(threads.chain(processes.clone()).collect())
 }
 
@@ -97,51 +91,5 @@ impl Bound {
             });
         let server = bounds.build(sockets.collect(), Services::new(services));
         Ok(Calls { server, address: self.dsn(), _listeners: self.listeners })
-    }
-}
-
-// === impl ThreadPool ===
-
-impl Control for ThreadPool {
-    fn plugin(&self) -> &str {
-        self.0.name()
-    }
-
-    fn workers(&self) -> Vec<WorkerRow> {
-        self.0.slots().iter().map(|slot| row(slot)).collect()
-    }
-}
-
-fn row(slot: &Slot) -> WorkerRow {
-    let status = match slot.state() {
-        SlotState::Starting => WorkerStatus::Inactive,
-        SlotState::Idle => WorkerStatus::Ready,
-        SlotState::Running => WorkerStatus::Working,
-        SlotState::Gone => WorkerStatus::Stopped,
-    };
-    let age = slot.started().elapsed().as_secs_f64().max(f64::EPSILON);
-    let current = slot.current();
-    WorkerRow {
-        pid: slot.thread_id().into(),
-        status,
-        executions: slot.requests(),
-        created: moment(slot.started()),
-        memory: slot.memory_peak(),
-        cpu_percent: slot.cpu_time().as_secs_f64() / age * 100.0,
-        command: String::new(),
-        current: current
-            .began
-            .filter(|_| status == WorkerStatus::Working && current.ended.is_none())
-            .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: moment(began) }),
-    }
-}
-
-/// The time of day at `then`, the same whenever it is asked for.
-fn moment(then: Instant) -> SystemTime {
-    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
-    let (instant, time) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
-    match then.checked_duration_since(instant) {
-        Some(later) => time + later,
-        None => time - instant.saturating_duration_since(then),
     }
 }

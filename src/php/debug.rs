@@ -14,7 +14,7 @@ use crate::worker::{IniValue, Jobs, Next, Pool, Script, Seat, Variables, Work, r
 /// The life of a worker's thread in debug mode.
 pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Script) {
     let seat = pool.seat();
-    slot.standing.sit(&seat);
+    slot.standing.sit(&seat, pool);
     slot.standing.ready();
     slot.end();
     while !slot.is_written_off() {

@@ -10,9 +10,44 @@ use super::{
     thread::{Slot, Threads},
     worker::NotBooted,
 };
+use crate::worker::WorkerStatus;
+
+/// A worker since it last started afresh, for an operator.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// When it did.
+    pub began: Instant,
+    /// Requests begun since.
+    pub served: u64,
+    /// CPU time used since.
+    pub cpu: Duration,
+    /// Bytes of PHP's heap that it held after its last request.
+    pub memory: u64,
+    /// It leaves for good.
+    pub is_leaving: bool,
+    /// Why it is about to start afresh.
+    pub due: Option<WorkerStatus>,
+}
 
 /// More threads than this are nobody's wish.
 const MOST: usize = 1024;
+
+// === impl Slot ===
+
+impl Slot {
+    /// What became of its worker since that last started afresh.
+    pub fn life(&self) -> Life {
+        let birth = self.standing.birth();
+        Life {
+            began: birth.moment,
+            served: self.standing.served(),
+            cpu: self.cpu_time().saturating_sub(birth.cpu),
+            memory: self.standing.memory(),
+            is_leaving: self.standing.is_dismissed(),
+            due: self.standing.due(),
+        }
+    }
+}
 
 // === impl Threads ===
 
@@ -20,6 +55,11 @@ impl Threads {
     /// Waits until all workers have booted; says why not if one fails to within the time a boot may take.
     pub(crate) fn wait_booted(&self) -> Result<(), String> {
         self.wait_ready(0, 0, self.settings().boot_timeout, "has not asked for a request")
+    }
+
+    /// The plugin whose requests the pool answers: its name up to a colon.
+    pub fn plugin(&self) -> &str {
+        self.name().split(':').next().unwrap_or_default()
     }
 
     /// Has every worker start afresh, each after the request that it is at; waits until all have. Requests wait meanwhile.
@@ -50,7 +90,8 @@ impl Threads {
         // One that boots or idles rather than one at work.
         let chosen = staying.iter().max_by_key(|slot| (!slot.standing.is_ready(), slot.idle_for()));
         if chosen.is_some_and(|slot| self.dismiss(slot)) {
-            self.base.fetch_sub(1, Relaxed);
+            // Of two removals at once the second may take one that the dynamic allocator has added.
+            let _ = self.base.fetch_update(Relaxed, Relaxed, |base| Some(base.saturating_sub(1).max(1)));
         }
         Ok(())
     }
@@ -70,12 +111,10 @@ impl Threads {
         self.base.load(Relaxed)
     }
 
-    /// Tells a worker to leave for good; false if it was told before, or is only about to start.
+    /// Tells a worker to leave for good; false if it was told before.
     pub(super) fn dismiss(&self, slot: &Slot) -> bool {
-        let Some(place) = slot.standing.place() else { return false };
-        let is_new = slot.standing.dismiss();
+        let is_new = slot.standing.dismiss(self.pool());
         if is_new {
-            self.pool().dismiss(place);
             // It may be in a pause after a boot that failed.
             self.boots.retry();
         }

@@ -462,7 +462,7 @@ fn refill(text: &mut String, bytes: &[u8]) {
 /// The life of a thread that answers each request with the script it names.
 fn serve(pool: &Pool, slot: &Slot, settings: &Settings, boots: &Boots) {
     let seat = pool.seat().resting(Rest { after: REST, call: trim });
-    slot.standing.sit(&seat);
+    slot.standing.sit(&seat, pool);
     let mut variables = Variables::default();
     while !slot.is_written_off() {
         let context = Context::attach(slot);

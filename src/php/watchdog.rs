@@ -21,7 +21,7 @@ use super::{
     supervise::{self, Supervisor},
     thread::{Settings, Slot, Threads},
 };
-use crate::worker::Due;
+use crate::worker::WorkerStatus;
 
 /// How often the limits are looked at: PHP counts whole seconds.
 const TICK: Duration = Duration::from_millis(50);
@@ -240,7 +240,7 @@ impl Seen {
         let Some(interrupted) = self.interrupted else {
             self.interrupted = Some(Instant::now());
             if matches!(over, Over::RequestTimeout) {
-                slot.standing.mark(Due::ExecTtl);
+                slot.standing.mark(WorkerStatus::ExecTtlReached);
             }
             target.interrupt();
             let current = slot.current();

@@ -112,7 +112,7 @@ impl Boots {
 /// The life of a worker's thread.
 pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) {
     let seat = pool.seat();
-    slot.standing.sit(&seat);
+    slot.standing.sit(&seat, pool);
     let mut failures = 0;
     loop {
         let context = Context::attach(slot);
@@ -122,7 +122,7 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
         }
         opcache::restart_if_pending();
         drop(context);
-        if slot.is_written_off() {
+        if slot.is_written_off() || slot.standing.is_dismissed() {
             break;
         }
         if ended.booted {

@@ -1,6 +1,11 @@
 //! What an operator may know of a pool's workers, and ask of them. Each carrier answers for its own pools.
 
-use std::{fmt, pin::Pin, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::{Instant, SystemTime},
+};
 
 /// A pool under an operator's hand.
 ///
@@ -11,6 +16,11 @@ pub trait Control: Send + Sync {
 
     /// Its workers now.
     fn workers(&self) -> Vec<WorkerRow>;
+
+    /// Whether a work would find a worker, now or when one has finished. A pool is not ready while none boots.
+    fn is_ready(&self) -> bool {
+        self.workers().iter().any(|worker| matches!(worker.status, WorkerStatus::Ready | WorkerStatus::Working))
+    }
 
     /// Lets every worker finish what it does and boot again.
     fn reset(&self) -> Done<'_> {
@@ -103,8 +113,18 @@ pub enum WorkerStatus {
     Stopping = 4,
     /// Ended.
     Stopped = 5,
+    /// About to start afresh, having done as many works as `max_jobs` lets it.
+    MaxJobsReached = 7,
     /// It failed.
     Errored = 8,
+    /// About to start afresh, having idled for `supervisor.idle_ttl`.
+    IdleTtlReached = 9,
+    /// About to start afresh at the age of `supervisor.ttl`.
+    TtlReached = 10,
+    /// About to start afresh, for it holds `supervisor.max_worker_memory`.
+    MaxMemoryReached = 11,
+    /// Its work has taken as long as `supervisor.exec_ttl` and is being ended.
+    ExecTtlReached = 12,
 }
 
 // === impl Controls ===
@@ -150,7 +170,22 @@ impl WorkerStatus {
             Self::Invalid => "invalid",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
+            Self::MaxJobsReached => "maxJobsReached",
             Self::Errored => "errored",
+            Self::IdleTtlReached => "idleTTLReached",
+            Self::TtlReached => "ttlReached",
+            Self::MaxMemoryReached => "maxMemoryReached",
+            Self::ExecTtlReached => "execTTLReached",
         }
+    }
+}
+
+/// The time of day at `then`, the same whenever it is asked for.
+pub(crate) fn date_of(then: Instant) -> SystemTime {
+    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
+    let (instant, time) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
+    match then.checked_duration_since(instant) {
+        Some(later) => time + later,
+        None => time - instant.saturating_duration_since(then),
     }
 }

@@ -18,6 +18,7 @@ pub mod scoreboard;
 mod standing;
 mod supervise;
 
+pub(crate) use control::date_of;
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
@@ -26,6 +27,6 @@ pub use params::{HttpHead, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};
-pub(crate) use standing::{Due, Jobs, Permit, Standing};
+pub(crate) use standing::{Jobs, Permit, Standing};
 pub(crate) use supervise::Load;
 pub use supervise::{Growth, Rules};

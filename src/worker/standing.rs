@@ -3,14 +3,17 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicBool, AtomicU8, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::Mutex;
 
-use super::{Place, Seat};
+use super::{Place, Pool, Seat, WorkerStatus};
 
 /// A worker's standing.
 #[derive(Debug)]
@@ -18,7 +21,6 @@ pub(crate) struct Standing {
     number: u64,
     permit: Arc<Permit>,
     place: OnceLock<Place>,
-    thread: AtomicI32,
     is_ready: AtomicBool,
     is_dismissed: AtomicBool,
     recalls: AtomicU64,
@@ -32,25 +34,8 @@ pub(crate) struct Standing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Birth {
     pub(crate) moment: Instant,
-    pub(crate) date: SystemTime,
     /// What the thread had used of the CPU by then.
     pub(crate) cpu: Duration,
-}
-
-/// Why a worker is to start afresh, in RoadRunner's words.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[repr(u8)]
-pub(crate) enum Due {
-    /// `max_jobs`.
-    MaxJobs = 1,
-    /// `supervisor.ttl`.
-    Ttl = 2,
-    /// `supervisor.idle_ttl`.
-    IdleTtl = 3,
-    /// `supervisor.max_worker_memory`.
-    Memory = 4,
-    /// `supervisor.exec_ttl`, or `http.request_timeout`: what ran was told to end.
-    ExecTtl = 5,
 }
 
 /// Leave to start afresh, held by one worker of a pool at a time so that the others can serve meanwhile.
@@ -66,16 +51,23 @@ pub(crate) struct Jobs {
     most: u64,
 }
 
+const REASONS: [WorkerStatus; 5] = [
+    WorkerStatus::MaxJobsReached,
+    WorkerStatus::TtlReached,
+    WorkerStatus::IdleTtlReached,
+    WorkerStatus::MaxMemoryReached,
+    WorkerStatus::ExecTtlReached,
+];
+
 // === impl Standing ===
 
 impl Standing {
     pub(crate) fn new(number: u64, permit: Arc<Permit>) -> Self {
-        let birth = Birth { moment: Instant::now(), date: SystemTime::now(), cpu: Duration::ZERO };
+        let birth = Birth { moment: Instant::now(), cpu: Duration::ZERO };
         Self {
             number,
             permit,
             place: OnceLock::new(),
-            thread: AtomicI32::new(0),
             is_ready: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
             recalls: AtomicU64::new(0),
@@ -86,10 +78,12 @@ impl Standing {
         }
     }
 
-    /// The calling thread is the worker's, and this its seat.
-    pub(crate) fn sit(&self, seat: &Seat) {
+    /// This is the worker's seat, in `pool`.
+    pub(crate) fn sit(&self, seat: &Seat, pool: &Pool) {
         drop(self.place.set(seat.place()));
-        self.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
+        if self.is_dismissed.load(SeqCst) {
+            pool.dismiss(&seat.place());
+        }
     }
 
     /// The worker starts afresh; its thread has used `cpu` so far.
@@ -98,7 +92,7 @@ impl Standing {
         self.recalls.store(seat.start_afresh(), Relaxed);
         self.served.store(0, Relaxed);
         self.due.store(0, Relaxed);
-        *self.birth.lock() = Birth { moment: Instant::now(), date: SystemTime::now(), cpu };
+        *self.birth.lock() = Birth { moment: Instant::now(), cpu };
     }
 
     /// It can serve.
@@ -123,23 +117,22 @@ impl Standing {
         self.memory.store(bytes as u64, Relaxed);
     }
 
-    /// It is to start afresh when it can.
-    pub(crate) fn mark(&self, due: Due) {
+    /// It is to start afresh when it can, for this reason.
+    pub(crate) fn mark(&self, due: WorkerStatus) {
         self.due.store(due as u8, Relaxed);
     }
 
-    /// Why it is to start afresh.
-    pub(crate) fn due(&self) -> Option<Due> {
-        [Due::MaxJobs, Due::Ttl, Due::IdleTtl, Due::Memory, Due::ExecTtl]
-            .into_iter()
-            .find(|due| *due as u8 == self.due.load(Relaxed))
+    /// Why it is to start afresh, if it is.
+    pub(crate) fn due(&self) -> Option<WorkerStatus> {
+        let due = self.due.load(Relaxed);
+        REASONS.into_iter().find(|reason| *reason as u8 == due)
     }
 
     /// Whether it is to start afresh now, between two requests; asked by the worker itself.
     pub(crate) fn must_start_afresh(&self, jobs: Jobs) -> bool {
         let served = self.served.load(Relaxed);
         if served >= jobs.wished {
-            self.mark(Due::MaxJobs);
+            self.mark(WorkerStatus::MaxJobsReached);
         }
         served >= jobs.most || (self.due.load(Relaxed) != 0 && self.may_start_afresh())
     }
@@ -154,9 +147,14 @@ impl Standing {
         self.permit.give_back(self.number);
     }
 
-    /// It is to leave for good; false if it had been told before.
-    pub(crate) fn dismiss(&self) -> bool {
-        !self.is_dismissed.swap(true, Relaxed)
+    /// It is to leave `pool` for good; false if it had been told before.
+    pub(crate) fn dismiss(&self, pool: &Pool) -> bool {
+        // One that has no seat yet looks when it has: each writes before it reads, so one of the two sees the other.
+        let is_new = !self.is_dismissed.swap(true, SeqCst);
+        if let Some(place) = self.place.get().filter(|_| is_new) {
+            pool.dismiss(place);
+        }
+        is_new
     }
 
     pub(crate) fn is_dismissed(&self) -> bool {
@@ -186,28 +184,8 @@ impl Standing {
         *self.birth.lock()
     }
 
-    /// The kernel's number of its thread.
-    pub(crate) fn thread(&self) -> i32 {
-        self.thread.load(Relaxed)
-    }
-
     pub(crate) fn place(&self) -> Option<&Place> {
         self.place.get()
-    }
-}
-
-// === impl Due ===
-
-impl Due {
-    /// The state of a worker that is about to start afresh, as RoadRunner calls it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::MaxJobs => "maxJobsReached",
-            Self::Ttl => "ttlReached",
-            Self::IdleTtl => "idleTTLReached",
-            Self::Memory => "maxMemoryReached",
-            Self::ExecTtl => "execTTLReached",
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::standing::{Due, Standing};
+use super::{Standing, WorkerStatus};
 
 /// When a worker starts afresh (`pool.supervisor`); a zero asks for nothing. What a request may take is the carrier's to enforce.
 ///
@@ -56,17 +56,17 @@ impl Rules {
     }
 
     /// Why a worker is to start afresh, if it is; `idle` is how long it has had no work.
-    pub(crate) fn broken_by(&self, worker: &Standing, idle: Option<Duration>) -> Option<Due> {
+    pub(crate) fn broken_by(&self, worker: &Standing, idle: Option<Duration>) -> Option<WorkerStatus> {
         let exceeds = |limit: Duration, time: Duration| !limit.is_zero() && time >= limit;
         if exceeds(self.ttl, worker.birth().moment.elapsed()) {
-            return Some(Due::Ttl);
+            return Some(WorkerStatus::TtlReached);
         }
         if self.max_memory > 0 && worker.memory() >= self.max_memory {
-            return Some(Due::Memory);
+            return Some(WorkerStatus::MaxMemoryReached);
         }
         // One that was never used has nothing to be rid of.
         let unused_for = idle.filter(|_| worker.served() > 0)?;
-        exceeds(self.idle_ttl, unused_for).then_some(Due::IdleTtl)
+        exceeds(self.idle_ttl, unused_for).then_some(WorkerStatus::IdleTtlReached)
     }
 }
 
@@ -117,16 +117,16 @@ mod tests {
         worker.note_memory(10);
         let rules = |rules: Rules| move |idle| rules.broken_by(&worker, idle);
         let old = rules(Rules { ttl: Duration::from_nanos(1), ..Rules::default() });
-        assert_eq!(old(None), Some(Due::Ttl));
+        assert_eq!(old(None), Some(WorkerStatus::TtlReached));
         let worker = self::worker();
         worker.note_memory(10);
         let large = Rules { max_memory: 10, ..Rules::default() };
-        assert_eq!(large.broken_by(&worker, None), Some(Due::Memory));
+        assert_eq!(large.broken_by(&worker, None), Some(WorkerStatus::MaxMemoryReached));
         assert_eq!(Rules { max_memory: 11, ..large }.broken_by(&worker, None), None);
         let idle = Rules { idle_ttl: SECOND, ..Rules::default() };
         assert_eq!(idle.broken_by(&worker, Some(SECOND)), None, "never used");
         worker.serve();
-        assert_eq!(idle.broken_by(&worker, Some(SECOND)), Some(Due::IdleTtl));
+        assert_eq!(idle.broken_by(&worker, Some(SECOND)), Some(WorkerStatus::IdleTtlReached));
         assert_eq!(idle.broken_by(&worker, Some(SECOND / 2)), None);
         assert_eq!(idle.broken_by(&worker, None), None, "at work");
     }

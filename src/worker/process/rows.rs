@@ -12,7 +12,7 @@ use nix::{
 };
 use parking_lot::Mutex;
 
-use crate::worker::{CurrentWork, Permit, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus};
+use crate::worker::{CurrentWork, Permit, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus, date_of};
 
 /// One worker, whichever process it is now.
 #[derive(Debug)]
@@ -138,7 +138,7 @@ impl Row {
             pid: pid.as_raw().into(),
             status: facts.status,
             executions: self.standing.served(),
-            created: birth.date,
+            created: date_of(birth.moment),
             memory: used.memory,
             cpu_percent: if life > 0.0 { used.cpu_seconds / life * 100.0 } else { 0.0 },
             command: self.command.clone(),

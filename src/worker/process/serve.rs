@@ -51,7 +51,7 @@ pub(super) fn live(shared: &Arc<Shared>, number: usize, tell: &mpsc::Sender<Resu
     let config = &shared.config;
     let row = &shared.rows[number];
     let seat = config.pool.seat();
-    row.standing.sit(&seat);
+    row.standing.sit(&seat, &config.pool);
     let bell = match EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK) {
         Ok(bell) => Arc::new(bell),
         Err(error) => return drop(tell.send(Err(format!("no descriptor: {error}")))),

@@ -1,0 +1,84 @@
+//! PHP threads under an operator's hand.
+
+use std::{sync::Arc, thread};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    php::{Slot, SlotState, Threads},
+    worker::{Control, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus, date_of},
+};
+
+/// One pool's threads.
+#[derive(Debug)]
+pub(super) struct ThreadPool(Arc<Threads>);
+
+// === impl ThreadPool ===
+
+impl ThreadPool {
+    pub(super) fn new(threads: &Arc<Threads>) -> Self {
+        Self(threads.clone())
+    }
+}
+
+impl Control for ThreadPool {
+    fn plugin(&self) -> &str {
+        self.0.plugin()
+    }
+
+    fn workers(&self) -> Vec<WorkerRow> {
+        self.0.slots().iter().map(|slot| row(slot)).collect()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn reset(&self) -> Done<'_> {
+        let threads = self.0.clone();
+        Box::pin(async move {
+            let (tell, told) = oneshot::channel();
+            // It waits as long as `reset_timeout`, and an io thread must not.
+            let wait = move || drop(tell.send(threads.reset()));
+            let waiter = thread::Builder::new().name("reset".into()).spawn(wait);
+            waiter.map_err(|error| NotDone::Failed(format!("no thread to wait for the workers: {error}")))?;
+            told.await.unwrap_or_else(|_| Err("the server stops".into())).map_err(NotDone::Failed)
+        })
+    }
+
+    fn add(&self) -> Done<'_> {
+        Box::pin(async { self.0.add().map_err(NotDone::Failed) })
+    }
+
+    fn remove(&self) -> Done<'_> {
+        Box::pin(async { self.0.remove().map_err(NotDone::Failed) })
+    }
+}
+
+fn row(slot: &Slot) -> WorkerRow {
+    let life = slot.life();
+    let status = match (slot.state(), life.due) {
+        (SlotState::Gone, _) => WorkerStatus::Stopped,
+        (SlotState::Starting | SlotState::Idle, _) if life.is_leaving => WorkerStatus::Stopping,
+        (_, Some(WorkerStatus::ExecTtlReached)) => WorkerStatus::ExecTtlReached,
+        (SlotState::Running, Some(_)) => WorkerStatus::Invalid,
+        (SlotState::Running, None) => WorkerStatus::Working,
+        (_, Some(due)) => due,
+        (SlotState::Starting, None) => WorkerStatus::Inactive,
+        (SlotState::Idle, None) => WorkerStatus::Ready,
+    };
+    let age = life.began.elapsed().as_secs_f64().max(f64::EPSILON);
+    let current = slot.current();
+    let running = current.began.filter(|_| slot.state() == SlotState::Running && current.ended.is_none());
+    WorkerRow {
+        pid: slot.thread_id().into(),
+        status,
+        executions: life.served,
+        created: date_of(life.began),
+        memory: life.memory,
+        cpu_percent: life.cpu.as_secs_f64() / age * 100.0,
+        command: String::new(),
+        current: running
+            .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: date_of(began) }),
+    }
+}
