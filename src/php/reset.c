@@ -157,7 +157,8 @@ void rr_reset_remember(rr_reset level)
 	remember_handlers(&boot.error, &EG(user_error_handler), &EG(user_error_handlers));
 	boot.error_reporting = EG(user_error_handler_error_reporting);
 	remember_handlers(&boot.exception, &EG(user_exception_handler), &EG(user_exception_handlers));
-	boot.directory = copy(CWDG(cwd).cwd);
+	char directory[MAXPATHLEN];
+	boot.directory = copy(VCWD_GETCWD(directory, sizeof(directory)));
 	boot.timezone = copy(*timezone_of_script());
 	boot.locale = copy(setlocale(LC_ALL, NULL));
 	boot.locale_changed = BG(locale_changed);
@@ -231,10 +232,9 @@ void rr_reset_between(void)
 		umask(BG(umask));
 		BG(umask) = -1;
 	}
-	if (boot.directory && !equal(boot.directory, CWDG(cwd).cwd)) {
-		efree(CWDG(cwd).cwd);
-		CWDG(cwd).cwd_length = strlen(boot.directory);
-		CWDG(cwd).cwd = estrndup(boot.directory, CWDG(cwd).cwd_length);
+	char directory[MAXPATHLEN];
+	if (boot.directory && !equal(boot.directory, VCWD_GETCWD(directory, sizeof(directory)))) {
+		rr_set_directory(boot.directory);
 	}
 	char **timezone = timezone_of_script();
 	if (!equal(boot.timezone, *timezone)) {

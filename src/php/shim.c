@@ -122,12 +122,22 @@ static void rr_enter_folder(const rr_request *request)
 		forget_folder();
 		return;
 	}
+	rr_set_directory(last_folder.real);
+	SG(options) |= SAPI_OPTION_NO_CHDIR;
+}
+
+void rr_set_directory(const char *directory)
+{
+#ifdef RR_LIBPHP_SHARED
+	/* Looks at the disk; a shared libphp exports nothing that does not. */
+	VCWD_CHDIR(directory);
+#else
 	if (CWDG(cwd).cwd) {
 		efree(CWDG(cwd).cwd);
 	}
-	CWDG(cwd).cwd_length = strlen(last_folder.real);
-	CWDG(cwd).cwd = estrndup(last_folder.real, CWDG(cwd).cwd_length);
-	SG(options) |= SAPI_OPTION_NO_CHDIR;
+	CWDG(cwd).cwd_length = strlen(directory);
+	CWDG(cwd).cwd = estrndup(directory, CWDG(cwd).cwd_length);
+#endif
 }
 
 void rr_php_thread_start(rr_thread *out)

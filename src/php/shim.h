@@ -178,6 +178,7 @@ void rr_libc_install(char **environment, char **(*for_child)(void));
 void rr_libc_spare_locks(int descriptor);
 void rr_libc_thread_start(void);
 void rr_sapi_begin(const rr_request *request);
+void rr_set_directory(const char *directory); /* of the script; a real path */
 void rr_fill_request_info(const rr_request *request);
 /* Around the one long request that a worker script is to the engine. */
 void rr_worker_start(const rr_request *request);
