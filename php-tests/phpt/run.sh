@@ -33,7 +33,8 @@ web=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); 
 case $kind in
   rr)
     mkdir "$work/root"
-    "$binary" serve "$work/root" -o "http.address=127.0.0.1:$web" -o "http.fcgi.address=127.0.0.1:$port" \
+    # A run that takes too long is killed, and with it its trap.
+    setpriv --pdeathsig TERM "$binary" serve "$work/root" -o "http.address=127.0.0.1:$web" -o "http.fcgi.address=127.0.0.1:$port" \
       -o http.pool.num_workers=4 >"$work/server.log" 2>&1 &
     ;;
   fpm)
