@@ -128,6 +128,12 @@ fetch_symfony() {
   relocate root/usr/share/php
 }
 
+fetch_psr7() {
+  apt_for forky
+  unpack_all root php-nyholm-psr7 php-guzzlehttp-psr7
+  relocate root/usr/share/php
+}
+
 fetch_laravel() {
   apt_for forky
   unpack_all root composer php-laravel-framework
@@ -165,5 +171,5 @@ fetch() {
 exec 9>"$apps/.lock"
 flock 9
 for name in "${@:-}"; do
-  if [ -n "$name" ]; then fetch "$name"; else for name in wordpress mariadb mediawiki dokuwiki adminer symfony laravel; do fetch "$name"; done; fi
+  if [ -n "$name" ]; then fetch "$name"; else for name in wordpress mariadb mediawiki dokuwiki adminer symfony psr7 laravel; do fetch "$name"; done; fi
 done

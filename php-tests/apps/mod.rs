@@ -6,6 +6,7 @@ mod dokuwiki;
 mod laravel;
 mod mediawiki;
 mod multisite;
+mod psr7;
 mod symfony;
 mod wordpress;
 

@@ -1,22 +1,53 @@
-//! Symfony's FrameworkBundle in classic mode.
+//! Symfony's FrameworkBundle, once per request and as a worker.
 
-use std::{path::Path, thread};
+use std::{collections::HashSet, path::Path, thread};
 
 use super::{Browser, app};
-use crate::harness::{PATIENCE, multipart, reference, server, wait_until};
+use crate::harness::{PATIENCE, Server, Setup, multipart, reference, server, wait_until};
+
+/// The application, with the front controller that symfony/runtime writes.
+fn project(source: &Path) -> Setup {
+    let share = source.join("root/usr/share");
+    let setup = server().bare().threads(2).ini("display_errors", "0").env("SHARE", share.to_str().unwrap());
+    let setup = setup.env("APP_ENV", "prod").env("APP_DEBUG", "0");
+    let setup = setup.tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("php-tests/apps/symfony"));
+    let project = setup.document_root().to_owned();
+    std::fs::create_dir_all(project.join("var")).unwrap();
+    let template = share.join("php/Symfony/Component/Runtime/Internal/autoload_runtime.template");
+    let runtime = std::fs::read_to_string(template).unwrap();
+    let runtime = runtime.replace("%runtime_class%", "'Symfony\\\\Component\\\\Runtime\\\\SymfonyRuntime'");
+    let runtime = runtime.replace("%runtime_options%", "['project_dir' => dirname(__DIR__), 'disable_dotenv' => true]");
+    std::fs::write(project.join("vendor/autoload_runtime.php"), runtime).unwrap();
+    setup.root(&project.join("public"))
+}
 
 #[test]
 fn symfony_works() {
     let Some(source) = app("symfony") else { return };
-    let setup =
-        server().bare().threads(2).ini("display_errors", "0").env("SHARE", source.join("root/usr/share").to_str().unwrap());
-    let setup = setup.tree(&Path::new(env!("CARGO_MANIFEST_DIR")).join("php-tests/apps/symfony"));
-    std::fs::create_dir_all(setup.document_root().join("var")).unwrap();
-    let (project, public) = (setup.document_root().to_owned(), setup.document_root().join("public"));
-    let setup = setup.root(&public);
+    let setup = project(&source);
     // Named, since a lone front controller says nothing of the framework.
     let server = if reference().is_some() { setup.preset("front-controller") } else { setup.preset("symfony") }.start();
+    use_it(&server);
+}
 
+#[test]
+fn symfony_boots_once_by_its_own_runner_for_workers() {
+    let Some(source) = app("symfony") else { return };
+    if reference().is_some() {
+        return;
+    }
+    let setup = project(&source).env("FRANKENPHP_LOOP_MAX", "40");
+    let index = setup.document_root().join("index.php");
+    let server = setup.option(&format!("http.worker={}", index.display())).start();
+    let boots: HashSet<_> = (0..30).map(|_| server.text("/boot")).collect();
+    assert!(boots.len() <= 2, "one for each thread: {boots:?}");
+    use_it(&server);
+    let boots: HashSet<_> = (0..200).map(|_| server.text("/boot")).collect();
+    assert!(boots.len() > 3, "FRANKENPHP_LOOP_MAX is heeded: {boots:?}");
+}
+
+fn use_it(server: &Server) {
+    let project = server.root().parent().unwrap();
     let hello = server.get("/hello/J%C3%BCrgen?a[]=1").header("Authorization", "Basic dTpw").send().json();
     assert_eq!(hello["hello"], "Jürgen");
     assert_eq!(hello["uri"], format!("http://{}/hello/J%C3%BCrgen?a%5B0%5D=1", server.address));
@@ -55,7 +86,6 @@ fn symfony_works() {
     assert!(wait_until(PATIENCE, || late.exists()));
     thread::scope(|scope| {
         for client in 0..4 {
-            let server = &server;
             scope.spawn(move || {
                 for round in 0..20 {
                     assert_eq!(
