@@ -52,6 +52,8 @@ awk_library='
   }
   function title(workload) {
     if (workload == "hello") return "hello, 13 bytes"
+    if (workload == "worker-callback") return "hello by `rr_handle_request()`"
+    if (workload == "worker-pull") return "hello by `RR\\Worker`"
     if (workload == "server") return "`json_encode($_SERVER)`"
     if (workload == "echo") return "echo, 1 MB POST"
     if (workload == "static1k") return "static, 1 KB"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # ./x bench [--only WORKLOAD] [--keep] [RIVAL…]: rr beside plain hyper, nginx + php-fpm and the rivals named by path, in one run.
-# WORKLOAD is hello, server, echo, static1k, static1m, wordpress or memory. --keep appends the tables to RESULTS.md.
+# WORKLOAD is hello, worker-callback, worker-pull, server, echo, static1k, static1m, wordpress or memory. --keep appends the tables to RESULTS.md.
 # Environment: RR_BIN, NTS_PREFIX (a PHP with php-fpm), RR_CACHE, CARGO_TARGET_DIR, PHP_CONFIG; ROUNDS, SECONDS_EACH, WORKERS.
 set -euo pipefail
 
@@ -13,7 +13,7 @@ WARM_UP=${WARM_UP:-2}
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
 
-all=(hello server echo static1k static1m wordpress memory)
+all=(hello worker-callback worker-pull server echo static1k static1m wordpress memory)
 only=() rivals=() keep=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -76,7 +76,7 @@ binaries() {
     rival "rival$number" "$path"
     rival_keys+=("rival$number")
   done
-  if wanted hello; then
+  if wanted hello || wanted worker-callback || wanted worker-pull; then
     say "building plain-hyper"
     (cd "$root" && cargo build --release --example plain-hyper >"$tmp/log/cargo.log" 2>&1) || { tail -n 30 "$tmp/log/cargo.log" >&2; die "cargo build"; }
     binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/release/examples/plain-hyper
@@ -98,6 +98,7 @@ documents() {
 path_of() {
   case $1 in
     hello) echo /hello.php ;;
+    worker-*) echo / ;;
     server) echo '/server.php?name=value&list%5B%5D=1&list%5B%5D=2' ;;
     echo) echo /echo.php ;;
     static1k) echo /static/1k.txt ;;
@@ -109,10 +110,11 @@ path_of() {
 # runs KIND WORKLOAD: whether a server of that kind takes part.
 runs() {
   case $1 in
-    hyper) [ "$2" = hello ] ;;
+    hyper) [[ $2 = hello || $2 = worker-* ]] ;;
     fpmkept) [[ " hello server echo wordpress " == *" $2 "* ]] ;;
-    roadrunner) [[ " hello server echo " == *" $2 "* ]] ;;
-    *) true ;;
+    roadrunner) [[ " hello worker-callback worker-pull server echo " == *" $2 "* ]] ;;
+    rr) true ;;
+    *) [[ $2 != worker-* ]] ;;
   esac
 }
 
@@ -123,7 +125,7 @@ answers() {
   status=$(curl -s -o "$got" -w '%{http_code}' "${post[@]}" "$url") || status="none ($?)"
   [ "$status" = 200 ] || { echo "status $status"; return 1; }
   case $2 in
-    hello) [ "$(cat "$got")" = 'Hello, World!' ] ;;
+    hello | worker-*) [ "$(cat "$got")" = 'Hello, World!' ] ;;
     server) [ "${kind[$1]}" = roadrunner ] || grep -q '"PHP_SELF":"\\/server.php"' "$got" ;;
     echo) [ "$(cat "$got")" = "1048576 $(md5sum <"$tmp/post" | cut -d' ' -f1)" ] ;;
     static1k) cmp -s "$got" "$docroot/static/1k.txt" ;;
@@ -212,6 +214,7 @@ phase() {
 # settings KEY…: the ini values of each; where one differs from php-fpm's, the footer says so.
 settings() {
   local key differs
+  [ -n "${port[fpm]:-}" ] || return 0
   # Both without OPcache would agree with each other as well.
   for key in fpm "$@"; do
     case ${kind[$key]} in hyper | roadrunner) continue ;; esac
@@ -227,7 +230,7 @@ settings() {
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/rr-bench.XXXXXX")
 chmod 755 "$tmp"
 mkdir -p "$tmp/log"
-started=() rival_keys=() notes=() versions=()
+started=() rival_keys=() notes=() versions=() rr_worker=
 declare -A sizes=()
 clean_up() {
   local status=$?
@@ -249,6 +252,11 @@ php_environment
 awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
 documents "$tmp/www"
 phase "$tmp/www" hello server echo static1k static1m
+for name in worker-callback worker-pull; do
+  rr_worker=$tmp/www/$name.php
+  phase "$tmp/www" "$name"
+done
+rr_worker=
 if wanted wordpress || wanted memory; then
   if wordpress "$tmp/wordpress"; then
     phase "$tmp/wordpress" wordpress

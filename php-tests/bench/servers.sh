@@ -81,10 +81,11 @@ start_hyper() {
   ready "$1" /
 }
 
+# With $rr_worker, that script answers.
 start_rr() {
   port[$1]=$(free_port)
   pids[$1]=
-  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn
+  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn ${rr_worker:+-o "http.worker=$rr_worker"}
   ready "$1" /static/1k.txt
 }
 

@@ -1,0 +1,4 @@
+<?php
+while (rr_handle_request(function () {
+    echo 'Hello, World!';
+}));

@@ -1,0 +1,5 @@
+<?php
+$worker = new RR\Worker();
+while ($worker->waitRequest()) {
+    $worker->respond('Hello, World!');
+}
