@@ -14,7 +14,7 @@ mod notify;
 mod report;
 
 use std::{
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::ExitStatus,
     time::{Duration, Instant},
@@ -237,10 +237,9 @@ impl<N: Needs> Supervisor<N> {
 
     fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
         if self.stopping.is_some() {
-            if !status.success() {
-                return Some(code_of(status));
-            }
-            return None;
+            // Told to stop before it listened to signals, it had begun nothing.
+            let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
+            return (!status.success() && !at_our_word).then(|| code_of(status));
         }
         if !self.has_served {
             // It has said why.
