@@ -16,8 +16,8 @@ fn a_worker_runs_in_the_server() {
     let seen = worker(&server);
     let pids: HashSet<_> = (0..8).map(|_| worker(&server)["pid"].to_string()).collect();
     assert_eq!(pids, HashSet::from([seen["pid"].to_string()]), "one process for all workers");
-    let command = std::fs::read_to_string(format!("/proc/{}/cmdline", seen["pid"])).unwrap();
-    assert!(!command.contains("worker.php"), "{command}");
+    let program = |pid: &str| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    assert_eq!(program(&seen["pid"].to_string()), program(&server.pid().to_string()));
     assert_eq!(seen["streams"], json!([["stream", "r"], ["stream", "w"], ["stream", "w"]]));
     assert_eq!(seen["opcache"], true);
     let ini = "html_errors,register_argc_argv,implicit_flush,output_buffering,max_execution_time,max_input_time";
@@ -40,6 +40,8 @@ fn what_a_worker_prints_goes_to_the_log() {
     for line in ["echoed line", "INFO  server: first half, second half"] {
         assert!(server.logs(line), "{line}: {}", server.log.text());
     }
+    assert_eq!(server.text("/notice"), "noticed");
+    assert!(server.logs("INFO  server: Warning: Undefined variable $undefined in "), "{}", server.log.text());
     assert_eq!(server.text("/text"), "went on");
     assert!(server.logs("where frames are expected: text where frames belong"));
 }

@@ -46,6 +46,7 @@ static ZEND_INI_MH(rr_time_limit)
 static void module_starts(void)
 {
 	rr_worker_install();
+	rr_stdio_module_starts();
 	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
 	if (limit) {
 		stock_time_limit = limit->on_modify;
@@ -80,6 +81,7 @@ int rr_php_startup(const rr_engine *engine)
 	}
 	rr_overrides_install();
 	rr_streams_install();
+	rr_stdio_install();
 	zend_accel_schedule_restart_hook = rr_on_opcache_restart;
 	return 0;
 }

@@ -196,6 +196,9 @@ void rr_pull_install(void);
 void rr_stdio_start(void);
 void rr_stdio_end(void);
 bool rr_has_stdio(void);
+/* While modules start, and once they have. */
+void rr_stdio_module_starts(void);
+void rr_stdio_install(void);
 /* What is undone between two requests of a worker: how things were when it had booted, and back to that. */
 void rr_reset_remember(rr_reset level);
 void rr_reset_between(void);

@@ -6,6 +6,7 @@
  * written is taken whole, and stream_select() knows when there is something to read.
  */
 #include "php.h"
+#include "php_ini.h"
 #include "php_network.h"
 #include "php_output.h"
 #include "php_streams.h"
@@ -172,4 +173,84 @@ void rr_stdio_start(void)
 void rr_stdio_end(void)
 {
 	stdio.on = false;
+}
+
+/* --- errors displayed on standard error (display_errors=stderr) ----------------------------------------------------------- */
+
+/* Under the name cli the engine writes them to the process's own. To it they are not displayed at all; they are here. */
+static __thread bool errors_to_stderr;
+static ZEND_INI_MH((*stock_display_errors));
+static void (*stock_error_cb)(int type, zend_string *file, const uint32_t line, zend_string *message);
+
+static ZEND_INI_MH(rr_display_errors)
+{
+	zend_result result = stock_display_errors(entry, new_value, mh_arg1, mh_arg2, mh_arg3, stage);
+	errors_to_stderr = PG(display_errors) == PHP_DISPLAY_ERRORS_STDERR && strcmp(sapi_module.name, "cli") == 0;
+	if (errors_to_stderr) {
+		PG(display_errors) = 0;
+	}
+	return result;
+}
+
+static const char *kind_of_error(int type)
+{
+	switch (type) {
+		case E_ERROR:
+		case E_CORE_ERROR:
+		case E_COMPILE_ERROR:
+		case E_USER_ERROR:
+			return "Fatal error";
+		case E_RECOVERABLE_ERROR:
+			return "Recoverable fatal error";
+		case E_WARNING:
+		case E_CORE_WARNING:
+		case E_COMPILE_WARNING:
+		case E_USER_WARNING:
+			return "Warning";
+		case E_PARSE:
+			return "Parse error";
+		case E_NOTICE:
+		case E_USER_NOTICE:
+			return "Notice";
+		case E_DEPRECATED:
+		case E_USER_DEPRECATED:
+			return "Deprecated";
+		default:
+			return "Unknown error";
+	}
+}
+
+static void rr_error_cb(int type, zend_string *file, const uint32_t line, zend_string *message)
+{
+	int kind = type & E_ALL;
+	bool thrown = EG(error_handling) == EH_THROW && (kind & (E_WARNING | E_CORE_WARNING | E_COMPILE_WARNING | E_USER_WARNING));
+	if (errors_to_stderr && stdio.on && !thrown && ((EG(error_reporting) & kind) || (kind & E_CORE))) {
+		char place[64];
+		const char *name = kind_of_error(kind);
+		int length = snprintf(place, sizeof(place), " on line %u\n", line);
+		rr_on_stderr(SG(server_context), name, strlen(name));
+		rr_on_stderr(SG(server_context), ZEND_STRL(": "));
+		rr_on_stderr(SG(server_context), ZSTR_VAL(message), ZSTR_LEN(message));
+		if (file) {
+			rr_on_stderr(SG(server_context), ZEND_STRL(" in "));
+			rr_on_stderr(SG(server_context), ZSTR_VAL(file), ZSTR_LEN(file));
+		}
+		rr_on_stderr(SG(server_context), place, (size_t) length);
+	}
+	stock_error_cb(type, file, line, message);
+}
+
+void rr_stdio_module_starts(void)
+{
+	zend_ini_entry *display = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("display_errors"));
+	if (display) {
+		stock_display_errors = display->on_modify;
+		display->on_modify = rr_display_errors;
+	}
+}
+
+void rr_stdio_install(void)
+{
+	stock_error_cb = zend_error_cb;
+	zend_error_cb = rr_error_cb;
 }
