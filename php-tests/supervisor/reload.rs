@@ -6,16 +6,17 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::signal::Signal;
+use nix::{sys::signal::Signal, unistd::Pid};
 
-use super::{engine, site};
+use super::{engine, is_gone, site};
 use crate::harness::{PATIENCE, Server, reference, wait_until};
 
-/// Reloads and waits until another engine answers.
-fn reload(server: &Server, signal: Signal) {
+/// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
+fn reload(server: &Server, signal: Signal) -> Pid {
     let old = engine(server);
     server.signal(signal);
     assert!(wait_until(PATIENCE, || engine(server) != old), "{}", server.log.text());
+    old
 }
 
 /// Reloads `times` while clients of several kinds send; none may see a failure.
@@ -81,7 +82,7 @@ fn a_reload_takes_a_changed_configuration_and_refuses_a_bad_one() {
     assert_eq!(server.text("/limit.php"), "100M");
     let file = server.dir().join(".rr.yaml");
     fs::write(&file, good("101M")).unwrap();
-    reload(&server, Signal::SIGHUP);
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
     assert_eq!(server.text("/limit.php"), "101M");
 
     let old = engine(&server);
@@ -117,7 +118,8 @@ fn a_release_is_deployed_by_changing_a_symbolic_link() {
     let fresh = releases.join("fresh");
     symlink(releases.join("2"), &fresh).unwrap();
     fs::rename(&fresh, &current).unwrap();
-    reload(&server, Signal::SIGHUP);
+    // What the old engine accepted in its last moment is answered from the old release.
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
     fs::remove_dir_all(releases.join("1")).unwrap();
     assert_eq!(server.text("/"), "release 2");
 }
