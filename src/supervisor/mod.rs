@@ -104,9 +104,11 @@ enum Heard {
 
 /// Serves until a signal asks to stop. The exit code is the engine's.
 pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
-    let sockets = needs.listen(&plan.config)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::system("supervisor runtime"))?;
     runtime.block_on(async move {
+        // Before anything listens: whoever can reach us can also stop us.
+        let mut signals = Signals::new().map_err(Error::system("signals"))?;
+        let sockets = needs.listen(&plan.config)?;
         let (events, mut inbox) = mpsc::unbounded_channel();
         let mut supervisor = Supervisor {
             needs,
@@ -124,7 +126,6 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
             stopping: None,
             kill_at: None,
         };
-        let mut signals = Signals::new().map_err(Error::system("signals"))?;
         supervisor.start()?;
         loop {
             let heard = tokio::select! {
