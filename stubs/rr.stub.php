@@ -182,7 +182,11 @@ namespace {
      */
     function rr_handle_request(callable $handler): bool {}
 
-    /** @alias rr_handle_request */
+    /**
+     * As rr_handle_request(), for applications written for FrankenPHP, and like these it takes the first request for a part of the
+     * boot: they set themselves up when it is there. What that one changes for its own use (handlers, ini values, time zone; see
+     * `php.reset`) stays, and is what later requests are brought back to.
+     */
     function frankenphp_handle_request(callable $handler): bool {}
 
     /** Writes to the server's log; `$context` is added as JSON. */

@@ -54,6 +54,18 @@ fn forms_queries_and_cookies_are_parsed() {
 }
 
 #[test]
+fn several_lines_of_cookies_are_one_list() {
+    if elsewhere() {
+        return;
+    }
+    for kind in KINDS {
+        let server = kind.start();
+        let seen = server.get("/input").header("Cookie", "one=1; two=a%20b").header("Cookie", "three=3; one=later").send().json();
+        assert_eq!(seen["cookie"], json!({"one": "1", "two": "a b", "three": "3"}), "{kind:?}");
+    }
+}
+
+#[test]
 fn other_methods_and_json_leave_the_body_to_php_input() {
     if elsewhere() {
         return;

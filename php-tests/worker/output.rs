@@ -74,6 +74,24 @@ fn the_status_is_what_the_script_says() {
 }
 
 #[test]
+fn malformed_status_lines_do_no_harm() {
+    if elsewhere() {
+        return;
+    }
+    for kind in PRINTING {
+        let server = kind.app().threads(1).start();
+        for (line, status) in
+            [("HTTP/1.1%20404", 404), ("HTTP/1.1", 200), ("HTTP/1.1%20", 200), ("HTTP/1.1%20%20410%20Gone", 410), ("HTTP/9%20abc", 200)]
+        {
+            let reply = server.get(&format!("/status-line?line={line}")).send();
+            assert!(reply.status == status || (status != 404 && reply.status < 600), "{kind:?} {line}: {}", reply.status);
+            assert_eq!(reply.text(), "line", "{kind:?} {line}");
+            assert_eq!(server.get("/hello").send().status, 200, "{kind:?} after {line}");
+        }
+    }
+}
+
+#[test]
 fn the_type_is_php_s_unless_the_script_says_another() {
     if elsewhere() {
         return;

@@ -146,6 +146,7 @@ fn shutdown_functions_run_with_their_request_or_with_their_worker() {
             let setup = app(kind, reset).env("RR_TEST_AT_BOOT", "shutdown");
             let to = setup.scratch().join("ran");
             let server = setup.env("RR_TEST_TO", to.to_str().unwrap()).start();
+            server.text("/hello");
             let ran = || std::fs::read_to_string(&to).unwrap_or_default();
             for round in 1..3 {
                 assert_eq!(server.text(&format!("/shutdown-to?to={}", to.display())), "registered", "{kind:?} {reset}");
@@ -167,11 +168,41 @@ fn the_answer_waits_for_the_shutdown_functions_of_its_request() {
     }
     for kind in [Kind::Callback, Kind::FrankenPhp] {
         let server = app(kind, "strict").start();
+        server.text("/hello");
         let to = server.dir().join("ran");
         for round in 1..4 {
             server.text(&format!("/shutdown-to?to={}", to.display()));
             assert_eq!(std::fs::read_to_string(&to).unwrap(), "request ".repeat(round), "{kind:?}");
         }
+    }
+}
+
+#[test]
+fn the_first_request_of_a_frankenphp_script_is_part_of_its_boot() {
+    if elsewhere() {
+        return;
+    }
+    for kind in WORKERS {
+        let server = app(kind, "strict").start();
+        let to = server.dir().join("ran");
+        server.get("/change-all").send();
+        let second = look(&server);
+        let changed = kind == Kind::FrankenPhp;
+        assert_eq!(second["timezone"][0] == "Asia/Tokyo", changed, "{kind:?}");
+        assert_eq!(second["error handler"] == "Reset::requestError", changed, "{kind:?}");
+        let fresh = look(&app(kind, "strict").start());
+        for row in ALWAYS {
+            assert_eq!(second[*row], fresh[*row], "{kind:?}: {row} is the client's");
+        }
+        // From here on it is as after any other boot.
+        for row in ["ini", "umask", "environment"] {
+            server.text(&format!("/change?what={row}"));
+        }
+        server.text("/change?what=time%20limit");
+        assert_eq!(look(&server), second, "{kind:?}");
+        server.text(&format!("/shutdown-to?to={}", to.display()));
+        server.text("/hello");
+        assert_eq!(std::fs::read_to_string(&to).unwrap(), "request ", "{kind:?}");
     }
 }
 
@@ -207,7 +238,7 @@ fn requests_that_change_everything_at_once_do_not_meet() {
     if elsewhere() {
         return;
     }
-    for kind in WORKERS {
+    for kind in [Kind::Callback, Kind::Pull] {
         let server = kind.app().threads(2).start();
         let fresh = look(&server);
         super::crowd(

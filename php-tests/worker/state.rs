@@ -81,6 +81,8 @@ fn the_lock_of_a_session_goes_with_its_request() {
         for target in ["/session-exit?tag=a", "/change?what=session"] {
             server.get(target).header("Cookie", &cookie).send();
         }
+        let streaming = server.get("/session-endless").header("Cookie", &cookie).fire();
+        drop(streaming);
         // Were a lock left, this would wait for it until it is given up.
         let reply = server.get("/session?tag=a").header("Cookie", &cookie).send();
         assert_eq!(reply.text(), "2 a", "{kind:?}");

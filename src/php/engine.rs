@@ -115,14 +115,16 @@ pub enum ScriptKind {
 /// |---|---|---|
 /// | output buffers, headers, status, uploads, input, `$_GET` … `$_SERVER` | reset | reset |
 /// | session: written, closed, id and `$_SESSION` gone; a request's own save handler | reset | reset |
-/// | `error_get_last()`, time limit's count, memory peak | reset | reset |
+/// | `error_get_last()`, time limit's count, memory peak, stat cache, `output_add_rewrite_var()` | reset | reset |
 /// | ini values changed since boot (also `error_reporting()`, `set_time_limit()`, `ignore_user_abort()`) | kept | reset |
 /// | error and exception handlers set since boot | kept | reset |
 /// | shutdown functions registered since boot | run when the worker ends | run when the request ends |
 /// | working directory, umask, locale, default timezone, `putenv()` | kept | reset |
-/// | `clearstatcache()` | reset | reset |
 /// | globals, statics, constants, classes, included files, autoloaders, stream wrappers, `$_ENV`, random seeds, connections | kept | kept |
 /// | what extensions keep beside ini values: `mb_internal_encoding()`, `libxml_use_internal_errors()` … | kept | kept |
+///
+/// The boot is over when the script first asks for a request; where it does so by `frankenphp_handle_request()`, when that first
+/// request is over: applications written for FrankenPHP (Laravel Octane is one) set their handlers and their time zone there.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Reset {
     /// What belongs to the client, as FrankenPHP resets it.

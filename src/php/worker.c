@@ -33,6 +33,9 @@ ZEND_TSRMLS_CACHE_EXTERN()
 static __thread struct {
 	bool worker;
 	bool booted;
+	/* FrankenPHP's applications boot when their first request is there: what that changes for its own use is the boot's. */
+	bool boots_late;
+	bool remembered;
 	bool in_request;
 	bool in_callback;
 	bool pulled; /* the request at hand came by waitRequest(): the script answers it itself */
@@ -278,7 +281,7 @@ static void call_shutdown_functions(void)
 static bool end_request(void)
 {
 	state.ending = true;
-	if (state.booted && state.reset == RR_RESET_STRICT) {
+	if (state.remembered && state.reset == RR_RESET_STRICT) {
 		call_shutdown_functions();
 	}
 	zend_try {
@@ -320,6 +323,12 @@ static void rest(void)
 	zend_memory_reset_peak_usage();
 }
 
+static void remember(void)
+{
+	rr_reset_remember(state.reset);
+	state.remembered = true;
+}
+
 static void finish_boot(void)
 {
 	if (!end_request()) {
@@ -329,7 +338,9 @@ static void finish_boot(void)
 #ifdef RR_SESSION
 	remember_session_handlers();
 #endif
-	rr_reset_remember(state.reset);
+	if (!state.boots_late) {
+		remember();
+	}
 	state.booted = true;
 }
 
@@ -344,6 +355,9 @@ static void finish_request(void)
 	restore_session_handlers();
 #endif
 	rr_reset_between();
+	if (!state.remembered) {
+		remember();
+	}
 #ifdef RR_SESSION
 	PS(set_handler) = false;
 #endif
@@ -416,8 +430,12 @@ void rr_worker_end(void)
 
 static void handle_request(zend_fcall_info *handler, zend_fcall_info_cache *cache, zval *return_value)
 {
-	if (!may_ask(get_active_function_name())) {
+	const char *name = get_active_function_name();
+	if (!may_ask(name)) {
 		return;
+	}
+	if (!state.booted) {
+		state.boots_late = strncmp(name, "franken", strlen("franken")) == 0;
 	}
 	if (!next_request(false)) {
 		RETURN_FALSE;

@@ -26,6 +26,10 @@ return [
         header('HTTP/1.1 404 Gone Fishing');
         echo 'reason';
     },
+    'status-line' => function () {
+        header($_GET['line']);
+        echo 'line';
+    },
     'redirect' => function () {
         header('Location: /there');
     },

@@ -14,6 +14,16 @@ return [
     'no-session' => function () {
         echo json_encode([session_status() === PHP_SESSION_NONE, isset($_SESSION), session_id()]);
     },
+    // Holds its session's lock until the client has gone.
+    'session-endless' => function () {
+        session_start();
+        return (function () {
+            for ($i = 0; $i < 4000; $i++) {
+                yield str_repeat('x', 1000);
+                usleep(2000);
+            }
+        })();
+    },
     'session-exit' => function () {
         session_start();
         $_SESSION['secret'] = $_GET['tag'];
