@@ -26,6 +26,12 @@
 //! accepts them, and the log names what each thread was running ([`worker::scoreboard`]). SIGHUP and SIGUSR2 start a new engine
 //! beside the old one, which then finishes what it has begun. `engine.supervisor: false` does without.
 //!
+//! ## Carriers
+//!
+//! A pool's works are done by PHP threads, or by processes of any kind ([`worker::process`]). The latter are spoken to in
+//! Goridge frames, and so are RoadRunner's PHP workers on threads: there the frames go through streams in memory. What the frames
+//! mean for a client is the same for both, and stands in [`worker::roadrunner`].
+//!
 //! ## Threads
 //!
 //! - **io threads**, each with a tokio runtime of one thread, all accepting from the same sockets. One for every two CPUs: PHP
@@ -33,6 +39,7 @@
 //! - **PHP threads**, each with its own engine context and an 8 MiB stack. They never run tokio.
 //! - **the main thread** starts the engine before any other thread exists, waits for signals, and shuts the engine down after
 //!   every PHP thread has ended.
+//! - **worker threads**, one for each worker's process, asleep in `poll` over its pipes.
 //! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes.
 //!
 //! While works are short, waking a thread costs as much as running one. So an io thread gathers the works of one turn before it wakes

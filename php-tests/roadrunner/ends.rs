@@ -86,10 +86,10 @@ both_carriers! {
         assert_eq!(rows.len(), 2, "{list}");
         assert!(rows.iter().all(|row| row["statusStr"] == "ready"), "{list}");
         assert_eq!(rows.iter().map(|row| row["numExecs"].as_u64().unwrap()).sum::<u64>(), 1, "{list}");
+        assert_eq!(rpc.call("resetter.Reset", &serde_json::json!("http")), Ok(serde_json::json!(true)));
+        assert!(!(0..4).any(|_| worker(&server)["boot"] == before["boot"]));
         if carrier == Carrier::Processes {
             assert!(rows.iter().any(|row| row["pid"] == before["pid"] && row["memoryUsage"].as_u64() > Some(1 << 20)), "{list}");
-            assert_eq!(rpc.call("resetter.Reset", &serde_json::json!("http")), Ok(serde_json::json!(true)));
-            assert!(!(0..2).any(|_| worker(&server)["boot"] == before["boot"]));
         }
     }
 

@@ -40,6 +40,10 @@ fn what_a_worker_prints_goes_to_the_log() {
     for line in ["echoed line", "INFO  server: first half, second half"] {
         assert!(server.logs(line), "{line}: {}", server.log.text());
     }
+    for _ in 0..3 {
+        // As with php itself, whose output has gone to a log.
+        assert_eq!(server.get("/headers").send().json(), json!([false, [], true]));
+    }
     assert_eq!(server.text("/notice"), "noticed");
     assert!(server.logs("INFO  server: Warning: Undefined variable $undefined in "), "{}", server.log.text());
     assert_eq!(server.text("/text"), "went on");

@@ -85,6 +85,12 @@ static int rr_send_headers(sapi_headers_struct *headers)
 	return verdict == RR_GO_ON ? SAPI_HEADER_SENT_SUCCESSFULLY : SAPI_HEADER_SEND_FAILED;
 }
 
+/* None are kept where nobody gets them, or they would pile up in a script that runs for days. */
+static int rr_header(sapi_header_struct *header, sapi_header_op_enum op, sapi_headers_struct *headers)
+{
+	return rr_has_stdio() ? 0 : SAPI_HEADER_ADD;
+}
+
 static size_t rr_read_post(char *buffer, size_t length)
 {
 	return SG(server_context) ? rr_on_read(SG(server_context), buffer, length) : 0;
@@ -312,6 +318,7 @@ sapi_module_struct rr_sapi = {
 	.ub_write = rr_write,
 	.flush = rr_flush,
 	.sapi_error = php_error,
+	.header_handler = rr_header,
 	.send_headers = rr_send_headers,
 	.read_post = rr_read_post,
 	.read_cookies = rr_read_cookies,

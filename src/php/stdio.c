@@ -162,9 +162,9 @@ void rr_stdio_start(void)
 	define("STDIN", "stdin", "r");
 	define("STDOUT", "stdout", "w");
 	define("STDERR", "stderr", "w");
-	/* On the command line there is nobody to send headers to. */
-	SG(headers_sent) = 1;
+	/* On the command line there is nobody to send headers to, so they are never sent: a session may start at any time. */
 	SG(request_info).no_headers = 1;
+	zend_llist_clean(&SG(sapi_headers).headers);
 	if (PG(implicit_flush)) {
 		php_output_set_implicit_flush(1);
 	}
