@@ -96,7 +96,9 @@ fn preloaded_classes_are_there() {
     if elsewhere() {
         return;
     }
-    let setup = script("while (frankenphp_handle_request(function () { echo class_exists('Preloaded', false) ? Preloaded::SAYS : 'no'; }));");
+    let setup = script(
+        "while (frankenphp_handle_request(function () { echo class_exists('Preloaded', false) ? Preloaded::SAYS : 'no'; }));",
+    );
     let path = setup.scratch().join("preload.php");
     std::fs::write(&path, "<?php class Preloaded { const SAYS = 'preloaded'; }").unwrap();
     let server = setup.ini("opcache.preload", path.to_str().unwrap()).ini("opcache.preload_user", "root").start();
@@ -110,7 +112,9 @@ fn phpinfo_speaks_of_the_request() {
     if elsewhere() {
         return;
     }
-    let server = script("while (frankenphp_handle_request(function () { phpinfo(INFO_GENERAL | INFO_MODULES | INFO_VARIABLES); }));").start();
+    let server =
+        script("while (frankenphp_handle_request(function () { phpinfo(INFO_GENERAL | INFO_MODULES | INFO_VARIABLES); }));")
+            .start();
     for tag in ["one", "two"] {
         let page = server.text(&format!("/?tag={tag}"));
         assert!(page.contains("FRANKENPHP_WORKER") && page.contains(&format!("tag={tag}")), "{page}");

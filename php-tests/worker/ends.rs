@@ -158,6 +158,7 @@ fn a_fatal_error_at_the_end_runs_no_shutdown_function_twice() {
     for kind in PRINTING {
         let server = kind.app().threads(1).start();
         let to = server.dir().join("ran");
+        server.text("/hello");
         server.get(&format!("/fatal-at-end?to={}", to.display())).send();
         assert_eq!(server.text("/hello?tag=1"), "hello 1", "{kind:?}");
         assert_eq!(std::fs::read_to_string(&to).unwrap(), "ran ", "{kind:?}");

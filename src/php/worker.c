@@ -45,6 +45,7 @@ static __thread struct {
 #ifdef RR_SESSION
 	bool session_remembered;
 	zval session_handlers[9];
+	zend_string *session_save_handler;
 #endif
 } state;
 
@@ -79,6 +80,8 @@ static void remember_session_handlers(void)
 	for (size_t i = 0; i < 9; i++) {
 		ZVAL_COPY(&state.session_handlers[i], session_handler(i));
 	}
+	state.session_save_handler = zend_ini_str(ZEND_STRL("session.save_handler"), false);
+	zend_string_addref(state.session_save_handler);
 	state.session_remembered = true;
 }
 
@@ -86,6 +89,9 @@ static void forget_session_handlers(void)
 {
 	for (size_t i = 0; state.session_remembered && i < 9; i++) {
 		zval_ptr_dtor(&state.session_handlers[i]);
+	}
+	if (state.session_remembered) {
+		zend_string_release(state.session_save_handler);
 	}
 	state.session_remembered = false;
 }
@@ -356,6 +362,12 @@ static void finish_request(void)
 #endif
 	rr_reset_between();
 	if (!state.remembered) {
+#ifdef RR_SESSION
+		/* Sessions are the client's, also in a request that belongs to the boot. */
+		zend_string *name = zend_string_init(ZEND_STRL("session.save_handler"), false);
+		zend_alter_ini_entry(name, state.session_save_handler, ZEND_INI_USER, ZEND_INI_STAGE_RUNTIME);
+		zend_string_release(name);
+#endif
 		remember();
 	}
 #ifdef RR_SESSION
