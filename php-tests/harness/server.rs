@@ -180,6 +180,10 @@ impl Setup {
 
     pub(crate) fn command(&self, address: SocketAddr, fcgi: Option<SocketAddr>) -> Command {
         let mut command = rr();
+        // Sessions and what else scripts leave there go with the test.
+        let temporary = self.dir.path().join("tmp");
+        std::fs::create_dir_all(&temporary).unwrap();
+        command.env("TMPDIR", temporary);
         command.arg("serve").arg(&self.root).args(["-o", &format!("http.address={address}")]);
         if let Some(fcgi) = fcgi {
             command.args(["-o", &format!("http.fcgi.address={fcgi}")]);

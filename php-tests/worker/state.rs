@@ -95,8 +95,7 @@ fn a_session_handler_of_a_request_goes_and_one_of_the_boot_stays() {
         return;
     }
     for kind in KINDS {
-        let path = std::env::temp_dir().display().to_string();
-        let server = kind.app().threads(1).ini("session.save_path", &path).start();
+        let server = kind.app().threads(1).start();
         for _ in 0..3 {
             assert_eq!(server.text("/session-handler"), "request", "{kind:?}");
             assert_eq!(server.text("/session-from"), "nowhere", "{kind:?}");
