@@ -260,6 +260,16 @@ fn native_calls_with_relative_paths_see_the_script_s_directory() {
 }
 
 #[test]
+fn realpath_remembers_what_it_has_found_until_told_to_forget() {
+    // The file goes without PHP noticing, as when another process removes it.
+    let script = "$file = tempnam(__DIR__, 'rr'); $real = realpath($file); shell_exec('rm '.escapeshellarg($file)); \
+                  echo json_encode([$real === $file, realpath($file) === $file]); clearstatcache(true); \
+                  echo json_encode([realpath($file), realpath(dirname($file)) === dirname($file), realpath('.') === __DIR__]);";
+    let server = server().php("real.php", script).start();
+    assert_eq!(server.text("/real.php"), "[true,true][false,true,true]");
+}
+
+#[test]
 fn phpinfo_prints_a_page() {
     let server = server().php("i.php", "phpinfo();").start();
     let page = server.text("/i.php");
