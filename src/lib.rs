@@ -84,4 +84,5 @@ pub mod rpc;
 pub mod supervisor;
 pub mod sys;
 pub mod telemetry;
+pub mod watch;
 pub mod worker;
