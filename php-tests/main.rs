@@ -9,6 +9,7 @@ mod harness;
 mod apps;
 mod cli;
 mod config;
+mod dev;
 mod ends;
 mod fcgi;
 mod files;

@@ -1,6 +1,7 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
+    ffi::OsStr,
     fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
@@ -19,7 +20,9 @@ use crate::{
     config::{self, Config},
     error::{Error, ExitCode},
     http::{
-        Drain, conn, fcgi, listen,
+        Drain, conn,
+        dev::Dev,
+        fcgi, listen,
         preset::Preset,
         route,
         service::{Needs, Service},
@@ -38,12 +41,14 @@ use crate::{
 mod banner;
 mod command;
 mod control;
+mod development;
 mod line;
 mod rpc;
 mod settings;
 mod sockets;
 mod status;
 
+use development::Development;
 use line::{Asked, Line};
 use sockets::{Keeper, Listening};
 
@@ -119,6 +124,8 @@ struct Means {
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let site = Site::find(&config, options.dir.as_deref())?;
+    // Before anything boots: what changes meanwhile is not missed.
+    let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &site)).transpose()?;
     let runtime = runtime(None).map_err(Error::system("main runtime"))?;
     let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let pool = Pool::new(settings::pool(&config.http.pool));
@@ -143,15 +150,18 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     });
     let controls = rpc::controls(engine.pools(), processes.as_ref());
     let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
+    let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
+    let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
         router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
         worker: script,
-        files: settings::files(&config.http.static_files).build().map_err(Error::system("file threads"))?,
+        files: settings::files(&config).build().map_err(Error::system("file threads"))?,
         pool: pool.clone(),
         body: settings::body(&config.http),
         internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         access: settings::access(&config).build().map_err(Error::system("access log"))?,
         request_ids,
+        dev: dev.clone(),
     });
     let front = Front {
         listeners: means.http,
@@ -162,6 +172,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         drain: Drain::new(),
         pool: pool.clone(),
         processes,
+        dev,
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     if !options.silent {
@@ -175,6 +186,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
     }
 
+    drop(development);
     let stopped = engine.stop(Duration::from_secs(1));
     drop(site);
     if !stopped {
@@ -276,6 +288,7 @@ struct Front {
     processes: Option<Arc<Processes>>,
     drain: Drain,
     pool: Pool,
+    dev: Option<Dev>,
 }
 
 // === impl Front ===
@@ -323,6 +336,9 @@ impl Front {
 
     /// Lets connections finish until `deadline`; true if all did.
     async fn stop(&self, deadline: Instant, idle: Option<Duration>) -> bool {
+        if let Some(dev) = &self.dev {
+            dev.close();
+        }
         match idle {
             Some(idle) => self.drain.start_patiently(idle),
             None => self.drain.start(),
@@ -417,6 +433,13 @@ impl Site {
             document_root: root.as_os_str().as_bytes().to_vec().into(),
             filename: path.into_os_string().into_vec().into(),
         })
+    }
+
+    /// The directories that scripts are started from; not the welcome page's.
+    fn code(&self) -> impl Iterator<Item = &Path> {
+        let root = Some(self.root.as_path()).filter(|_| self.serves_files() && self.welcome.is_none());
+        let worker = self.worker.as_ref().and_then(|script| Path::new(OsStr::from_bytes(&script.filename)).parent());
+        worker.into_iter().chain(root)
     }
 
     fn serves_files(&self) -> bool {

@@ -40,7 +40,9 @@
 //! - **the main thread** starts the engine before any other thread exists, waits for signals, and shuts the engine down after
 //!   every PHP thread has ended.
 //! - **worker threads**, one for each worker's process, asleep in `poll` over its pipes.
-//! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes.
+//! - **the watchdog** ends scripts that run too long; **file threads** read large files; **the log writer** writes; in
+//!   development **the watcher** ([`watch`]) looks at the project's files, has PHP start afresh when some have changed, and
+//!   browsers load their pages anew ([`http::dev`]).
 //!
 //! While works are short, waking a thread costs as much as running one. So an io thread gathers the works of one turn before it wakes
 //! a PHP thread, and while every core has something to run it wakes no further one: the running ones are about to take the work
@@ -62,8 +64,8 @@
 //!
 //! ## Who may name whom
 //!
-//! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `worker → nothing`. [`app`] is the only
-//! module that names both [`php`] and [`http`].
+//! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `worker → nothing`; `watch → nothing`.
+//! [`app`] is the only module that names both [`php`] and [`http`].
 //!
 //! ## Bounds
 //!

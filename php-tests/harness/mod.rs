@@ -15,7 +15,7 @@ use std::{
 };
 
 pub(crate) use client::{Connection, Request, multipart};
-pub(crate) use dir::{TempDir, copy_tree, fixtures};
+pub(crate) use dir::{TempDir, age, copy_tree, fixtures};
 pub(crate) use fastcgi::{Fcgi, FcgiReply, params};
 pub(crate) use goridge::Rpc;
 pub(crate) use log::Log;

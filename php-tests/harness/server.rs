@@ -25,6 +25,7 @@ pub(crate) struct Setup {
     dir: TempDir,
     root: PathBuf,
     options: Vec<String>,
+    arguments: Vec<String>,
     environment: Vec<(String, String)>,
     config: Option<PathBuf>,
     fcgi: bool,
@@ -56,7 +57,7 @@ pub(crate) fn empty() -> Setup {
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let options = vec!["http.pool.num_workers=2".to_owned()];
-    Setup { dir, root, options, environment: Vec::new(), config: None, fcgi: false, address: None }
+    Setup { dir, root, options, arguments: Vec::new(), environment: Vec::new(), config: None, fcgi: false, address: None }
 }
 
 // === impl Setup ===
@@ -94,6 +95,12 @@ impl Setup {
         let key = key_value.split('=').next().unwrap();
         self.options.retain(|known| known.split('=').next() != Some(key));
         self.options.push(key_value.to_owned());
+        self
+    }
+
+    /// A flag of `rr serve`.
+    pub(crate) fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
         self
     }
 
@@ -184,7 +191,7 @@ impl Setup {
         let temporary = self.dir.path().join("tmp");
         std::fs::create_dir_all(&temporary).unwrap();
         command.env("TMPDIR", temporary);
-        command.arg("serve").arg(&self.root).args(["-o", &format!("http.address={address}")]);
+        command.arg("serve").arg(&self.root).args(&self.arguments).args(["-o", &format!("http.address={address}")]);
         if let Some(fcgi) = fcgi {
             command.args(["-o", &format!("http.fcgi.address={fcgi}")]);
         }

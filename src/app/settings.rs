@@ -75,6 +75,8 @@ pub(super) fn engine(config: &Config, workers: Option<&Workers>, rpc: Option<Str
     let defaults = if command.is_some() { CLI_INI } else { &[] };
     let ini = defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let ini = ini.chain(config.php.ini.iter().cloned()).chain(command.iter().flat_map(|command| command.ini.iter().cloned()));
+    let development = DEVELOPMENT_INI.iter().filter(|_| config.dev.enabled);
+    let ini = ini.chain(development.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     php::Config {
         // RoadRunner's applications look for the command line.
         sapi: config.engine.sapi.clone().unwrap_or_else(|| if command.is_some() { "cli" } else { "fpm-fcgi" }.into()),
@@ -84,6 +86,8 @@ pub(super) fn engine(config: &Config, workers: Option<&Workers>, rpc: Option<Str
         clear_env: config.php.clear_env,
         first_chunk: size(config.http.output.first_chunk),
         output: output(&config.http),
+        tolerant: config.dev.enabled,
+        leaks: config.dev.enabled && config.dev.leaks,
     }
 }
 
@@ -212,6 +216,14 @@ fn output(http: &config::Http) -> worker::OutputLimits {
     }
 }
 
+/// In development OPcache looks at every file every time, by the way that leads to it now, and nothing is compiled for good.
+const DEVELOPMENT_INI: &[(&str, &str)] = &[
+    ("opcache.validate_timestamps", "1"),
+    ("opcache.revalidate_freq", "0"),
+    ("opcache.revalidate_path", "1"),
+    ("opcache.preload", ""),
+];
+
 /// What `php` sets for every script, for there is no browser.
 const CLI_INI: &[(&str, &str)] = &[
     ("html_errors", "0"),
@@ -269,13 +281,16 @@ pub(super) fn access(config: &Config) -> access::Config {
     })
 }
 
-pub(super) fn files(files: &config::StaticFiles) -> files::Config {
+pub(super) fn files(config: &Config) -> files::Config {
+    let files = &config.http.static_files;
+    let development = config.dev.enabled;
     files::Config {
         cache_control: files.cache_control.clone(),
         cache_memory: files.cache_memory,
         cache_max_file: files.cache_max_file,
-        revalidate: files.revalidate,
-        precompressed: files.precompressed,
+        revalidate: if development { Duration::ZERO } else { files.revalidate },
+        // A page that is compressed takes no script.
+        precompressed: files.precompressed && !development,
         threads: limits::cpus().clamp(1, 4),
     }
 }

@@ -60,6 +60,9 @@ pub enum Command {
     Serve {
         /// Directory to serve; wins over http.root
         dir: Option<PathBuf>,
+        /// Development: reload what has changed, in PHP and in the browser; see the keys of dev
+        #[arg(long)]
+        watch: bool,
     },
     /// Show the workers of a running server, or change their number
     #[command(display_name = "rr", override_usage = "rr workers [PLUGIN]... [-i]\n       rr workers add|remove [PLUGIN]")]
@@ -206,11 +209,12 @@ mod tests {
             let args = parse(line).unwrap();
             assert_eq!(args.config, Some(".rr.yaml".into()), "{line}");
             assert_eq!(args.overrides, ["version=3", "http.address=:1"], "{line}");
-            assert!(args.silent && matches!(args.command, Command::Serve { dir: None }), "{line}");
+            assert!(args.silent && matches!(args.command, Command::Serve { dir: None, watch: false }), "{line}");
         }
         let args = parse("rr -o a=1 --config=x serve -o b=2 public").unwrap();
         assert_eq!(args.overrides, ["a=1", "b=2"]);
-        assert!(matches!(args.command, Command::Serve { dir: Some(dir) } if dir == std::path::Path::new("public")));
+        assert!(matches!(args.command, Command::Serve { dir: Some(dir), .. } if dir == std::path::Path::new("public")));
+        assert!(matches!(parse("rr serve --watch").unwrap().command, Command::Serve { dir: None, watch: true }));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(args: Args) -> Result<ExitCode, Error> {
     match &args.command {
-        Command::Serve { dir } => {
+        Command::Serve { dir, .. } => {
             if let Some(inherited) = Inherited::take().map_err(Error::system("what the supervisor hands over"))? {
                 return app::serve_inherited(inherited).map(|()| ExitCode::Ok);
             }
@@ -117,6 +117,7 @@ fn load(args: &Args) -> Result<Config, Error> {
             config.php.env.push((name, value));
         }
     }
+    config.dev.enabled |= matches!(args.command, Command::Serve { watch: true, .. });
     settle(args, file.as_deref())?;
     Ok(config)
 }

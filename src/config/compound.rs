@@ -12,7 +12,7 @@ use super::{
 pub(super) struct Maybe<F>(pub(super) F);
 /// What the form says, or nothing for `auto` or 0.
 pub(super) struct Auto<F>(pub(super) F);
-/// A list, or a text of its elements with commas between.
+/// A list, or a text of its elements with commas between; those in braces are part of an element.
 pub(super) struct List<F>(pub(super) F);
 /// Names and texts.
 pub(super) struct Pairs {
@@ -51,7 +51,9 @@ impl<T, F: Form<T>> Form<Vec<T>> for List<F> {
         match raw {
             Value::Array(list) => collect(list.iter().enumerate().map(|(at, raw)| (format!("[{at}]"), self.0.read(raw)))),
             Value::String(text) if text.trim().is_empty() => Ok(Vec::new()),
-            Value::String(text) => collect(text.split(',').map(|part| (String::new(), self.0.read(&Value::from(part.trim()))))),
+            Value::String(text) => {
+                collect(split(text).into_iter().map(|part| (String::new(), self.0.read(&Value::from(part.trim())))))
+            }
             Value::Number(_) => self.0.read(raw).map(|one| vec![one]),
             _ => Err(Wrong::expected("a list", raw)),
         }
@@ -149,6 +151,20 @@ pub(super) fn entries(raw: &Value) -> Result<Vec<(String, &Value)>, Wrong> {
         Value::Array(list) if list.is_empty() => Ok(Vec::new()),
         _ => Err(Wrong::expected("a map", raw)),
     }
+}
+
+/// The elements of a list written as one text; a comma in braces belongs to a glob.
+fn split(text: &str) -> Vec<&str> {
+    let mut depth = 0_usize;
+    text.split(|character| {
+        match character {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && character == ','
+    })
+    .collect()
 }
 
 fn collect<T>(parts: impl Iterator<Item = (String, Result<T, Wrong>)>) -> Result<Vec<T>, Wrong> {

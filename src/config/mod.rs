@@ -6,6 +6,7 @@
 
 mod absent;
 mod compound;
+mod dev;
 pub mod dist;
 mod env;
 mod error;
@@ -24,6 +25,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use dev::Dev;
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles};

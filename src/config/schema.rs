@@ -337,6 +337,30 @@ const OWN: &[Key] = &[
         "Where the log's own troubles go: stderr, stdout or file paths.",
         &Field(|c| &mut c.logs.err_output, List(OUTPUT)),
     ),
+    section("dev", "Development. Not for servers that strangers can reach: pages are changed, and faults are shown."),
+    key("dev.enabled", "Do the following; rr serve --watch turns it on.", &Field(|c| &mut c.dev.enabled, Flag)),
+    key(
+        "dev.watch",
+        "Files whose changes make workers boot and browsers load anew, from the project's directory as .gitignore has it.",
+        &Field(|c| &mut c.dev.watch, List(GLOB)),
+    ),
+    key(
+        "dev.ignore",
+        "What is not watched, beside vendor, node_modules, .git, var, storage and the like; !glob watches it all the same.",
+        &Field(|c| &mut c.dev.ignore, List(GLOB)),
+    ),
+    key("dev.debounce", "How long files must be left alone first.", &Field(|c| &mut c.dev.debounce, BOUND)),
+    key(
+        "dev.poll",
+        "Look at the files this often; auto means each second, where inotify does not work.",
+        &Field(|c| &mut c.dev.poll, Auto(BOUND)),
+    ),
+    key("dev.reload", "HTML pages get a script that loads them anew.", &Field(|c| &mut c.dev.reload, Flag)),
+    key(
+        "dev.leaks",
+        "Log which globals and statics of a worker script grow from request to request.",
+        &Field(|c| &mut c.dev.leaks, Flag),
+    ),
 ];
 
 // === impl Key ===
@@ -458,6 +482,7 @@ fn fcgi(config: &mut Config) -> &mut Fcgi {
 const BACKLOG: Count = Count(1, 65_535);
 const ACCOUNT: Text = Text("the name or number of an account", |text| !text.is_empty() && !text.contains(':'));
 const EXTENSION: Text = Text("an extension with its dot, such as .php", |text| text.starts_with('.') && !text.contains('/'));
+const GLOB: Text = Text("a glob such as src/**/*.php", |text| !text.is_empty());
 const HEADER: Text = Text("a header's value", |text| text.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
 const INDEX: Text = Text("a file's name without a directory", |text| !text.is_empty() && !text.contains('/'));
 const OUTPUT: Text = Text("stderr, stdout or a file's path", |text| !text.is_empty());

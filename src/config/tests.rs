@@ -83,7 +83,14 @@ fn the_dist_means_the_defaults() {
 
 #[test]
 fn the_documented_defaults_are_the_defaults() {
-    let source = [include_str!("types.rs"), include_str!("http.rs"), include_str!("pool.rs"), include_str!("server.rs")].concat();
+    let source = [
+        include_str!("types.rs"),
+        include_str!("http.rs"),
+        include_str!("pool.rs"),
+        include_str!("server.rs"),
+        include_str!("dev.rs"),
+    ]
+    .concat();
     // Every pool's keys are documented once.
     let is_of = |path: &str, key: &str| path.strip_prefix('*').map_or(path == key, |end| key.ends_with(end));
     let documented: Vec<_> =
@@ -137,8 +144,11 @@ fn every_kind_of_value_is_read_and_shown_back() {
             "fcgi": {"address": ":9000", "allowed_clients": ["127.0.0.1", "::1"], "mode": "0600", "limit_extensions": [], "status_path": "/status"},
         },
         "logs": {"mode": "production", "output": "stdout"},
+        "dev": {"enabled": "yes", "watch": "src/**/*.{php,yaml}, *.env", "ignore": ["!/vendor/acme"], "poll": "2s", "leaks": false},
     });
     let config = read(raw).unwrap();
+    assert_eq!(config.dev.watch, ["src/**/*.{php,yaml}", "*.env"]);
+    assert_eq!((config.dev.enabled, config.dev.poll, config.dev.leaks), (true, Some(Duration::from_secs(2)), false));
     assert_eq!(config.engine.io_threads, Some(2));
     assert_eq!(config.engine.grace_period, Duration::from_secs(90));
     assert_eq!(config.php.ini, [("memory_limit".into(), "256M".into()), ("opcache.enable".into(), "1".into())]);

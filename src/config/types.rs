@@ -1,8 +1,9 @@
-//! The resolved configuration, but for [`Http`].
+//! The resolved configuration, but for [`Http`], [`Server`] and [`Dev`].
 
 use std::time::Duration;
 
 use super::{
+    dev::Dev,
     http::{Address, Http},
     server::Server,
 };
@@ -22,6 +23,8 @@ pub struct Config {
     pub rpc: Option<Rpc>,
     /// The server's own log.
     pub logs: Logs,
+    /// Development.
+    pub dev: Dev,
 }
 
 /// The process (`engine`).

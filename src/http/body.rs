@@ -26,6 +26,16 @@ pub enum Body {
     Output(OutputReader),
     /// The same, with the access log waiting for its end.
     Recorded(Box<Recorded>),
+    /// Any of these, and something after it.
+    Appended(Box<Appended>),
+}
+
+/// A body with something after it.
+#[derive(Debug)]
+pub struct Appended {
+    body: Body,
+    /// Empty once it is sent.
+    rest: Bytes,
 }
 
 // === impl Body ===
@@ -51,6 +61,12 @@ impl http_body::Body for Body {
                 }
                 polled
             }
+            Self::Appended(appended) => match Pin::new(&mut appended.body).poll_frame(context) {
+                Poll::Ready(None) if !appended.rest.is_empty() => {
+                    Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut appended.rest)))))
+                }
+                polled => polled,
+            },
         }
     }
 
@@ -61,6 +77,7 @@ impl http_body::Body for Body {
             Self::File(stream) => stream.is_end_stream(),
             Self::Output(reader) => reader.is_end_stream(),
             Self::Recorded(recorded) => recorded.body.is_end_stream(),
+            Self::Appended(appended) => appended.rest.is_empty() && appended.body.is_end_stream(),
         }
     }
 
@@ -70,7 +87,17 @@ impl http_body::Body for Body {
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(stream) => stream.size_hint(),
             Self::Output(_) | Self::Recorded(_) => SizeHint::default(),
+            Self::Appended(appended) => match appended.body.size_hint().exact() {
+                Some(length) => SizeHint::with_exact(length + appended.rest.len() as u64),
+                None => SizeHint::default(),
+            },
         }
+    }
+}
+
+impl Appended {
+    pub(super) fn new(body: Body, rest: Bytes) -> Self {
+        Self { body, rest }
     }
 }
 

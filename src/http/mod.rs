@@ -4,6 +4,7 @@ mod accept;
 pub mod access;
 mod body;
 pub mod conn;
+pub mod dev;
 mod drain;
 pub mod fcgi;
 pub mod files;

@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use super::{
     Body, Peer, access,
     conn::{EarlyHints, Handler},
+    dev::{Dev, Outage},
     files::Files,
     record::Facts,
     request, response,
@@ -44,6 +45,8 @@ pub struct Needs {
     pub access: access::Log,
     /// The source of request ids, shared with the other fronts.
     pub request_ids: Arc<AtomicU64>,
+    /// Development mode, if that is on.
+    pub dev: Option<Dev>,
 }
 
 /// Answers requests; cheap to clone.
@@ -78,8 +81,16 @@ impl Service {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
+                let outage = self.0.needs.dev.as_ref().map(|dev| dev.outage_for(&parts.headers));
+                if let Some(told) = outage.as_ref().and_then(Outage::tell) {
+                    return told;
+                }
                 let head = head(parts, target, query, host, &body, peer);
-                self.run(script, head, body, hints.map(interim)).await
+                let response = self.run(script, head, body, hints.map(interim)).await;
+                match outage.filter(|_| response.status() == self.0.needs.internal_error_code).and_then(|outage| outage.tell()) {
+                    Some(told) => told,
+                    None => response,
+                }
             }
             Route::File(file) => {
                 let response = self.0.needs.files.respond(&file, &parts.method, &parts.headers).await;
@@ -199,11 +210,20 @@ impl Handler for Service {
     }
 
     async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let dev = self.0.needs.dev.as_ref();
+        if let Some(response) = dev.and_then(|dev| dev.answer(&parts)) {
+            return response;
+        }
+        let page = dev.and_then(|dev| dev.page(&mut parts));
         let facts = Facts::gather(&self.0.needs.access, &parts, &peer);
         let response = self.answer(parts, body, peer, hints).await;
-        match facts {
+        let response = match facts {
             Some(facts) => facts.attach(response),
+            None => response,
+        };
+        match page {
+            Some(page) => page.finish(response),
             None => response,
         }
     }

@@ -39,6 +39,10 @@ pub struct Config {
     pub first_chunk: usize,
     /// Bounds of an answer's buffer.
     pub output: OutputLimits,
+    /// Start although a worker script does not boot: in development it is about to be mended.
+    pub tolerant: bool,
+    /// Say what grows from request to request of a worker script.
+    pub leaks: bool,
 }
 
 /// Which php.ini is read.
@@ -190,6 +194,7 @@ impl Engine {
             no_ini: config.ini_file == IniFile::None,
             environment,
             threads: i32::try_from(workers).unwrap_or(i32::MAX - 1),
+            leaks: config.leaks,
         };
         // SAFETY: called once per process, before any PHP thread exists; every pointer in `engine` is leaked or null.
         if unsafe { ffi::rr_php_startup(&raw const engine) } != 0 {
@@ -203,10 +208,12 @@ impl Engine {
                 pool.recall();
             }
         });
-        let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits), board);
+        let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits, config.tolerant), board);
         let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
         for threads in &engine.pools {
-            if let Err(reason) = threads.wait_booted() {
+            if let Err(reason) = threads.wait_booted()
+                && !config.tolerant
+            {
                 let pool = threads.name().to_owned();
                 engine.stop(Duration::from_secs(1));
                 return Err(Error::Boot { pool, reason });
@@ -272,7 +279,7 @@ impl PoolConfig {
         self.pool.config().num_workers + self.growth.map_or(0, |growth| growth.max_workers)
     }
 
-    fn settings(self, limits: &Arc<Limits>) -> thread::Settings {
+    fn settings(self, limits: &Arc<Limits>, tolerant: bool) -> thread::Settings {
         let extra = if self.debug { debug::ini(&self.ini) } else { Vec::new() };
         let own = self.ini.into_iter().map(|(name, value)| IniValue { name, value, locked: false });
         let mut variables = self.variables;
@@ -293,6 +300,7 @@ impl PoolConfig {
             request_timeout: self.request_timeout,
             stream_timeout: self.stream_timeout,
             max_jobs: self.max_jobs,
+            tolerant,
             rules: self.rules,
             growth: self.growth,
         }

@@ -58,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) no_ini: bool,
     pub(crate) environment: *mut *mut c_char,
     pub(crate) threads: c_int,
+    pub(crate) leaks: bool,
 }
 
 /// Addresses inside a thread's engine context.
@@ -126,6 +127,18 @@ pub(crate) struct Request {
     pub(crate) ini_count: usize,
     pub(crate) argv: *mut *mut c_char,
     pub(crate) argc: c_int,
+}
+
+/// What is measured of a worker script. C makes the values.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Measure {
+    pub(crate) what: c_int,
+    pub(crate) id: u64,
+    pub(crate) value: u64,
+    pub(crate) scope: Bytes,
+    pub(crate) function: Bytes,
+    pub(crate) name: Bytes,
 }
 
 unsafe extern "C" {

@@ -69,6 +69,18 @@ impl Threads {
         self.wait_ready(recall, failures, self.settings().reset_timeout, "is not ready again: it is at work, or boots")
     }
 
+    /// Has every worker start afresh before its next request, without waiting for any. Worker scripts that did not boot are tried
+    /// again at once.
+    pub fn recall(&self) {
+        self.boots.forgive();
+        self.pool().recall();
+    }
+
+    /// Why no request can be answered: the last boot has failed, and no worker is left.
+    pub fn outage(&self) -> Option<String> {
+        self.boots.failure().filter(|_| !self.is_ready())
+    }
+
     /// Adds a worker.
     pub fn add(self: &Arc<Self>) -> Result<(), String> {
         self.refuse_debug()?;

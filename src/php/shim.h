@@ -50,6 +50,7 @@ typedef struct {
 	bool no_ini;             /* no php.ini is read */
 	char **environment;      /* NULL-terminated NAME=value snapshot; lives as long as the process */
 	int threads;
+	bool leaks; /* say what grows from request to request of a worker script */
 } rr_engine;
 
 /* Addresses inside a thread's engine context that the watchdog reads and writes; valid until rr_php_thread_end. */
@@ -108,6 +109,26 @@ typedef enum {
 	RR_STDIN_LEAVE = 3,   /* the script does not see that this is the end: end it */
 } rr_stdin;
 
+/* What of a worker script's is measured from request to request. Each kind of variable has two, for elements and for bytes. */
+typedef enum {
+	RR_GLOBALS = 0,
+	RR_RESOURCES = 1,
+	RR_GLOBAL = 2,
+	RR_STATIC_PROPERTY = 4,
+	RR_STATIC_VARIABLE = 6,
+	RR_OBJECTS = 8,
+	RR_PROPERTY = 10, /* of all objects of a class; right after their RR_OBJECTS */
+} rr_measured;
+
+typedef struct {
+	rr_measured what;
+	uint64_t id; /* of what is measured, the same on every thread */
+	uint64_t value;
+	rr_bytes scope;    /* class */
+	rr_bytes function;
+	rr_bytes name;
+} rr_measure;
+
 /* --- out: Rust calls the engine ------------------------------------------------------------------------------------- */
 
 int rr_php_startup(const rr_engine *engine);
@@ -160,6 +181,10 @@ rr_stdin rr_on_stdin(void *context, char *buffer, size_t length, bool blocking, 
 int rr_on_stdin_watch(void *context);
 rr_verdict rr_on_stdout(void *context, const char *bytes, size_t length);
 void rr_on_stderr(void *context, const char *bytes, size_t length);
+/* What the worker script keeps after a request; lent until this returns. */
+void rr_on_measures(void *context, const rr_measure *measures, size_t count);
+/* True once after each request, when a script that reads frames has answered it and reads on. */
+bool rr_on_rest(void *context);
 void rr_on_log(void *context, int level, const char *message, size_t length);
 void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
@@ -203,6 +228,11 @@ void rr_stdio_install(void);
 void rr_reset_remember(rr_reset level);
 void rr_reset_between(void);
 void rr_reset_forget(void);
+/* What a worker script keeps from request to request; in development only. */
+void rr_leaks_enable(bool wanted);
+bool rr_leaks_wanted(void);
+void rr_leaks_look(void);
+void rr_leaks_forget(void);
 void rr_environment_remember(void);
 void rr_environment_restore(void);
 void rr_user_ini_free(void);

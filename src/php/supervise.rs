@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::thread::{Slot, SlotState, Threads};
-use crate::worker::Load;
+use crate::worker::{Failure, Load};
 
 /// A pool's supervisor.
 pub(super) struct Supervisor {
@@ -24,6 +24,10 @@ impl Supervisor {
     pub(super) fn tick(&mut self, threads: &Arc<Threads>, slots: &[Arc<Slot>]) {
         if threads.settings().debug {
             return;
+        }
+        if threads.settings().tolerant && threads.outage().is_some() {
+            // Whoever develops wants to see the fault now, not after the longest wait.
+            threads.pool().fail_waiting(Failure::WorkerLost);
         }
         let rules = &threads.settings().rules;
         if !rules.ask_for_nothing() && self.looked.elapsed() >= rules.watch_tick {

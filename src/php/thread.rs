@@ -77,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) stream_timeout: Duration,
     pub(crate) max_jobs: u64,
+    /// Requests are refused at once while no worker boots.
+    pub(crate) tolerant: bool,
     pub(crate) rules: Rules,
     pub(crate) growth: Option<Growth>,
 }

@@ -75,6 +75,18 @@ impl Boots {
         state.failures
     }
 
+    /// Ends all pauses, and forgets the last failure: its cause may be gone.
+    pub(crate) fn forgive(&self) {
+        let mut state = self.state.lock();
+        state.retries += 1;
+        state.failure = None;
+        self.changed.notify_all();
+    }
+
+    fn retries(&self) -> u64 {
+        self.state.lock().retries
+    }
+
     /// The reason why the last boot failed, if none has succeeded since.
     pub(crate) fn failure(&self) -> Option<String> {
         self.state.lock().failure.clone()
@@ -92,18 +104,21 @@ impl Boots {
         self.changed.notify_all();
     }
 
-    fn failed(&self, failure: String) {
+    /// A boot has failed that began after that many retries: of one that began before the last, nobody wants to know.
+    fn failed(&self, failure: String, retries: u64) {
         let mut state = self.state.lock();
+        if state.retries != retries {
+            return;
+        }
         state.failures += 1;
         state.failure = Some(failure);
         self.changed.notify_all();
     }
 
-    /// False if the server stops meanwhile.
-    fn pause(&self, length: Duration) -> bool {
+    /// Waits for `length`, but not past the first retry after that many. False if the server stops meanwhile.
+    fn pause(&self, length: Duration, retries: u64) -> bool {
         let deadline = Instant::now() + length;
         let mut state = self.state.lock();
-        let retries = state.retries;
         while !state.stopping && state.retries == retries && !self.changed.wait_until(&mut state, deadline).timed_out() {}
         !state.stopping
     }
@@ -116,6 +131,7 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
     let mut failures = 0;
     loop {
         let context = Context::attach(slot);
+        let retries = boots.retries();
         let ended = boot(&seat, slot, settings, script, boots);
         if ended.left == Some(Left::Closed) {
             break;
@@ -138,7 +154,7 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
         }
         failures += 1;
         let pause = PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
-        if !boots.pause(pause) {
+        if !boots.pause(pause, retries) {
             break;
         }
     }
@@ -146,6 +162,7 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
 
 /// Boots the script and lets it serve until it ends.
 fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) -> Ended {
+    let retries = boots.retries();
     slot.booting(script, seat);
     // Until the script has ended it holds code that an OPcache restart would take away.
     let pass = opcache::pass();
@@ -160,7 +177,7 @@ fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &
         let reason = why(&ended);
         tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.shown());
         slot.standing.failed();
-        boots.failed(reason);
+        boots.failed(reason, retries);
     }
     ended
 }

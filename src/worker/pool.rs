@@ -296,6 +296,17 @@ impl Pool {
         self.0.state.lock().queue.front().map(|work| work.submitted.elapsed())
     }
 
+    /// Answers every work that waits with `failure`: no worker is about to take it.
+    pub fn fail_waiting(&self, failure: Failure) {
+        let mut state = self.0.state.lock();
+        let waiting = std::mem::take(&mut state.queue);
+        self.0.queued.store(0, Relaxed);
+        drop(state);
+        for work in waiting {
+            work.responder.send(Err(failure));
+        }
+    }
+
     /// Refuses new works; workers leave when the queue is empty.
     pub fn close(&self) {
         let mut state = self.0.state.lock();
@@ -703,6 +714,16 @@ mod tests {
         assert!(pool.longest_wait().is_some());
         assert!(matches!(seat.next(), Next::Work(_)));
         assert_eq!(pool.longest_wait(), None);
+    }
+
+    #[test]
+    fn those_that_wait_can_be_told_that_nobody_comes() {
+        let pool = pool(10);
+        let (work, answer) = work(1);
+        pool.submit(work, Wake::Now).expect("room");
+        pool.fail_waiting(Failure::WorkerLost);
+        assert_eq!(runtime().block_on(answer).expect_err("no worker"), Failure::WorkerLost);
+        assert_eq!(pool.snapshot().queued, 0);
     }
 
     #[test]
