@@ -13,6 +13,7 @@ const SERVER: &[&str] = &[
     "src/php/request.c",
     "src/php/response.c",
     "src/php/reset.c",
+    "src/php/leaks.c",
     "src/php/stdio.c",
     "src/php/overrides.c",
     "src/php/libc.c",

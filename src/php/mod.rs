@@ -18,6 +18,8 @@ mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
+mod leaks;
+#[cfg(php_embed)]
 mod opcache;
 #[cfg(php_embed)]
 mod roster;

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     engine::ScriptKind,
+    leaks,
     thread::{Slot, Threads},
     worker::NotBooted,
 };
@@ -73,6 +74,7 @@ impl Threads {
     /// again at once.
     pub fn recall(&self) {
         self.boots.forgive();
+        leaks::forget();
         self.pool().recall();
     }
 

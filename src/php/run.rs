@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     active::{Active, Strings},
-    ffi, opcache,
+    ffi, leaks, opcache,
     stdio::Stdio,
     thread::{Settings, Slot},
 };
@@ -19,6 +19,7 @@ pub(crate) struct Run<'a> {
     pub(super) feed: Option<Feed<'a>>,
     /// What a script that speaks through STDIN and STDOUT has heard and said.
     pub(super) stdio: Option<Stdio>,
+    pub(super) leaks: leaks::Tracker,
     pub(super) slot: &'a Slot,
     pub(super) settings: &'a Settings,
 }
@@ -120,7 +121,7 @@ impl<'a> Run<'a> {
     pub(crate) fn classic(work: Work, slot: &'a Slot, settings: &'a Settings, variables: Variables) -> (ffi::End, Variables) {
         let active = Active::new(work, settings, variables);
         *slot.lifeline.lock() = active.lifeline();
-        let mut run = Self { active, feed: None, stdio: None, slot, settings };
+        let mut run = Self { active, feed: None, stdio: None, leaks: leaks::Tracker::default(), slot, settings };
         let end = run.execute();
         if end == ffi::End::Done {
             return (end, run.active.conclude());
@@ -132,8 +133,14 @@ impl<'a> Run<'a> {
     /// Runs a worker script until it ends.
     pub(crate) fn worker(script: Script, feed: Feed<'a>, slot: &'a Slot, settings: &'a Settings) -> Ended {
         let seat = feed.seat;
-        let mut run =
-            Self { active: Active::boot(script, settings), feed: Some(feed), stdio: Stdio::of(settings), slot, settings };
+        let mut run = Self {
+            active: Active::boot(script, settings),
+            feed: Some(feed),
+            stdio: Stdio::of(settings),
+            leaks: leaks::Tracker::default(),
+            slot,
+            settings,
+        };
         let end = run.execute();
         run.finish(end);
         seat.step_back();
@@ -193,6 +200,20 @@ impl<'a> Run<'a> {
         let request = strings.view(self.active.request(), self.active.body_length(), self.settings);
         let view = feed.view.insert(Box::new((strings, request)));
         &raw mut view.1
+    }
+
+    /// What the script keeps after a request.
+    pub(crate) fn measured(&mut self, measures: &[ffi::Measure]) {
+        let current = self.slot.current();
+        for line in self.leaks.judge(measures, &current) {
+            tracing::warn!(target: "php", "{line}");
+        }
+    }
+
+    /// True once after each request, when a script that reads frames has answered it and reads on.
+    pub(crate) fn rests(&mut self) -> bool {
+        let is_between = self.stdio.as_ref().is_some_and(Stdio::is_between);
+        is_between && self.leaks.is_new(self.slot.requests())
     }
 
     /// The present request has been handled, and its answer is complete.

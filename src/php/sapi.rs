@@ -159,6 +159,23 @@ unsafe extern "C" fn rr_on_stderr(context: *mut c_void, bytes: *const c_char, le
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_measures(context: *mut c_void, measures: *const ffi::Measure, count: usize) {
+    if count == 0 {
+        return;
+    }
+    // SAFETY: C lends `count` of them until this call returns.
+    let measures = unsafe { slice::from_raw_parts(measures, count) };
+    // SAFETY: C passes the context of the running script.
+    unsafe { enter_run(context, (), |run| run.measured(measures)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_rest(context: *mut c_void) -> bool {
+    // SAFETY: C passes the context of the running script.
+    unsafe { enter_run(context, false, |run| run.rests()) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *const c_char, length: usize) {
     // SAFETY: C lends `length` readable bytes until this call returns.
     let message = unsafe { ffi::view(message, length) };

@@ -57,6 +57,7 @@ static void module_starts(void)
 int rr_php_startup(const rr_engine *engine)
 {
 	environment = engine->environment;
+	rr_leaks_enable(engine->leaks);
 	rr_libc_install(environment, rr_environment_for_child);
 	signal(SIGPIPE, SIG_IGN);
 	/* One more than the PHP threads: this one. */

@@ -42,6 +42,9 @@ static ssize_t input_read(php_stream *stream, char *buffer, size_t count)
 		stream->eof = !stdio.on;
 		return 0;
 	}
+	if (rr_leaks_wanted() && rr_on_rest(SG(server_context))) {
+		rr_leaks_look();
+	}
 	size_t read = 0;
 	switch (rr_on_stdin(SG(server_context), buffer, count, stdio.blocking, &read)) {
 		case RR_STDIN_READ:

@@ -59,6 +59,11 @@ impl Stdio {
         Some(stdio)
     }
 
+    /// True between two requests: nothing to answer, nothing to read.
+    pub(crate) fn is_between(&self) -> bool {
+        self.exchange.is_none() && self.unread.is_empty()
+    }
+
     fn tell(&mut self, frame: &Frame) {
         let bytes = frame.to_bytes().expect("commands are short");
         self.unread.push_back([bytes.into(), Bytes::new(), Bytes::new()]);

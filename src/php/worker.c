@@ -244,7 +244,7 @@ static void handle_uncaught(void)
 }
 
 /* An output callback or a session handler may have thrown. */
-static void settle(void)
+void rr_worker_settle(void)
 {
 	if (EG(exception)) {
 		handle_uncaught();
@@ -293,12 +293,12 @@ static bool end_request(void)
 	zend_try {
 		php_output_end_all();
 	} zend_end_try();
-	settle();
+	rr_worker_settle();
 	end_module("zlib");
 	if (state.booted) {
 		end_module("filter");
 		end_module("session");
-		settle();
+		rr_worker_settle();
 		zend_hash_str_del(&EG(symbol_table), ZEND_STRL("_SESSION"));
 	}
 	zend_try {
@@ -374,6 +374,9 @@ static void finish_request(void)
 	PS(set_handler) = false;
 #endif
 	rest();
+	if (rr_leaks_wanted()) {
+		rr_leaks_look();
+	}
 }
 
 /* Waits for a request and begins it; false if the script is to leave its loop. */
@@ -422,6 +425,7 @@ void rr_worker_end(void)
 	if (state.booted) {
 		rr_reset_forget();
 	}
+	rr_leaks_forget();
 #ifdef RR_SESSION
 	if (!CG(unclean_shutdown)) {
 		forget_session_handlers();
