@@ -14,6 +14,7 @@ const SERVER: &[&str] = &[
     "src/php/response.c",
     "src/php/reset.c",
     "src/php/leaks.c",
+    "src/php/debugger.c",
     "src/php/stdio.c",
     "src/php/overrides.c",
     "src/php/libc.c",

@@ -1,6 +1,7 @@
 //! What development mode is for: a change is seen at once, in PHP and in the browser; what grows is named; a debugger stops.
 
 mod browser;
+mod debugger;
 mod leaks;
 mod watch;
 

@@ -213,6 +213,8 @@ bool rr_in_callback(void);
 void rr_worker_install(void);
 /* What code that ran at the end of a request, or between two, has thrown is reported; the script goes on. */
 void rr_worker_settle(void);
+/* The script has a new request: a step debugger may want to hear of it. */
+void rr_debugger_begin(void);
 /* For pull.c: waits for the next request of a script that answers by itself. False if there is none, or an error was thrown. */
 bool rr_worker_pull(void);
 /* For worker.c: the pulled request is over, answered or not. */

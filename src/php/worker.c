@@ -219,6 +219,7 @@ static void begin_request(const rr_request *request, bool pulled)
 	spell_errors(!pulled);
 	state.pulled = pulled;
 	state.in_request = true;
+	rr_debugger_begin();
 }
 
 /* As at the end of a script: the user's handler, else the error that says it was uncaught. exit() is an exception too: it ends
