@@ -1,19 +1,14 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
-    ffi::OsStr,
-    fs, io,
-    os::unix::{
-        ffi::{OsStrExt, OsStringExt},
-        net::UnixStream,
-    },
+    io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use http::StatusCode;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -23,8 +18,6 @@ use crate::{
         Drain, conn,
         dev::Dev,
         fcgi, listen,
-        preset::Preset,
-        route,
         service::{Needs, Service},
     },
     php,
@@ -32,7 +25,7 @@ use crate::{
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{
-        Pool, Script, doorbell,
+        Pool, doorbell,
         process::{self, Processes},
         scoreboard::Scoreboard,
     },
@@ -44,7 +37,9 @@ mod control;
 mod development;
 mod line;
 mod rpc;
+mod served;
 mod settings;
+mod site;
 mod sockets;
 mod status;
 
@@ -79,7 +74,7 @@ pub struct Options {
 pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<Config, Error>) -> Result<ExitCode, Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
-    Site::find(&config, options.dir.as_deref())?;
+    drop(served::find(&config, options.dir.as_deref())?);
     let pid_file = pid_file(&options)?;
     let plan = Plan { config, dir: options.dir, silent: options.silent };
     let code = supervisor::run(plan, Keeper::new(load));
@@ -123,42 +118,36 @@ struct Means {
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
-    let site = Site::find(&config, options.dir.as_deref())?;
+    let all = served::find(&config, options.dir.as_deref())?;
     // Before anything boots: what changes meanwhile is not missed.
-    let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &site)).transpose()?;
-    let runtime = runtime(None).map_err(Error::system("main runtime"))?;
+    let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
+    let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
     let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
-    let pool = Pool::new(settings::pool(&config.http.pool));
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.rpc));
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let script = site.worker.clone();
-    let pools = vec![settings::php_pool(&config, &pool, &site)];
     let rpc = calls.as_ref().map(rpc::Bound::dsn);
-    let processes = settings::processes(&config, &pool, &site, rpc.clone())?;
-    let settings = settings::engine(&config, site.workers.as_ref(), rpc);
+    let pools = all.iter().map(settings::php_pool).collect();
+    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
+    let settings = settings::engine(&config, &all, rpc);
     let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
-    let processes = processes.map(process::Config::start).transpose().map_err(|error| Error::Engine(error.to_string()))?;
-    let processes = processes.map(Arc::new);
-    let threads = engine.pools().first().expect("one pool was given");
-    let status = Arc::new(status::Source::new(&pool, threads));
-    status.provide();
+    let processes = start_processes(processes)?;
+    let statuses: Vec<_> =
+        all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
+    let (first, status) = (all.first().expect("something is served"), statuses.first().expect("each has one"));
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = config.http.fcgi.as_ref().map(|section| {
         let settings = settings::fastcgi(section, &config.http, &request_ids, engine.version());
-        Arc::new(settings.build(means.fcgi, pool.clone(), status.clone()))
+        Arc::new(settings.build(means.fcgi, first.pool.clone(), status.clone()))
     });
-    let controls = rpc::controls(engine.pools(), processes.as_ref());
+    let controls = rpc::controls(engine.pools(), &processes);
     let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
-        router: site.serves_files().then(|| site.router(&config.http)).transpose()?,
-        worker: script,
+        sites: served::sites(&all)?,
         files: settings::files(&config).build().map_err(Error::system("file threads"))?,
-        pool: pool.clone(),
         body: settings::body(&config.http),
-        internal_error_code: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         access: settings::access(&config).build().map_err(Error::system("access log"))?,
         request_ids,
         dev: dev.clone(),
@@ -170,30 +159,45 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         fcgi,
         calls,
         drain: Drain::new(),
-        pool: pool.clone(),
-        processes,
+        pools: all.iter().map(|one| one.pool.clone()).collect(),
+        processes: processes.into_iter().flatten().collect(),
         dev,
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     if !options.silent {
         let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
         let io_threads = io_threads.len();
-        banner::print(&banner::Facts { site: &site, front: &front, engine: &engine, pool: &pool, io_threads, fcgi });
+        banner::print(&banner::Facts { all: &all, front: &front, engine: &engine, io_threads, fcgi });
     }
-    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pool, means.board));
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, means.board));
     front.finish(io_threads);
-    if let Some(processes) = &front.processes {
+    for processes in &*front.processes {
         processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
     }
 
     drop(development);
     let stopped = engine.stop(Duration::from_secs(1));
-    drop(site);
+    drop(all);
     if !stopped {
         tracing::warn!("a script is still running and is abandoned; the process ends without PHP's own shutdown");
         exit::now(0);
     }
     Ok(())
+}
+
+/// Starts the processes of each pool that has any; if those of one do not start, none are left.
+fn start_processes(configs: Vec<Option<process::Config>>) -> Result<Vec<Option<Arc<Processes>>>, Error> {
+    let mut started: Vec<Option<Arc<Processes>>> = Vec::new();
+    for config in configs {
+        match config.map(process::Config::start).transpose() {
+            Ok(processes) => started.push(processes.map(Arc::new)),
+            Err(error) => {
+                started.iter().flatten().for_each(|processes| processes.stop(Instant::now()));
+                return Err(Error::Engine(error.to_string()));
+            }
+        }
+    }
+    Ok(started)
 }
 
 /// Looks at everything that can be looked at without serving.
@@ -202,27 +206,19 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if let Some(section) = &config.http.fcgi {
         settings::listen_fastcgi(section, &section.address)?;
     }
-    if config.http.root.is_some() {
-        Site::find(config, None)?.router(&config.http)?;
-    } else if let Some(workers) = command::http_workers(config, php::VERSION)? {
-        workers.script()?;
+    // With nothing to serve a directory on the command line is expected.
+    if served::has_something(config) {
+        drop(served::sites(&served::find(config, None)?)?);
     }
     Ok(())
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
-async fn run(
-    mut line: Line,
-    front: &Front,
-    php: &php::Engine,
-    engine: &config::Engine,
-    pool: &Pool,
-    board: Option<Scoreboard>,
-) -> Instant {
+async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::Engine, board: Option<Scoreboard>) -> Instant {
     line.ready().await;
     let asked = tokio::select! {
         asked = line.asked() => asked,
-        () = tick(pool, board) => Asked::Stop,
+        () = tick(&front.pools, board) => Asked::Stop,
     };
     let (delay, idle) = match asked {
         Asked::Stop => (engine.shutdown_delay, None),
@@ -248,14 +244,12 @@ async fn run(
                 }
                 return deadline;
             }
-            () = tick(pool, board) => {}
+            () = tick(&front.pools, board) => {}
             again = line.asked() => {
                 // Told to stop while it hands over, it ends as it would have without.
                 if asked == Asked::Stop || again == Asked::HandOver {
                     tracing::warn!("told again to stop: leaving at once");
-                    if let Some(processes) = &front.processes {
-                        processes.kill();
-                    }
+                    front.processes.iter().for_each(|processes| processes.kill());
                     exit::now(1);
                 }
                 front.drain.start();
@@ -265,12 +259,14 @@ async fn run(
 }
 
 /// Ends the waits that are over, and says that the engine is alive; never returns.
-async fn tick(pool: &Pool, board: Option<Scoreboard>) {
+async fn tick(pools: &[Pool], board: Option<Scoreboard>) {
     let mut tick = tokio::time::interval(Duration::from_millis(250));
     loop {
         tick.tick().await;
-        pool.expire(Instant::now());
-        pool.wake_if_waiting(PATIENCE);
+        for pool in pools {
+            pool.expire(Instant::now());
+            pool.wake_if_waiting(PATIENCE);
+        }
         if let Some(board) = board {
             board.alive();
         }
@@ -285,10 +281,10 @@ struct Front {
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
     calls: Option<Arc<rpc::Calls>>,
-    processes: Option<Arc<Processes>>,
+    processes: Arc<[Arc<Processes>]>,
     drain: Drain,
-    pool: Pool,
     dev: Option<Dev>,
+    pools: Arc<[Pool]>,
 }
 
 // === impl Front ===
@@ -298,7 +294,7 @@ impl Front {
         (0..count)
             .map(|index| {
                 let front = self.clone();
-                let runtime = runtime(Some(&self.pool)).map_err(Error::system("io runtime"))?;
+                let runtime = runtime(&self.pools).map_err(Error::system("io runtime"))?;
                 let run = move || {
                     doorbell::hang_up();
                     runtime.block_on(front.serve());
@@ -378,124 +374,18 @@ impl Front {
     }
 }
 
-fn runtime(pool: Option<&Pool>) -> io::Result<Runtime> {
+/// A runtime of one thread, which looks at `pools` when it has nothing to do.
+fn runtime(pools: &[Pool]) -> io::Result<Runtime> {
     let mut builder = Builder::new_current_thread();
-    if let Some(pool) = pool {
-        let pool = pool.clone();
+    if !pools.is_empty() {
+        let pools = pools.to_vec();
         builder.on_thread_park(move || {
-            pool.wake_if_waiting(PATIENCE);
+            for pool in &pools {
+                pool.wake_if_waiting(PATIENCE);
+            }
             doorbell::before_sleep();
         });
         builder.on_thread_unpark(doorbell::after_sleep);
     }
     builder.enable_all().build()
-}
-
-/// What is served.
-struct Site {
-    root: PathBuf,
-    /// What boots once and answers whatever no file does.
-    worker: Option<Script>,
-    /// What runs it, if that is a command.
-    workers: Option<command::Workers>,
-    preset: Preset,
-    why: String,
-    /// The welcome page's folder, removed at the end.
-    welcome: Option<PathBuf>,
-}
-
-// === impl Site ===
-
-impl Site {
-    fn find(config: &Config, dir: Option<&Path>) -> Result<Self, Error> {
-        let workers = command::http_workers(config, php::VERSION)?;
-        let mut site = Self::find_root(&config.http, dir, workers.is_some())?;
-        site.worker = match &workers {
-            Some(workers) => Some(workers.script()?),
-            None => config.http.worker.as_deref().map(|path| site.worker_script(path)).transpose()?,
-        };
-        site.workers = workers;
-        Ok(site)
-    }
-
-    /// A script below the root is known by its URL there, any other by its name alone.
-    fn worker_script(&self, path: &Path) -> Result<Script, Error> {
-        let path = path.canonicalize().map_err(Error::system(format!("http.worker {}", path.display())))?;
-        if !path.is_file() {
-            return Err(Error::Config(format!("http.worker: {} is not a file", path.display())));
-        }
-        let below = path.strip_prefix(&self.root).ok().filter(|_| self.serves_files());
-        let name = below.or_else(|| path.file_name().map(Path::new)).unwrap_or(&path);
-        let root = if self.serves_files() { self.root.as_path() } else { path.parent().unwrap_or(Path::new("/")) };
-        Ok(Script {
-            name: [b"/", name.as_os_str().as_bytes()].concat().into(),
-            path_info: "".into(),
-            document_root: root.as_os_str().as_bytes().to_vec().into(),
-            filename: path.into_os_string().into_vec().into(),
-        })
-    }
-
-    /// The directories that scripts are started from; not the welcome page's.
-    fn code(&self) -> impl Iterator<Item = &Path> {
-        let root = Some(self.root.as_path()).filter(|_| self.serves_files() && self.welcome.is_none());
-        let worker = self.worker.as_ref().and_then(|script| Path::new(OsStr::from_bytes(&script.filename)).parent());
-        worker.into_iter().chain(root)
-    }
-
-    fn serves_files(&self) -> bool {
-        self.root != Path::new("/")
-    }
-
-    fn find_root(http: &config::Http, dir: Option<&Path>, has_workers: bool) -> Result<Self, Error> {
-        let Some(dir) = dir.or(http.root.as_deref()) else {
-            // A FastCGI client names its own files.
-            let only_fcgi = http.address.is_empty();
-            return if only_fcgi || has_workers || http.worker.is_some() { Ok(Self::nothing()) } else { Self::welcome() };
-        };
-        let dir = dir.canonicalize().map_err(Error::system(format!("http.root {}", dir.display())))?;
-        if !dir.is_dir() {
-            return Err(Error::Config(format!("http.root: {} is not a directory", dir.display())));
-        }
-        let (detected, root, why) = Preset::detect(&dir);
-        Ok(match settings::preset(http.preset) {
-            Some(preset) if preset == detected => Self::at(root, preset, why),
-            Some(preset) => Self::at(dir, preset, "configured".into()),
-            None => Self::at(root, detected, why),
-        })
-    }
-
-    fn nothing() -> Self {
-        Self::at(PathBuf::from("/"), Preset::Files, "no files are served".into())
-    }
-
-    fn at(root: PathBuf, preset: Preset, why: String) -> Self {
-        Self { root, preset, why, worker: None, workers: None, welcome: None }
-    }
-
-    /// Nothing was given: a page that says what this is.
-    fn welcome() -> Result<Self, Error> {
-        // A container's process always has the same number, and a killed one leaves its folder behind.
-        let moment = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
-        let directory = std::env::temp_dir().join(format!("rr-welcome-{}-{moment}", std::process::id()));
-        let page = directory.join("index.php");
-        fs::create_dir(&directory)
-            .and_then(|()| fs::write(&page, include_str!("welcome/index.php")))
-            .map_err(Error::system(format!("welcome page in {}", directory.display())))?;
-        let mut site = Self::at(directory.clone(), Preset::Files, "no directory was given".into());
-        site.welcome = Some(directory);
-        Ok(site)
-    }
-
-    fn router(&self, http: &config::Http) -> Result<route::Router, Error> {
-        let config = settings::router(http, &self.root, self.preset);
-        config.build().map_err(Error::system(format!("http.root {}", self.root.display())))
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        if let Some(directory) = &self.welcome {
-            drop(fs::remove_dir_all(directory));
-        }
-    }
 }

@@ -26,6 +26,12 @@
 //! accepts them, and the log names what each thread was running ([`worker::scoreboard`]). SIGHUP and SIGUSR2 start a new engine
 //! beside the old one, which then finishes what it has begun. `engine.supervisor: false` does without.
 //!
+//! ## Sites and pools
+//!
+//! A request goes to a site by its host and to a route by its path ([`http::site`]). Each of these has a pool of its own, with its own
+//! threads or processes, queue and ini values, so that a slow one keeps no other waiting. The default one is called `http`, the others
+//! `http:shop.example` or `http/api/*`. All share one PHP, hence one `PHP_SAPI`, one OPcache and one user.
+//!
 //! ## Carriers
 //!
 //! A pool's works are done by PHP threads, or by processes of any kind ([`worker::process`]). The latter are spoken to in

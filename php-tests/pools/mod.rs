@@ -5,6 +5,7 @@ mod control;
 mod debug;
 mod growth;
 mod recycling;
+mod sites;
 mod timeouts;
 
 use std::{path::Path, thread};

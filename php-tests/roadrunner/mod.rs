@@ -66,7 +66,7 @@ fn with(carrier: Carrier, arguments: &str) -> Setup {
 }
 
 /// Puts a `php` in the server's path: the one that rr was built with.
-fn with_php(setup: Setup) -> Setup {
+pub(crate) fn with_php(setup: Setup) -> Setup {
     let bin = setup.scratch().join("bin");
     std::fs::create_dir_all(&bin).unwrap();
     let rr = crate::harness::rr().get_program().to_owned();

@@ -2,15 +2,18 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use super::{Front, Site, command::Workers};
-use crate::{config::Address, php::Engine, worker::Pool};
+use super::{
+    Front,
+    command::Workers,
+    served::{At, Served},
+};
+use crate::{config::Address, php::Engine};
 
 /// What the banner speaks of.
 pub(super) struct Facts<'a> {
-    pub(super) site: &'a Site,
+    pub(super) all: &'a [Served],
     pub(super) front: &'a Front,
     pub(super) engine: &'a Engine,
-    pub(super) pool: &'a Pool,
     pub(super) io_threads: usize,
     pub(super) fcgi: &'a [Address],
 }
@@ -23,25 +26,53 @@ pub(super) fn print(facts: &Facts<'_>) {
     rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
     rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
-    if let (Some(workers), Some(script)) = (&facts.site.workers, &facts.site.worker) {
-        rows.push(("workers", format!("{} ({})", String::from_utf8_lossy(&script.name), workers.carrier())));
-    }
-    if facts.site.workers.is_none() || facts.site.serves_files() {
-        rows.push(("root", facts.site.root.display().to_string()));
-        rows.push(("preset", format!("{} ({})", facts.site.preset.name(), facts.site.why)));
+    for one in facts.all {
+        match &one.at {
+            At::Hosts(hosts) if hosts.is_empty() => rows.extend(site(one)),
+            At::Hosts(hosts) => rows.push(("site", format!("{}: {}", hosts.join(", "), summary(one)))),
+            At::Path { pattern, .. } => rows.push(("route", format!("{pattern}: {}", summary(one)))),
+        }
     }
     let opcache = if facts.engine.has_opcache() { "OPcache on" } else { "OPcache off: scripts are compiled for every request" };
     let ini = facts.engine.ini_path().map_or_else(|| "no php.ini".into(), |path| format!("php.ini {path}"));
     rows.push(("php", format!("{} ZTS, {opcache}, {ini}", facts.engine.version())));
-    let (workers, io_threads) = (facts.pool.config().num_workers, facts.io_threads);
-    rows.push(match facts.site.workers {
-        Some(Workers::Processes(_)) => ("threads", format!("{io_threads} io, and {workers} processes")),
-        _ => ("threads", format!("{workers} PHP, {io_threads} io")),
-    });
+    let (processes, threads): (Vec<_>, Vec<_>) =
+        facts.all.iter().partition(|one| matches!(one.site.workers, Some(Workers::Processes(_))));
+    let workers = |of: &[&Served]| of.iter().map(|one| one.pool.config().num_workers).sum::<usize>();
+    let mut threads = if threads.is_empty() { String::new() } else { format!("{} PHP, ", workers(&threads)) };
+    threads.push_str(&format!("{} io", facts.io_threads));
+    if !processes.is_empty() {
+        threads.push_str(&format!(", and {} processes", workers(&processes)));
+    }
+    rows.push(("threads", threads));
     let mut text = format!("{bold}rr {}{plain}\n", env!("CARGO_PKG_VERSION"));
     for (name, value) in rows {
         text.push_str(&format!("  {name:8} {value}\n"));
     }
     // Without a standard error there is nobody to greet.
     drop(io::stderr().write_all(text.as_bytes()));
+}
+
+/// The main site.
+fn site(one: &Served) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    if let (Some(workers), Some(script)) = (&one.site.workers, &one.site.worker) {
+        rows.push(("workers", format!("{} ({})", String::from_utf8_lossy(&script.name), workers.carrier())));
+    }
+    if one.site.workers.is_none() || one.site.serves_files() {
+        rows.push(("root", one.site.root.display().to_string()));
+        rows.push(("preset", format!("{} ({})", one.site.preset.name(), one.site.why)));
+    }
+    rows
+}
+
+/// Another one, on one line.
+fn summary(one: &Served) -> String {
+    let mut parts = Vec::new();
+    if one.site.serves_files() && matches!(one.at, At::Hosts(_)) {
+        parts.push(format!("{} as {}", one.site.root.display(), one.site.preset.name()));
+    }
+    parts.extend(one.site.worker.as_ref().map(|script| format!("worker {}", script.shown())));
+    parts.push(format!("{} workers", one.pool.config().num_workers));
+    parts.join(", ")
 }

@@ -22,8 +22,8 @@ impl ThreadPool {
 }
 
 impl Control for ThreadPool {
-    fn plugin(&self) -> &str {
-        self.0.plugin()
+    fn name(&self) -> &str {
+        self.0.name()
     }
 
     fn workers(&self) -> Vec<WorkerRow> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Site;
+use super::served::Served;
 use crate::{
     config,
     error::Error,
@@ -25,8 +25,8 @@ pub(super) struct Preparation(Prepared);
 
 impl Development {
     /// Looks at the files that are watched.
-    pub(super) fn prepare(config: &config::Dev, site: &Site) -> Result<Preparation, Error> {
-        let projects = site.code().map(project_of).fold(Vec::new(), |mut all, project| {
+    pub(super) fn prepare(config: &config::Dev, all: &[Served]) -> Result<Preparation, Error> {
+        let projects = all.iter().flat_map(|one| one.site.code()).map(project_of).fold(Vec::new(), |mut all, project| {
             if !all.contains(&project) {
                 all.push(project);
             }

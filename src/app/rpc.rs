@@ -43,13 +43,13 @@ pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
     listeners.map_err(|error| Error::Listen(format!("rpc.listen: {error}")))
 }
 
-/// The pools, each under the name of its plugin.
-pub(super) fn controls(threads: &[Arc<Threads>], processes: Option<&Arc<Processes>>) -> Controls {
-    let processes = processes.map(|processes| processes.clone() as Arc<dyn Control>);
-    let is_carried = |threads: &&Arc<Threads>| processes.as_ref().is_some_and(|other| other.plugin() == threads.name());
-    let threads = threads.iter().filter(|threads| !is_carried(threads));
-    let threads = threads.map(|threads| Arc::new(ThreadPool::new(threads)) as Arc<dyn Control>);
-    Controls::new(threads.chain(processes.clone()).collect())
+/// The pools, each under the name of its plugin: of `threads`, or of the processes in their stead.
+pub(super) fn controls(threads: &[Arc<Threads>], processes: &[Option<Arc<Processes>>]) -> Controls {
+    let control = |(threads, processes): (&Arc<Threads>, &Option<Arc<Processes>>)| match processes {
+        Some(processes) => processes.clone() as Arc<dyn Control>,
+        None => Arc::new(ThreadPool::new(threads)),
+    };
+    Controls::new(threads.iter().zip(processes).map(control).collect())
 }
 
 // === impl Bound ===

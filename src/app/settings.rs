@@ -11,8 +11,8 @@ use std::{
 use http::{HeaderValue, StatusCode};
 
 use super::{
-    Site,
     command::{self, Workers},
+    served::Served,
 };
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
@@ -26,9 +26,12 @@ use crate::{
     },
 };
 
-pub(super) fn pool(pool: &config::Pool) -> worker::Config {
+/// One of `pools` that share the memory.
+pub(super) fn pool(pool: &config::Pool, pools: usize) -> worker::Config {
     worker::Config {
-        num_workers: pool.num_workers.unwrap_or_else(|| limits::php_threads(limits::cpus(), limits::memory())),
+        num_workers: pool
+            .num_workers
+            .unwrap_or_else(|| limits::php_threads(limits::cpus(), limits::memory() / pools.max(1) as u64)),
         max_queue_size: pool.max_queue_size,
         allocate_timeout: pool.allocate_timeout,
     }
@@ -60,28 +63,28 @@ pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Ad
     }
 }
 
-/// `rpc` is where scripts call this server.
-pub(super) fn engine(config: &Config, workers: Option<&Workers>, rpc: Option<String>) -> php::Config {
+/// For `all` that is served; `rpc` is where scripts call this server.
+pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>) -> php::Config {
     let mut env = config.php.env.clone();
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
         env.push(("RR_RPC".into(), dsn));
     }
-    let command = match workers {
-        Some(Workers::Threads(command)) => Some(command),
-        Some(Workers::Processes(_)) | None => None,
-    };
+    let commands: Vec<_> = all.iter().filter_map(Served::php_command).collect();
     // As `php` itself has them, whatever php.ini says; what the configuration and the command say goes on top.
-    let defaults = if command.is_some() { CLI_INI } else { &[] };
+    let defaults = if commands.is_empty() { &[] } else { CLI_INI };
     let ini = defaults.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    let ini = ini.chain(config.php.ini.iter().cloned()).chain(command.iter().flat_map(|command| command.ini.iter().cloned()));
+    // Several pools have each their own, where they can.
+    let of_all = |(name, _): &&(String, String)| all.len() == 1 || config::is_read_once(name);
+    let of_commands = commands.iter().flat_map(|command| command.ini.iter().filter(of_all).cloned());
+    let ini = ini.chain(config.php.ini.iter().cloned()).chain(of_commands);
     let development = DEVELOPMENT_INI.iter().filter(|_| config.dev.enabled);
     let ini = ini.chain(development.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
     php::Config {
         // RoadRunner's applications look for the command line.
-        sapi: config.engine.sapi.clone().unwrap_or_else(|| if command.is_some() { "cli" } else { "fpm-fcgi" }.into()),
+        sapi: config.engine.sapi.clone().unwrap_or_else(|| if commands.is_empty() { "fpm-fcgi" } else { "cli" }.into()),
         ini: ini.collect(),
-        ini_file: command.map(|command| command.ini_file.clone()).unwrap_or_default(),
+        ini_file: commands.first().map(|command| command.ini_file.clone()).unwrap_or_default(),
         env,
         clear_env: config.php.clear_env,
         first_chunk: size(config.http.output.first_chunk),
@@ -92,7 +95,8 @@ pub(super) fn engine(config: &Config, workers: Option<&Workers>, rpc: Option<Str
 }
 
 /// The pool's threads; none if its workers are processes.
-pub(super) fn php_pool(config: &Config, pool: &worker::Pool, site: &Site) -> php::PoolConfig {
+pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
+    let Served { config, pool, site, .. } = served;
     let reset = match config.php.reset {
         config::Reset::Basic => php::Reset::Basic,
         config::Reset::Strict => php::Reset::Strict,
@@ -109,11 +113,11 @@ pub(super) fn php_pool(config: &Config, pool: &worker::Pool, site: &Site) -> php
         (None, None) => (pool.clone(), php::ScriptKind::Classic, Vec::new()),
     };
     php::PoolConfig {
-        name: "http".into(),
+        name: served.name.clone(),
         pool,
         script,
         variables,
-        ini: Vec::new(),
+        ini: served.ini.clone(),
         debug: config.http.pool.debug,
         boot_timeout: config.http.pool.allocate_timeout,
         reset_timeout: config.http.pool.reset_timeout,
@@ -145,12 +149,8 @@ fn shorter(a: Duration, b: Duration) -> Duration {
 }
 
 /// The pool's processes, if it has any; `rpc` is where they call this server.
-pub(super) fn processes(
-    config: &Config,
-    pool: &worker::Pool,
-    site: &Site,
-    rpc: Option<String>,
-) -> Result<Option<process::Config>, Error> {
+pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<process::Config>, Error> {
+    let Served { config, pool, site, .. } = served;
     let Some(Workers::Processes(command)) = &site.workers else { return Ok(None) };
     if config.http.pool.dynamic_allocator.is_some() {
         let reason = "http.pool.dynamic_allocator: not supported for workers in processes by this version of rr";
@@ -165,7 +165,7 @@ pub(super) fn processes(
         environment.push((name, value));
     }
     Ok(Some(process::Config {
-        plugin: "http".into(),
+        name: served.name.clone(),
         command: command.clone(),
         environment,
         prepare: spawn::end_with_thread,

@@ -28,20 +28,20 @@ pub(super) struct Source {
 // === impl Source ===
 
 impl Source {
-    pub(super) fn new(pool: &Pool, threads: &Arc<Threads>) -> Self {
-        Self { pool: pool.clone(), threads: threads.clone(), started: SystemTime::now(), most_active: AtomicU64::new(0) }
-    }
-
-    /// Lets scripts ask for the figures.
-    pub(super) fn provide(self: &Arc<Self>) {
+    /// The figures of `pool`, which its own scripts can ask for.
+    pub(super) fn provide(pool: &Pool, threads: &Arc<Threads>) -> Arc<Self> {
+        let source =
+            Self { pool: pool.clone(), threads: threads.clone(), started: SystemTime::now(), most_active: AtomicU64::new(0) };
+        let provided = Arc::new(source);
         // Weak: the threads hold what is provided, and this holds the threads.
-        let source = Arc::downgrade(self);
-        self.threads.provide_status(move || {
+        let source = Arc::downgrade(&provided);
+        threads.provide_status(move || {
             let Some(source) = source.upgrade() else { return String::new() };
             let format = Format { syntax: Syntax::Json, full: true };
             let page = render(&source.snapshot(true), format, SystemTime::now()).1;
             serde_json::from_str(&page).map(dashed).unwrap_or_default().to_string()
         });
+        provided
     }
 }
 
@@ -52,7 +52,7 @@ impl StatusSource for Source {
         let active = slots.iter().filter(|slot| slot.state() == SlotState::Running).count() as u64;
         let most_active = self.most_active.fetch_max(active, Relaxed).max(active);
         FpmStatus {
-            pool: "http".into(),
+            pool: self.threads.name().into(),
             process_manager: "static",
             start_time: self.started,
             accepted_conn: pool.taken,

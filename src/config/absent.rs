@@ -61,7 +61,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("server.relay_timeout", LATER, ANY),
     key("server.user", LATER, &[]),
     section("service", LATER),
-    section("sites", LATER),
     section("sqs", LATER),
     section("status", LATER),
     section("tcp", LATER),

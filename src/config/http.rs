@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
-use super::pool::Pool;
+use super::{pool::Pool, site::Route};
 
 /// The web server (`http`).
 ///
@@ -16,6 +16,7 @@ use super::pool::Pool;
 /// - `http.rewrite`: `[]`
 /// - `http.error_pages`: `{}`
 /// - `http.follow_symlinks`: `false`
+/// - `http.routes`: `[]`
 /// - `http.request_timeout`: `0s`
 /// - `http.temp_dir`: `null`
 /// - `http.raw_body`: `false`
@@ -47,6 +48,8 @@ pub struct Http {
     pub error_pages: Vec<(u16, String)>,
     /// Symbolic links may lead out of the root, as deployed releases and shared uploads do.
     pub follow_symlinks: bool,
+    /// Paths that pools of their own answer, the first that matches.
+    pub routes: Vec<Route>,
     /// The PHP threads.
     pub pool: Pool,
     /// How long a request may take by the wall clock; zero means as long as it likes.
@@ -276,6 +279,7 @@ impl Default for Http {
             rewrite: Vec::new(),
             error_pages: Vec::new(),
             follow_symlinks: false,
+            routes: Vec::new(),
             pool: Pool::default(),
             request_timeout: Duration::ZERO,
             limits: Limits::default(),

@@ -17,18 +17,38 @@ use super::{
 
 /// The configuration that `raw` means; its keys are in lower case.
 pub(super) fn resolve(raw: &Value) -> Result<Config, Error> {
-    let mut walk = Walk { config: Config::default(), given: BTreeMap::new(), problems: Vec::new() };
+    let mut walk = Walk::default();
     walk.section("", raw);
     walk.finish();
     let Walk { config, problems, .. } = walk;
+    let problems: Vec<_> = problems.into_iter().map(|(path, message)| format!("{path}: {message}")).collect();
     if problems.is_empty() { Ok(config) } else { Err(Error::Invalid { problems }) }
 }
 
+/// What a site says of the sections `http` and `php`, and whether it gives `php.reset`; or its faults, each with its place in the site.
+pub(super) fn part(http: &Value, php: &Value) -> Result<(Config, bool), Vec<(String, String)>> {
+    let mut walk = Walk::default();
+    walk.section("http", http);
+    walk.section("php", php);
+    let strange = walk.given.keys().find(|key| key.starts_with("php.") && !matches!(**key, "php.ini" | "php.reset"));
+    if let Some(key) = strange.copied() {
+        walk.problem(key, "all share it: set it for the server");
+    }
+    if walk.problems.is_empty() {
+        let gave_reset = walk.given.contains_key("php.reset");
+        return Ok((walk.config, gave_reset));
+    }
+    let place = |path: String| path.strip_prefix("http").map(str::to_owned).unwrap_or(format!(".{path}"));
+    Err(walk.problems.into_iter().map(|(path, message)| (place(path), message)).collect())
+}
+
+#[derive(Default)]
 struct Walk {
     config: Config,
     /// The keys read so far, each with the spelling that the file has.
     given: BTreeMap<&'static str, String>,
-    problems: Vec<String>,
+    /// Each with its path.
+    problems: Vec<(String, String)>,
 }
 
 // === impl Config ===
@@ -128,7 +148,16 @@ impl Walk {
         if http.fcgi.is_some() && !self.given.contains_key("http.address") {
             http.address.clear();
         }
+        let twice = self
+            .config
+            .host_of_two_sites()
+            .map(|(first, second, host)| (format!("sites[{second}].hosts"), format!("{host} is a host of sites[{first}] too")));
+        let http = &self.config.http;
         let deaf = http.address.is_empty() && http.fcgi.is_none();
+        self.problems.extend(twice);
+        if !self.config.sites.is_empty() && http.address.is_empty() && !deaf {
+            self.problem("sites", "nothing listens for them: set http.address");
+        }
         if addressless.is_some_and(|fcgi| fcgi != Fcgi::default()) {
             self.problem("http.fcgi.address", "missing, while other keys of http.fcgi are set");
         } else if deaf && self.problems.is_empty() {
@@ -152,14 +181,14 @@ impl Walk {
 
     fn problem(&mut self, path: &str, message: impl std::fmt::Display) {
         let path = if path.is_empty() { "the configuration" } else { path };
-        self.problems.push(format!("{path}: {message}"));
+        self.problems.push((path.to_owned(), message.to_string()));
     }
 }
 
 /// Puts `value` under `name` below the sections named, which are made where there are none.
 pub(super) fn put<'a>(into: &mut Value, sections: impl Iterator<Item = &'a str>, name: &str, value: Value) {
     let mut at = into;
-    for section in sections {
+    for section in sections.filter(|section| !section.is_empty()) {
         at = object(at).entry(section).or_insert(Value::Null);
     }
     object(at).insert(name.to_owned(), value);

@@ -9,6 +9,7 @@ use super::{
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Context, Fcgi, Preset},
     server::{CommandLine, RelayAddress, Variables},
+    site::{RouteForm, SiteForm},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
@@ -125,6 +126,11 @@ const OWN: &[Key] = &[
     ),
     key("http.error_pages", "Pages by status, such as 404 => /404.html.", &Field(|c| &mut c.http.error_pages, ErrorPages)),
     key("http.follow_symlinks", "Symbolic links may lead out of the root.", &Field(|c| &mut c.http.follow_symlinks, Flag)),
+    key(
+        "http.routes",
+        "Paths that workers of their own answer: [path => /api/*, worker => api.php, pool => [num_workers => 2]]; also request_timeout, internal_error_code, php.ini, php.reset.",
+        &Field(|c| &mut c.http.routes, List(RouteForm)),
+    ),
     key(
         "http.request_timeout",
         "How long a request may take by the wall clock; 0s means as long as it likes.",
@@ -303,6 +309,11 @@ const OWN: &[Key] = &[
         "http.fcgi.idle_timeout",
         "How long a kept connection may idle between requests.",
         &Field(|c| &mut fcgi(c).idle_timeout, BOUND),
+    ),
+    key(
+        "sites",
+        "Further sites by host: [hosts => [shop.example, *.shop.example], root => /srv/shop]. Each has of its own: root, worker, preset, index, front_controller, rewrite, error_pages, follow_symlinks, routes, request_timeout, internal_error_code, pool as in http, php.ini, php.reset. Other hosts are http's, or the first site's if http has nothing to serve.",
+        &Field(|c| &mut c.sites, List(SiteForm)),
     ),
     section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers and rr reset; off without an address."),
     derived(

@@ -186,7 +186,7 @@ fn parse_yaml(text: &str) -> Result<Value, String> {
 }
 
 /// Lower-cases keys as RoadRunner does, but for those that are the operator's own, such as ini names.
-fn fold(path: &str, raw: Value) -> Value {
+pub(super) fn fold(path: &str, raw: Value) -> Value {
     match raw {
         Value::Object(map) if schema::find(path).is_none_or(|key| key.setting.is_none()) => {
             let fold_entry = |(name, value): (String, Value)| {

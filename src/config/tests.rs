@@ -217,7 +217,127 @@ fn zero_means_the_default_where_it_does_in_roadrunner() {
     assert_eq!(read(raw), Ok(Config::default()));
 }
 
+#[test]
+fn pools_have_all_of_roadrunners_options() {
+    let raw = json!({"http": {"pool": {
+        "debug": true, "num_workers": 3, "max_jobs": "64", "destroy_timeout": "5s", "reset_timeout": "6s", "stream_timeout": "7s",
+        "supervisor": {"watch_tick": "1s", "ttl": "1h", "idle_ttl": 10_000_000_000_u64, "exec_ttl": "1m", "max_worker_memory": 128},
+        "dynamic_allocator": {"max_workers": 25, "idle_timeout": "10s"},
+    }}});
+    let config = read(raw).unwrap();
+    let pool = &config.http.pool;
+    assert!(pool.debug);
+    assert_eq!((pool.destroy_timeout.as_secs(), pool.reset_timeout.as_secs(), pool.stream_timeout.as_secs()), (5, 6, 7));
+    let expected = Supervisor {
+        watch_tick: Duration::from_secs(1),
+        ttl: Duration::from_secs(3600),
+        idle_ttl: Duration::from_secs(10),
+        exec_ttl: Duration::from_secs(60),
+        max_worker_memory: 128 << 20,
+    };
+    assert_eq!(pool.supervisor, expected);
+    let expected = DynamicAllocator { max_workers: 25, spawn_rate: 5, idle_timeout: Duration::from_secs(10) };
+    assert_eq!(pool.dynamic_allocator, Some(expected));
+    assert_eq!(read(config.to_json()), Ok(config.clone()));
+    let zeros = json!({"http": {"pool": {
+        "destroy_timeout": 0, "reset_timeout": "0s", "stream_timeout": 0, "supervisor": {"watch_tick": 0, "ttl": 0, "max_worker_memory": 0},
+    }}});
+    assert_eq!(read(zeros), Ok(Config::default()));
+    let asked = read(json!({"http": {"pool": {"dynamic_allocator": {"max_workers": 0}}}})).unwrap();
+    assert_eq!(asked.http.pool.dynamic_allocator, Some(DynamicAllocator::default()), "0 is the default, but it was asked for");
+    let off = read(json!({"http": {"pool": {"dynamic_allocator": {"max_workers": null, "spawn_rate": null}}}}));
+    assert_eq!(off, Ok(Config::default()));
+}
+
+#[test]
+fn a_site_has_keys_of_its_own_and_shares_the_rest() {
+    let config = yaml(
+        "sites",
+        "http: {root: /srv/main, max_request_size: 7, follow_symlinks: true, pool: {num_workers: 9}}\n\
+         php: {ini: {memory_limit: 64M}, reset: basic}\n\
+         server: {command: php main.php}\n\
+         sites:\n\
+         - {Hosts: [Shop.Example, '*.Shop.Example'], Root: /srv/shop, PHP: {INI: {Memory_Limit: 1G}}, pool: {Max_Jobs: 5}}\n\
+         - {hosts: blog.example, worker: /srv/blog/worker.php, preset: files, php: {reset: strict}}\n",
+        &[],
+    )
+    .unwrap();
+    let [shop, blog] = &config.sites[..] else { panic!("two sites: {:?}", config.sites) };
+    assert_eq!((shop.hosts.join(" "), blog.hosts.join(" ")), ("shop.example *.shop.example".into(), "blog.example".into()));
+    assert_eq!(shop.own.ini, [("Memory_Limit".into(), "1G".into())], "ini names are kept as they are");
+    let own = config.of_site(shop);
+    assert_eq!((own.http.root, own.http.pool.max_jobs, own.http.pool.num_workers), (Some("/srv/shop".into()), 5, None));
+    assert_eq!((own.http.limits.max_request_size, own.http.follow_symlinks, own.php.reset), (7 << 20, false, Reset::Basic));
+    assert!(own.server.command.is_empty(), "that is the main pool's");
+    assert_eq!((config.of_site(blog).php.reset, config.of_site(blog).http.preset), (Reset::Strict, Preset::Files));
+    assert_eq!(read(config.to_json()), Ok(config));
+}
+
+#[test]
+fn a_route_has_a_worker_and_a_pool() {
+    let routes = json!([
+        {"path": "/api/*", "worker": "api.php", "pool": {"num_workers": 2}, "php": {"ini": {"memory_limit": "1G"}}},
+        {"path": "/ping", "worker": "ping.php"},
+    ]);
+    let config =
+        read(json!({"http": {"root": "/srv", "routes": routes, "pool": {"num_workers": 7}, "request_timeout": "9s"}})).unwrap();
+    let [api, ping] = &config.http.routes[..] else { panic!("two routes: {:?}", config.http.routes) };
+    assert_eq!((api.path.as_str(), ping.path.as_str()), ("/api/*", "/ping"));
+    let own = config.of_route(api);
+    assert_eq!(
+        (own.http.root, own.http.worker, own.http.pool.num_workers),
+        (Some("/srv".into()), Some("api.php".into()), Some(2))
+    );
+    assert_eq!((own.http.routes, own.http.request_timeout), (Vec::new(), Duration::ZERO));
+    assert_eq!(read(config.to_json()), Ok(config.clone()));
+    let in_site = read(json!({"sites": [{"hosts": "a.example", "root": "/a", "routes": routes}]})).unwrap();
+    assert_eq!(in_site.sites[0].own.http.routes, config.http.routes);
+    assert_eq!(read(in_site.to_json()), Ok(in_site.clone()));
+    let wrong = read(
+        json!({"http": {"routes": [{"path": "api", "worker": "x"}, {"path": "/a*b", "worker": "x"}, {"worker": "x", "root": "/"}, {"path": "/"}]}}),
+    );
+    let expected = [
+        r#"http.routes[0].path: expected a path such as /ping, or /api/* for all below /api/, got "api""#,
+        r#"http.routes[1].path: expected a path such as /ping, or /api/* for all below /api/, got "/a*b""#,
+        "http.routes[2].path: missing",
+        "http.routes[2].root: all share it: set http.root",
+        "http.routes[3].worker: missing",
+    ];
+    assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
+}
+
 // === faults ===
+
+#[test]
+fn faults_of_a_site_are_told_with_its_number() {
+    let wrong = read(json!({"sites": [
+        5,
+        {"root": "/a"},
+        {"hosts": ["a.example:80", "*", "ok.example"], "root": "/a", "pool": {"num_worker": 1}, "php": {"ini": {"extension": "x"}, "env": {"A": "b"}}},
+        {"hosts": "b.example", "address": ":81", "prset": "files", "pool": {"num_workers": "many"}},
+        {"hosts": ["c.example"], "root": "/c", "php": {"ini": {"opcache.memory_consumption": 1, "opcache.enable": 0}}},
+        {"hosts": ["d.example"], "pool": {"num_workers": 1}},
+    ]}));
+    let expected = [
+        "sites[0]: expected a map of hosts, root and other keys, got 5",
+        "sites[1].hosts: missing",
+        r#"sites[2].hosts[0]: expected a host without its port, such as shop.example, or *.shop.example for all below it, got "a.example:80""#,
+        r#"sites[2].hosts[1]: expected a host without its port, such as shop.example, or *.shop.example for all below it, got "*""#,
+        "sites[2].pool.num_worker: unknown key, did you mean num_workers?",
+        "sites[2].php.env: all share it: set it for the server",
+        "sites[3].address: all share it: set http.address",
+        "sites[3].prset: unknown key, did you mean preset?",
+        r#"sites[3].pool.num_workers: expected a whole number from 1 to 1024, got "many""#,
+        "sites[4].php.ini.opcache.memory_consumption: PHP reads it once, for all sites: set it in php.ini of the server",
+        "sites[5].root: missing, as are worker, pool.command and routes",
+    ];
+    assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
+    let one = json!({"hosts": ["a.example"], "root": "/a"});
+    let twice = read(json!({"sites": [one, {"hosts": ["b.example", "A.example"], "root": "/b"}]}));
+    assert_eq!(twice, Err("sites[1].hosts: a.example is a host of sites[0] too".into()));
+    let unheard = read(json!({"http": {"fcgi": {"address": "127.0.0.1:9000"}}, "sites": [one]}));
+    assert_eq!(unheard, Err("sites: nothing listens for them: set http.address".into()));
+}
 
 #[test]
 fn every_fault_is_told_on_a_line_of_its_own() {

@@ -6,9 +6,13 @@ use super::{
     dev::Dev,
     http::{Address, Http},
     server::Server,
+    site::Site,
 };
 
 /// Everything the operator asked for, resolved.
+///
+/// # Defaults
+/// - `sites`: `[]`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     /// The process.
@@ -19,6 +23,8 @@ pub struct Config {
     pub server: Server,
     /// The web server.
     pub http: Http,
+    /// Further sites, each for hosts of its own.
+    pub sites: Vec<Site>,
     /// Remote procedure calls, if asked for.
     pub rpc: Option<Rpc>,
     /// The server's own log.

@@ -9,16 +9,19 @@ mod drain;
 pub mod fcgi;
 pub mod files;
 pub mod listen;
+mod nudge;
 pub mod preset;
 mod record;
 pub mod request;
 mod response;
 pub mod route;
 pub mod service;
+pub mod site;
 mod spool;
 
 pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
+pub use nudge::Nudge;
 
 use std::net::SocketAddr;
 

@@ -28,6 +28,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(super) use path::decode;
 pub use rewrite::Rewrite;
 
 /// How one site's paths are answered.

@@ -4,12 +4,9 @@ use std::{
     net::IpAddr,
     sync::{
         Arc,
-        atomic::{
-            AtomicBool, AtomicU64,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -22,25 +19,20 @@ use super::{
     files::Files,
     record::Facts,
     request, response,
-    route::{Route, Router},
+    route::Route,
+    site::{Site, Sites},
 };
-use crate::worker::{self, Failure, HttpHead, Interim, Pool, Responder, Script, Source, Submitted, Wake, Work};
+use crate::worker::{self, Failure, HttpHead, Interim, Responder, Script, Source, Submitted, Wake, Work};
 
 /// What a [`Service`] needs.
 #[derive(Debug)]
 pub struct Needs {
-    /// Decides what answers a URL; with none, the worker script does.
-    pub router: Option<Router>,
-    /// The worker script, which answers whatever no file does.
-    pub worker: Option<Script>,
+    /// What answers, by host and path.
+    pub sites: Sites,
     /// Sends files.
     pub files: Files,
-    /// Runs scripts.
-    pub pool: Pool,
     /// Bounds of request bodies.
     pub body: request::Limits,
-    /// Status when a worker ends without an answer.
-    pub internal_error_code: StatusCode,
     /// Where requests are recorded.
     pub access: access::Log,
     /// The source of request ids, shared with the other fronts.
@@ -51,76 +43,64 @@ pub struct Needs {
 
 /// Answers requests; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Service(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    needs: Needs,
-    is_nudging: AtomicBool,
-}
-
-/// How long a queued work is left to the workers that run.
-const NUDGE_AFTER: Duration = Duration::from_millis(1);
+pub struct Service(Arc<Needs>);
 
 // === impl Service ===
 
 impl Service {
     /// A service made of these parts.
     pub fn new(needs: Needs) -> Self {
-        Self(Arc::new(Shared { needs, is_nudging: AtomicBool::new(false) }))
+        Self(Arc::new(needs))
     }
 
     async fn answer(&self, parts: Parts, body: Incoming, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = host_of(&parts, &peer);
-        match self.route(path, query, &host) {
+        let site = self.0.sites.find(&host, path);
+        match site.route(path, query, &host) {
             Route::Script { script, query } => {
                 let target = target.to_owned();
-                let body = match self.0.needs.body.receive(body).await {
+                let body = match self.0.body.receive(body).await {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
-                let outage = self.0.needs.dev.as_ref().map(|dev| dev.outage_for(&parts.headers));
+                let outage = self.0.dev.as_ref().map(|dev| dev.outage_for(&parts.headers));
                 if let Some(told) = outage.as_ref().and_then(Outage::tell) {
                     return told;
                 }
                 let head = head(parts, target, query, host, &body, peer);
-                let response = self.run(script, head, body, hints.map(interim)).await;
-                match outage.filter(|_| response.status() == self.0.needs.internal_error_code).and_then(|outage| outage.tell()) {
+                let response = self.run(site, script, head, body, hints.map(interim)).await;
+                match outage.filter(|_| response.status() == site.internal_error_code).and_then(|outage| outage.tell()) {
                     Some(told) => told,
                     None => response,
                 }
             }
             Route::File(file) => {
-                let response = self.0.needs.files.respond(&file, &parts.method, &parts.headers).await;
+                let response = self.0.files.respond(&file, &parts.method, &parts.headers).await;
                 match response.status() {
                     // Gone or closed since it was routed. The other errors carry headers that belong to them.
-                    status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.error(status, parts, host, peer).await,
+                    status @ (StatusCode::FORBIDDEN | StatusCode::NOT_FOUND) => self.error(site, status, parts, host, peer).await,
                     _ => response,
                 }
             }
             Route::Redirect { status, location } => response::redirect(status, &location),
-            Route::Refuse(status) => self.error(status, parts, host, peer).await,
-        }
-    }
-
-    fn route(&self, path: &str, query: &str, host: &str) -> Route {
-        let routed = self.0.needs.router.as_ref().map(|router| router.route(path, query, host));
-        match (&self.0.needs.worker, routed) {
-            // Malformed paths are nobody's.
-            (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
-            (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
-            (None, Some(route)) => route,
-            (None, None) => Route::Refuse(StatusCode::NOT_FOUND),
+            Route::Refuse(status) => self.error(site, status, parts, host, peer).await,
         }
     }
 
     /// Hands a script to the pool and waits for its answer.
-    async fn run(&self, script: Script, head: HttpHead, body: worker::Body, interim: Option<Interim>) -> Response<Body> {
+    async fn run(
+        &self,
+        site: &Site,
+        script: Script,
+        head: HttpHead,
+        body: worker::Body,
+        interim: Option<Interim>,
+    ) -> Response<Body> {
         let (responder, answer) = Responder::new();
         let request = Box::new(worker::Request {
-            id: self.0.needs.request_ids.fetch_add(1, Relaxed),
+            id: self.0.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script,
             source: Source::Http(head),
@@ -130,13 +110,13 @@ impl Service {
         });
         let id = request.id;
         let work = Work { request, responder, submitted: Instant::now() };
-        let Ok(submitted) = self.0.needs.pool.submit(work, Wake::WhenParked) else {
-            tracing::warn!(request = id, "refused: the queue of http.pool is full");
+        let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
+            tracing::warn!(request = id, pool = site.name, "refused: the pool's queue is full");
             return response::overloaded();
         };
         // Bounded by others: the wait for a worker by the pool, the script by its watchdog.
         if submitted == Submitted::Queued {
-            self.nudge_later();
+            site.nudge.later(&site.pool);
         }
         match answer.await {
             Ok(reply) => response::from_reply(reply),
@@ -148,31 +128,10 @@ impl Service {
                 match failure {
                     Failure::QueueTimeout => response::overloaded(),
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
-                    Failure::WorkerLost | Failure::NoAnswer => response::plain(self.0.needs.internal_error_code),
+                    Failure::WorkerLost | Failure::NoAnswer => response::plain(site.internal_error_code),
                 }
             }
         }
-    }
-
-    /// Sees to works that no worker was woken for: the running ones should have them at once, unless they are stuck. One timer for
-    /// all that are queued, for to set one costs a system call.
-    fn nudge_later(&self) {
-        if self.0.is_nudging.load(Relaxed) || self.0.is_nudging.swap(true, SeqCst) {
-            return;
-        }
-        let shared = self.0.clone();
-        tokio::spawn(async move {
-            let pool = &shared.needs.pool;
-            loop {
-                tokio::time::sleep(NUDGE_AFTER).await;
-                // Before the look: a work queued after it starts a timer of its own.
-                shared.is_nudging.swap(false, SeqCst);
-                pool.wake_if_waiting(NUDGE_AFTER / 2);
-                if !pool.has_waiting() || shared.is_nudging.swap(true, SeqCst) {
-                    break;
-                }
-            }
-        });
     }
 
     fn refuse_body(&self, error: &request::Error) -> Response<Body> {
@@ -186,14 +145,14 @@ impl Service {
     }
 
     /// Answers with the site's own page for `status` if it has one.
-    async fn error(&self, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
-        let page = self.0.needs.router.as_ref().and_then(|router| router.error_page(status.as_u16()));
+    async fn error(&self, site: &Site, status: StatusCode, parts: Parts, host: String, peer: Peer) -> Response<Body> {
+        let page = site.router.as_ref().and_then(|router| router.error_page(status.as_u16()));
         let mut response = match page {
-            Some(Route::File(file)) => self.0.needs.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
+            Some(Route::File(file)) => self.0.files.respond(&file, &http::Method::GET, &http::HeaderMap::new()).await,
             Some(Route::Script { script, query }) => {
                 let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
                 let head = head(parts, target, query, host, &worker::Body::Empty, peer);
-                self.run(script, head, worker::Body::Empty, None).await
+                self.run(site, script, head, worker::Body::Empty, None).await
             }
             _ => return response::plain(status),
         };
@@ -211,12 +170,12 @@ impl Handler for Service {
 
     async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
-        let dev = self.0.needs.dev.as_ref();
+        let dev = self.0.dev.as_ref();
         if let Some(response) = dev.and_then(|dev| dev.answer(&parts)) {
             return response;
         }
         let page = dev.and_then(|dev| dev.page(&mut parts));
-        let facts = Facts::gather(&self.0.needs.access, &parts, &peer);
+        let facts = Facts::gather(&self.0.access, &parts, &peer);
         let response = self.answer(parts, body, peer, hints).await;
         let response = match facts {
             Some(facts) => facts.attach(response),
@@ -225,6 +184,19 @@ impl Handler for Service {
         match page {
             Some(page) => page.finish(response),
             None => response,
+        }
+    }
+}
+
+impl Site {
+    fn route(&self, path: &str, query: &str, host: &str) -> Route {
+        let routed = self.router.as_ref().map(|router| router.route(path, query, host));
+        match (&self.worker, routed) {
+            // Malformed paths are nobody's.
+            (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
+            (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
+            (None, Some(route)) => route,
+            (None, None) => Route::Refuse(StatusCode::NOT_FOUND),
         }
     }
 }

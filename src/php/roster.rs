@@ -58,11 +58,6 @@ impl Threads {
         self.wait_ready(0, 0, self.settings().boot_timeout, "has not asked for a request")
     }
 
-    /// The plugin whose requests the pool answers: its name up to a colon.
-    pub fn plugin(&self) -> &str {
-        self.name().split(':').next().unwrap_or_default()
-    }
-
     /// Has every worker start afresh, each after the request that it is at; waits until all have. Requests wait meanwhile.
     pub fn reset(&self) -> Result<(), String> {
         let failures = self.boots.retry();

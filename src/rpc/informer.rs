@@ -192,9 +192,9 @@ impl PluginRequest {
 }
 
 impl PluginsList {
-    /// The plugins that have pools.
+    /// The names of the pools: where each plugin has one, the plugins.
     pub(super) fn reply(pools: &Controls, argument: &Payload) -> Result<Payload, Error> {
-        let plugins = pools.plugins();
+        let plugins = pools.names();
         match argument.codec {
             Codec::Proto => argument.reply_message(&Self { plugins: plugins.into_iter().map(str::to_owned).collect() }),
             _ => argument.reply(&plugins),

@@ -44,7 +44,7 @@ impl Service for Resetter {
                     informer::done(&argument)
                 }
                 "ResetAll" if argument.codec != Codec::Proto => {
-                    for plugin in self.0.plugins() {
+                    for plugin in self.0.names() {
                         self.reset(plugin).await?;
                     }
                     informer::done(&argument)

@@ -11,8 +11,9 @@ use std::{
 ///
 /// Whoever cannot do what is asked says so: the methods that change something are refused unless a carrier has them.
 pub trait Control: Send + Sync {
-    /// The plugin whose works the pool does, as operators name it: `http`, `jobs`.
-    fn plugin(&self) -> &str;
+    /// Its name: that of the plugin whose works it does, such as `http`, and, where that has several pools, what leads to this one
+    /// (`http:shop.example`, `http/api/*`).
+    fn name(&self) -> &str;
 
     /// Its workers now.
     fn workers(&self) -> Vec<WorkerRow>;
@@ -39,7 +40,7 @@ pub trait Control: Send + Sync {
 
     /// Says that the pool cannot.
     fn refuse(&self, what: &'static str) -> Done<'_> {
-        let refused = NotDone::Unsupported { what, plugin: self.plugin().to_owned() };
+        let refused = NotDone::Unsupported { what, pool: self.name().to_owned() };
         Box::pin(async move { Err(refused) })
     }
 }
@@ -51,12 +52,12 @@ pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), NotDone>> + Send + 'a
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum NotDone {
     /// It never can.
-    #[error("{what} is not supported by the pool of {plugin}")]
+    #[error("{what} is not supported by pool {pool}")]
     Unsupported {
         /// What was asked.
         what: &'static str,
-        /// Whose pool it is.
-        plugin: String,
+        /// The pool.
+        pool: String,
     },
     /// It could not.
     #[error("{0}")]
@@ -135,26 +136,32 @@ impl Controls {
         Self(pools.into())
     }
 
-    /// The names of the plugins that have pools, each once.
-    pub fn plugins(&self) -> Vec<&str> {
+    /// The names of the pools, each once.
+    pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
-        for pool in self.0.iter().map(|pool| pool.plugin()) {
-            if !names.contains(&pool) {
-                names.push(pool);
+        for name in self.0.iter().map(|pool| pool.name()) {
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names
     }
 
-    /// The pools of one plugin.
-    pub fn of(&self, plugin: &str) -> Vec<&dyn Control> {
-        self.0.iter().filter(|pool| pool.plugin() == plugin).map(AsRef::as_ref).collect()
+    /// The pools of that name; if none has it, all of the plugin of that name.
+    pub fn of(&self, name: &str) -> Vec<&dyn Control> {
+        let that = |is_it: &dyn Fn(&str) -> bool| -> Vec<&dyn Control> {
+            self.0.iter().map(AsRef::as_ref).filter(|pool| is_it(pool.name())).collect()
+        };
+        match that(&|of| of == name) {
+            none if none.is_empty() => that(&|of| of.split([':', '/']).next() == Some(name)),
+            pools => pools,
+        }
     }
 }
 
 impl fmt::Debug for Controls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_tuple("Controls").field(&self.plugins()).finish()
+        formatter.debug_tuple("Controls").field(&self.names()).finish()
     }
 }
 

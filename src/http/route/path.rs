@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 ///
 /// A path that is not UTF-8 keeps going with replacement characters: it can name no file of ours, and an application with old
 /// Latin-1 links reads `REQUEST_URI`, which stays as sent.
-pub(super) fn decode(raw: &str) -> Option<Cow<'_, str>> {
+pub(in crate::http) fn decode(raw: &str) -> Option<Cow<'_, str>> {
     if !raw.contains('%') {
         return resolve(raw);
     }

@@ -60,7 +60,7 @@ impl Service for Test {
 struct Pool(AtomicUsize);
 
 impl Control for Pool {
-    fn plugin(&self) -> &str {
+    fn name(&self) -> &str {
         "http"
     }
 

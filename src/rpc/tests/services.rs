@@ -86,7 +86,7 @@ async fn what_a_pool_cannot_do_it_says() {
     let running = start(Config::default());
     let mut caller = Caller::connect(&running).await;
     let error = caller.json("informer.AddWorker", json!("http")).await.unwrap_err();
-    assert_eq!(error, "adding workers is not supported by the pool of http");
+    assert_eq!(error, "adding workers is not supported by pool http");
     let error = caller.json("informer.RemoveWorker", json!("jobs")).await.unwrap_err();
     assert_eq!(error, "plugin jobs does not support workers management");
 }

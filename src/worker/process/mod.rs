@@ -28,8 +28,8 @@ use rows::Row;
 /// How the processes of a pool are started and treated.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The plugin whose works they do: `http`.
-    pub plugin: String,
+    /// The pool's name.
+    pub name: String,
     /// The program and its arguments.
     pub command: Vec<String>,
     /// All of their environment.
@@ -82,10 +82,10 @@ pub enum Error {
     #[error("cannot start a worker's thread: {0}")]
     Thread(io::Error),
     /// A process was not ready in time, or ended.
-    #[error("pool {plugin}: {reason}")]
+    #[error("pool {pool}: {reason}")]
     Boot {
-        /// Whose pool it is.
-        plugin: String,
+        /// The pool.
+        pool: String,
         /// What the process said, or how it ended.
         reason: String,
     },
@@ -127,7 +127,7 @@ impl Config {
         let relay_error = |error| Error::Relay { relay: self.relay.to_string(), error };
         let sockets = Sockets::listen(&self.relay, self.allocate_timeout).map_err(relay_error)?;
         let count = self.pool.config().num_workers;
-        let (deadline, plugin) = (Instant::now() + self.allocate_timeout * 2, self.plugin.clone());
+        let (deadline, pool) = (Instant::now() + self.allocate_timeout * 2, self.name.clone());
         let permit = Arc::<Permit>::default();
         let rows = (1..).take(count).map(|number| Row::new(number, permit.clone(), &self.command)).collect();
         let shared = Arc::new(Shared { config: self, sockets, rows, state: Mutex::default(), changed: Condvar::new() });
@@ -135,7 +135,7 @@ impl Config {
         let (tell, told) = mpsc::channel();
         for number in 0..count {
             let (shared, tell) = (processes.shared.clone(), tell.clone());
-            let thread = thread::Builder::new().name(format!("worker-{plugin}-{number}"));
+            let thread = thread::Builder::new().name(format!("worker-{pool}-{number}"));
             let thread = thread.spawn(move || serve::live(&shared, number, &tell));
             processes.threads.lock().push(thread.map_err(Error::Thread)?);
         }
@@ -144,7 +144,7 @@ impl Config {
             let booted = told.recv_timeout(patience).unwrap_or_else(|_| Err("it was not ready in time".into()));
             if let Err(reason) = booted {
                 processes.stop(Instant::now());
-                return Err(Error::Boot { plugin, reason });
+                return Err(Error::Boot { pool, reason });
             }
         }
         Ok(processes)
@@ -187,8 +187,8 @@ impl Processes {
 }
 
 impl Control for Processes {
-    fn plugin(&self) -> &str {
-        &self.shared.config.plugin
+    fn name(&self) -> &str {
+        &self.shared.config.name
     }
 
     fn workers(&self) -> Vec<WorkerRow> {

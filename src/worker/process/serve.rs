@@ -78,7 +78,7 @@ pub(super) fn live(shared: &Arc<Shared>, number: usize, tell: &mpsc::Sender<Resu
             }
             Err(reason) => {
                 row.leave();
-                tracing::error!(plugin = config.plugin, "a worker did not start: {reason}");
+                tracing::error!(pool = config.name, "a worker did not start: {reason}");
                 row.standing.failed();
                 shared.note_boot(Some(reason.clone()));
                 drop(tell.send(Err(reason)));
@@ -114,7 +114,7 @@ fn live_afresh(shared: &Shared, row: &Row, seat: &Seat) {
             }
             Err(reason) => {
                 row.leave();
-                tracing::error!(plugin = shared.config.plugin, "a worker did not start: {reason}");
+                tracing::error!(pool = shared.config.name, "a worker did not start: {reason}");
                 exchange.refuse_with(reason);
             }
         }

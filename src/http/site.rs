@@ -1,0 +1,164 @@
+//! Which site a request is for, by its host, and which pool, by its path.
+
+use std::{collections::HashMap, sync::Arc};
+
+use http::StatusCode;
+
+use super::{
+    nudge::Nudge,
+    route::{Router, decode},
+};
+use crate::worker::{Pool, Script};
+
+/// Something that answers requests, with a pool of its own: a site, or one route of a site.
+#[derive(Debug)]
+pub struct Site {
+    /// Its pool's, for the log.
+    pub name: String,
+    /// Decides what answers a URL; with none, the worker script does.
+    pub router: Option<Router>,
+    /// The worker script, which answers whatever no file does.
+    pub worker: Option<Script>,
+    /// Runs scripts.
+    pub pool: Pool,
+    /// Status when a worker ends without an answer.
+    pub internal_error_code: StatusCode,
+    /// Paths that another pool answers, the first that matches; `/api/*` is all below `/api/`.
+    pub routes: Vec<(String, Arc<Site>)>,
+    /// Sees to works that no worker was woken for.
+    pub nudge: Nudge,
+}
+
+/// All sites of a server.
+#[derive(Debug)]
+pub struct Sites {
+    /// What answers hosts that are nobody's.
+    default: Arc<Site>,
+    names: HashMap<String, Arc<Site>>,
+    /// Each with its dot, the longest first.
+    domains: Vec<(String, Arc<Site>)>,
+}
+
+// === impl Sites ===
+
+impl Sites {
+    /// `default`, and others by host: a name in lower case, or `*.` and a name for all below that.
+    pub fn new(default: Arc<Site>, others: impl IntoIterator<Item = (String, Arc<Site>)>) -> Self {
+        let mut sites = Self { default, names: HashMap::new(), domains: Vec::new() };
+        for (host, site) in others {
+            match host.strip_prefix('*') {
+                Some(domain) => sites.domains.push((domain.to_owned(), site)),
+                None => drop(sites.names.insert(host, site)),
+            }
+        }
+        sites.domains.sort_by_key(|(domain, _)| usize::MAX - domain.len());
+        sites
+    }
+
+    /// What answers `path` of `host`, which is in lower case and has no port.
+    pub fn find(&self, host: &str, path: &str) -> &Arc<Site> {
+        self.of_host(host).of_path(path)
+    }
+
+    fn of_host(&self, host: &str) -> &Arc<Site> {
+        if self.names.is_empty() && self.domains.is_empty() {
+            return &self.default;
+        }
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let below = |domain: &str| host.len() > domain.len() && host.ends_with(domain);
+        let of_domain = || self.domains.iter().find(|(domain, _)| below(domain)).map(|(_, site)| site);
+        self.names.get(host).or_else(of_domain).unwrap_or(&self.default)
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    fn of_path<'a>(self: &'a Arc<Self>, path: &str) -> &'a Arc<Self> {
+        if self.routes.is_empty() {
+            return self;
+        }
+        // A path in disguise is the same path.
+        let Some(path) = decode(path) else { return self };
+        self.routes.iter().find(|(pattern, _)| matches(pattern, &path)).map_or(self, |(_, route)| route)
+    }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path),
+        None => path == pattern,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::worker::Config;
+
+    fn site(name: &str, routes: Vec<(String, Arc<Site>)>) -> Arc<Site> {
+        let worker = Script {
+            filename: name.as_bytes().to_vec().into(),
+            name: "/".into(),
+            path_info: "".into(),
+            document_root: "/".into(),
+        };
+        let pool = Pool::new(Config { num_workers: 1, max_queue_size: 1, allocate_timeout: Duration::from_secs(1) });
+        Arc::new(Site {
+            name: name.into(),
+            router: None,
+            worker: Some(worker),
+            pool,
+            internal_error_code: StatusCode::INTERNAL_SERVER_ERROR,
+            routes,
+            nudge: Nudge::default(),
+        })
+    }
+
+    fn name(site: &Site) -> String {
+        site.worker.as_ref().expect("each has one").shown().into_owned()
+    }
+
+    #[test]
+    fn a_name_goes_before_a_domain_and_a_longer_domain_before_a_shorter() {
+        let hosts = ["shop.example", "*.example", "*.shop.example", "[::1]"];
+        let sites = Sites::new(site("default", Vec::new()), hosts.map(|host| (host.to_owned(), site(host, Vec::new()))));
+        for (host, expected) in [
+            ("shop.example", "shop.example"),
+            ("shop.example.", "shop.example"),
+            ("a.shop.example", "*.shop.example"),
+            ("a.b.shop.example", "*.shop.example"),
+            ("xshop.example", "*.example"),
+            ("example", "default"),
+            (".example", "default"),
+            ("[::1]", "[::1]"),
+            ("", "default"),
+        ] {
+            assert_eq!(name(sites.find(host, "/")), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_path_goes_to_the_first_route_that_matches_whatever_its_disguise() {
+        let route = |pattern: &str| (pattern.to_owned(), site(pattern, Vec::new()));
+        let sites = Sites::new(site("default", vec![route("/api/v2/*"), route("/api/*"), route("/ping")]), []);
+        for (path, expected) in [
+            ("/api/v2/x", "/api/v2/*"),
+            ("/api/v1/x", "/api/*"),
+            ("/api/", "/api/*"),
+            ("/api", "/api/*"),
+            ("/apis", "default"),
+            ("/ping", "/ping"),
+            ("/ping/", "default"),
+            ("/%61pi/x", "/api/*"),
+            ("//api//x", "/api/*"),
+            ("/x/../api/y", "/api/*"),
+            ("/api/../x", "default"),
+            ("/%zz", "default"),
+        ] {
+            assert_eq!(name(sites.find("any", path)), expected, "{path}");
+        }
+    }
+}
