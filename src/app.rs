@@ -146,6 +146,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
         sites: served::sites(&all)?,
+        statics: settings::statics(&config)?,
         files: settings::files(&config).build().map_err(Error::system("file threads"))?,
         body: settings::body(&config.http),
         access: settings::access(&config).build().map_err(Error::system("access log"))?,
@@ -167,7 +168,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     if !options.silent {
         let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
         let io_threads = io_threads.len();
-        banner::print(&banner::Facts { all: &all, front: &front, engine: &engine, io_threads, fcgi });
+        let as_record = config.logs.encoding == config::Encoding::Json;
+        banner::print(&banner::Facts { all: &all, front: &front, engine: &engine, io_threads, fcgi, as_record });
     }
     let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, means.board));
     front.finish(io_threads);
@@ -206,6 +208,7 @@ pub fn check(config: &Config) -> Result<(), Error> {
     if let Some(section) = &config.http.fcgi {
         settings::listen_fastcgi(section, &section.address)?;
     }
+    settings::statics(config)?;
     // With nothing to serve a directory on the command line is expected.
     if served::has_something(config) {
         drop(served::sites(&served::find(config, None)?)?);

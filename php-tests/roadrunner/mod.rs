@@ -5,8 +5,10 @@
 
 mod answers;
 mod ends;
+mod octane;
 mod processes;
 mod requests;
+mod statics;
 mod threads;
 
 use std::{os::unix::fs::symlink, path::Path};

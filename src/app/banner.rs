@@ -16,11 +16,13 @@ pub(super) struct Facts<'a> {
     pub(super) engine: &'a Engine,
     pub(super) io_threads: usize,
     pub(super) fcgi: &'a [Address],
+    /// The log is for programs.
+    pub(super) as_record: bool,
 }
 
-/// Prints the banner on standard error.
+/// Prints the banner on standard error, or logs it as one record: Laravel Octane shows what else is there as errors.
 pub(super) fn print(facts: &Facts<'_>) {
-    let (bold, plain) = if io::stderr().is_terminal() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let (bold, plain) = if io::stderr().is_terminal() && !facts.as_record { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let mut rows = Vec::new();
     let tcp = facts.front.listeners.addresses();
     rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
@@ -45,6 +47,11 @@ pub(super) fn print(facts: &Facts<'_>) {
         threads.push_str(&format!(", and {} processes", workers(&processes)));
     }
     rows.push(("threads", threads));
+    if facts.as_record {
+        let rows: Vec<_> = rows.iter().map(|(name, value)| format!("{name} {value}")).collect();
+        tracing::info!("rr {} serves: {}", env!("CARGO_PKG_VERSION"), rows.join("; "));
+        return;
+    }
     let mut text = format!("{bold}rr {}{plain}\n", env!("CARGO_PKG_VERSION"));
     for (name, value) in rows {
         text.push_str(&format!("  {name:8} {value}\n"));

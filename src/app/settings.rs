@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     command::{self, Workers},
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
     error::Error,
-    http::{access, conn, fcgi, files, listen, preset::Preset, request, route},
+    http::{access, conn, fcgi, files, listen, middleware, preset::Preset, request, route},
     php,
     sys::{limits, spawn},
     worker::{
@@ -187,7 +187,6 @@ pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<p
 
 /// What RoadRunner workers are sent, and what becomes of their answers.
 pub(super) fn terms(config: &Config) -> Terms {
-    let lower = |extensions: &[String]| extensions.iter().map(|extension| extension.to_lowercase()).collect();
     Terms {
         requests: roadrunner::Settings {
             encoding: match config.http.context {
@@ -285,6 +284,7 @@ pub(super) fn files(config: &Config) -> files::Config {
     let files = &config.http.static_files;
     let development = config.dev.enabled;
     files::Config {
+        etag: files::Etag::Strong,
         cache_control: files.cache_control.clone(),
         cache_memory: files.cache_memory,
         cache_max_file: files.cache_max_file,
@@ -293,6 +293,40 @@ pub(super) fn files(config: &Config) -> files::Config {
         precompressed: files.precompressed && !development,
         threads: limits::cpus().clamp(1, 4),
     }
+}
+
+/// What RoadRunner's middleware `static` does, if it is asked for.
+pub(super) fn statics(config: &Config) -> Result<Option<middleware::Statics>, Error> {
+    let http = &config.http;
+    let section = &http.statics;
+    let Some(dir) = &section.dir else { return Ok(None) };
+    if !http.middleware.contains(&config::Middleware::Static) {
+        tracing::warn!("http.static.dir: no file of it is served, for http.middleware does not have static");
+        return Ok(None);
+    }
+    let etag = match (section.calculate_etag, section.weak) {
+        (false, _) => files::Etag::None,
+        (true, false) => files::Etag::Strong,
+        (true, true) => files::Etag::Weak,
+    };
+    let statics = middleware::statics::Config {
+        dir: dir.to_owned(),
+        forbid: lower(&section.forbid),
+        allow: lower(&section.allow),
+        request: fields(&section.request),
+        response: fields(&section.response),
+        files: files::Config { etag, ..files(config) },
+    };
+    statics.build().map(Some).map_err(Error::system(format!("http.static.dir {}", dir.display())))
+}
+
+/// Fields whose names and values were found good when they were read.
+fn fields(given: &[(String, String)]) -> HeaderMap {
+    given.iter().filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?))).collect()
+}
+
+fn lower(extensions: &[String]) -> Vec<String> {
+    extensions.iter().map(|extension| extension.to_lowercase()).collect()
 }
 
 pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {

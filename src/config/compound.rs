@@ -1,5 +1,6 @@
 //! Forms of lists, of maps and of what may be left out.
 
+use ::http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::{
@@ -19,6 +20,8 @@ pub(super) struct Pairs {
     /// Whether a name may hold further pairs, to be joined to theirs by a dot.
     pub(super) nested: bool,
 }
+/// Header fields: names and values.
+pub(super) struct Fields;
 /// Statuses and paths.
 pub(super) struct ErrorPages;
 /// A rule of `http.rewrite`.
@@ -84,6 +87,25 @@ impl Form<Vec<(String, String)>> for Pairs {
 
     fn show(&self, value: &Vec<(String, String)>) -> Value {
         Value::Object(value.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect())
+    }
+}
+
+impl Form<Vec<(String, String)>> for Fields {
+    fn read(&self, raw: &Value) -> Result<Vec<(String, String)>, Wrong> {
+        let pairs = Pairs { nested: false }.read(raw)?;
+        collect(pairs.into_iter().map(|(name, value)| {
+            let place = format!(".{name}");
+            let checked = match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+                (Ok(_), Ok(_)) => Ok((name, value)),
+                (Err(_), _) => Err(Wrong::expected("the name of a header field", &name.into())),
+                (_, Err(_)) => Err(Wrong::expected("a header's value", &value.into())),
+            };
+            (place, checked)
+        }))
+    }
+
+    fn show(&self, value: &Vec<(String, String)>) -> Value {
+        Pairs { nested: false }.show(value)
     }
 }
 

@@ -23,6 +23,7 @@ use super::{pool::Pool, site::Route};
 /// - `http.context`: `json`
 /// - `http.uploads.forbid`: `[]`
 /// - `http.uploads.allow`: `[]`
+/// - `http.middleware`: `[]`
 /// - `http.access_logs`: `false`
 /// - `http.access_log_buffer`: `1M`
 /// - `http.internal_error_code`: `500`
@@ -70,6 +71,10 @@ pub struct Http {
     pub allowed_uploads: Vec<String>,
     /// Files served without PHP (`http.files`).
     pub static_files: StaticFiles,
+    /// What sees a request before PHP does, in RoadRunner's order: the last one first.
+    pub middleware: Vec<Middleware>,
+    /// A directory whose files are served before a worker is asked (`http.static`).
+    pub statics: Statics,
     /// HTTP/2 without TLS, by prior knowledge (`http.http2.h2c`).
     pub h2c: bool,
     /// Requests at once on one HTTP/2 connection (`http.http2.max_concurrent_streams`).
@@ -222,6 +227,41 @@ pub struct StaticFiles {
     pub precompressed: bool,
 }
 
+/// One of `http.middleware`, by RoadRunner's names.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Middleware {
+    /// `http.static`.
+    Static,
+}
+
+/// A directory whose files are served before a worker is asked, as RoadRunner's middleware `static` does (`http.static`).
+///
+/// # Defaults
+/// - `http.static.dir`: `null`
+/// - `http.static.forbid`: `[]`
+/// - `http.static.allow`: `[]`
+/// - `http.static.calculate_etag`: `false`
+/// - `http.static.weak`: `false`
+/// - `http.static.request`: `{}`
+/// - `http.static.response`: `{}`
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Statics {
+    /// The directory.
+    pub dir: Option<PathBuf>,
+    /// Extensions, with their dot, of files that are left to the worker.
+    pub forbid: Vec<String>,
+    /// Extensions of the files served; empty means any.
+    pub allow: Vec<String>,
+    /// Send an `ETag`.
+    pub calculate_etag: bool,
+    /// The `ETag` is a weak one.
+    pub weak: bool,
+    /// Fields added to requests for files.
+    pub request: Vec<(String, String)>,
+    /// Fields set in answers with files.
+    pub response: Vec<(String, String)>,
+}
+
 /// FastCGI (`http.fcgi`).
 ///
 /// # Defaults
@@ -290,6 +330,8 @@ impl Default for Http {
             forbidden_uploads: Vec::new(),
             allowed_uploads: Vec::new(),
             static_files: StaticFiles::default(),
+            middleware: Vec::new(),
+            statics: Statics::default(),
             h2c: true,
             max_concurrent_streams: 100,
             fcgi: None,

@@ -29,7 +29,7 @@ mod tests;
 pub use dev::Dev;
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
-pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles};
+pub use http::{Address, Context, Fcgi, Http, Limits, Middleware, Output, Preset, Rewrite, StaticFiles, Statics};
 pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};

@@ -9,7 +9,7 @@ use super::{
     compound::entries,
     error::Error,
     form::{Found, whole},
-    http::Fcgi,
+    http::{Fcgi, Middleware},
     schema::{self, KEYS, Key},
     suggest::closest,
     types::{Config, Encoding, Level, Rpc},
@@ -143,6 +143,7 @@ impl Walk {
         if !self.given.contains_key("rpc.listen") {
             rpc.take_if(|rpc| *rpc == Rpc::default());
         }
+        let is_nowhere = http.middleware.contains(&Middleware::Static) && http.statics.dir.is_none();
         http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
         if http.fcgi.is_some() && !self.given.contains_key("http.address") {
@@ -154,8 +155,12 @@ impl Walk {
             .map(|(first, second, host)| (format!("sites[{second}].hosts"), format!("{host} is a host of sites[{first}] too")));
         let http = &self.config.http;
         let deaf = http.address.is_empty() && http.fcgi.is_none();
+        let unheard = !self.config.sites.is_empty() && http.address.is_empty() && !deaf;
+        if is_nowhere {
+            self.problem("http.static.dir", "missing, while http.middleware has static");
+        }
         self.problems.extend(twice);
-        if !self.config.sites.is_empty() && http.address.is_empty() && !deaf {
+        if unheard {
             self.problem("sites", "nothing listens for them: set http.address");
         }
         if addressless.is_some_and(|fcgi| fcgi != Fcgi::default()) {

@@ -5,9 +5,9 @@
 use serde_json::Value;
 
 use super::{
-    compound::{Auto, ErrorPages, List, Maybe, Pairs, Rule},
+    compound::{Auto, ErrorPages, Fields, List, Maybe, Pairs, Rule},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
-    http::{Context, Fcgi, Preset},
+    http::{Context, Fcgi, Middleware, Preset},
     server::{CommandLine, RelayAddress, Variables},
     site::{RouteForm, SiteForm},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
@@ -163,6 +163,30 @@ const OWN: &[Key] = &[
         "Extensions that uploaded files must have one of; empty means any.",
         &Field(|c| &mut c.http.allowed_uploads, List(EXTENSION)),
     ),
+    key(
+        "http.middleware",
+        "What sees a request before PHP does, the last one first: static.",
+        &Field(|c| &mut c.http.middleware, List(Choice)),
+    ),
+    section(
+        "http.static",
+        "Files served before a worker is asked, if http.middleware has static; what http.root never shows is left to it.",
+    ),
+    key("http.static.dir", "The directory that holds them.", &Field(|c| &mut c.http.statics.dir, Maybe(FilePath))),
+    key(
+        "http.static.forbid",
+        "Extensions of files that are left to the worker, such as .php.",
+        &Field(|c| &mut c.http.statics.forbid, List(EXTENSION)),
+    ),
+    key(
+        "http.static.allow",
+        "Extensions of the files served; empty means any. A file without an extension never is.",
+        &Field(|c| &mut c.http.statics.allow, List(EXTENSION)),
+    ),
+    key("http.static.calculate_etag", "Send an ETag.", &Field(|c| &mut c.http.statics.calculate_etag, Flag)),
+    key("http.static.weak", "The ETag is a weak one.", &Field(|c| &mut c.http.statics.weak, Flag)),
+    key("http.static.request", "Fields added to requests for files.", &Field(|c| &mut c.http.statics.request, Fields)),
+    key("http.static.response", "Fields set in answers with files.", &Field(|c| &mut c.http.statics.response, Fields)),
     key("http.access_logs", "Log each request at length.", &Field(|c| &mut c.http.access_logs, Flag)),
     key(
         "http.access_log_buffer",
@@ -451,6 +475,10 @@ impl Named for Preset {
         ("front-controller", Self::FrontController),
         ("files", Self::Files),
     ];
+}
+
+impl Named for Middleware {
+    const NAMES: &'static [(&'static str, Self)] = &[("static", Self::Static)];
 }
 
 impl Named for Context {

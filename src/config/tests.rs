@@ -397,7 +397,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let expected = [
         "server.user: not supported by this version of rr",
         "jobs: not supported by this version of rr",
-        "http.middleware: middleware is not supported by this version of rr",
+        r#"http.middleware[0]: expected one of static, got "gzip""#,
         "http.ssl: TLS is not supported by this version of rr",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);

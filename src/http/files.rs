@@ -43,8 +43,21 @@ pub struct Config {
     pub revalidate: Duration,
     /// Whether `x.css.br`, `x.css.zst` and `x.css.gz` are sent in place of `x.css` to those who accept them.
     pub precompressed: bool,
+    /// Whether files have an `ETag`.
+    pub etag: Etag,
     /// Threads that read files.
     pub threads: usize,
+}
+
+/// The `ETag` of files.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Etag {
+    /// Names the bytes.
+    Strong,
+    /// Names the state of the file, but does not vouch for each byte.
+    Weak,
+    /// None is sent.
+    None,
 }
 
 /// Sends files. Clones share memory and threads.
@@ -94,6 +107,7 @@ impl Config {
         let cache = Cache::with_options(options, Weight, Default::default(), Default::default());
         let cache_control = self.cache_control.map(HeaderValue::try_from).transpose();
         let terms = Terms {
+            etag: self.etag,
             cache_control: cache_control.map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?,
             cache_max_file: self.cache_max_file,
             precompressed: self.precompressed,
@@ -181,7 +195,13 @@ impl Files {
     }
 
     fn send(&self, target: &Target, variant: &Variant, method: &Method, headers: &HeaderMap) -> io::Result<Response<Body>> {
-        let validators = Validators { etag: &variant.etag, modified: variant.modified, length: variant.length };
+        let etag = self.0.terms.etag;
+        let validators = Validators {
+            etag: Some(&variant.etag).filter(|_| etag != Etag::None),
+            is_weak: etag == Etag::Weak,
+            modified: variant.modified,
+            length: variant.length,
+        };
         let answer = conditions::evaluate(headers, method, &validators);
         let (range, status) = match answer {
             Answer::Whole => (0..variant.length, StatusCode::OK),

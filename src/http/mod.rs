@@ -9,6 +9,7 @@ mod drain;
 pub mod fcgi;
 pub mod files;
 pub mod listen;
+pub mod middleware;
 mod nudge;
 pub mod preset;
 mod record;

@@ -183,6 +183,23 @@ impl Router {
         }
     }
 
+    /// The file at `path`, undecoded, if there is one and `accepts` its extension with the dot, in lower case. Whatever else is there
+    /// is nothing.
+    pub fn file(&self, path: &str, accepts: impl FnOnce(&str) -> bool) -> Option<Target> {
+        let known = self.remembered(path);
+        if let Some(Answer::File(target)) = known.as_deref().map(|plan| &plan.answer) {
+            return Some(target.clone());
+        }
+        let decoded = path::decode(path)?;
+        let (name, at) = decoded.rsplit('/').next().and_then(|name| Some((name, name.rfind('.')?)))?;
+        if !accepts(&name[at..].to_ascii_lowercase()) {
+            return None;
+        }
+        let Found::File(target) = self.site.find(&decoded) else { return None };
+        self.remember(path, Plan::new(Answer::File(target.clone()), Query::AS_SENT));
+        Some(target)
+    }
+
     /// The page that replaces the body of an error, if there is one: a script or a file.
     pub fn error_page(&self, status: u16) -> Option<Route> {
         let (_, page) = self.error_pages.iter().find(|(of, _)| *of == status)?;

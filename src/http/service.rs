@@ -17,6 +17,7 @@ use super::{
     conn::{EarlyHints, Handler},
     dev::{Dev, Outage},
     files::Files,
+    middleware::Statics,
     record::Facts,
     request, response,
     route::Route,
@@ -29,6 +30,8 @@ use crate::worker::{self, Failure, HttpHead, Interim, Responder, Script, Source,
 pub struct Needs {
     /// What answers, by host and path.
     pub sites: Sites,
+    /// Files that go before all else.
+    pub statics: Option<Statics>,
     /// Sends files.
     pub files: Files,
     /// Bounds of request bodies.
@@ -56,6 +59,9 @@ impl Service {
     async fn answer(&self, parts: Parts, body: Incoming, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        if let Some(response) = self.static_file(path, &parts).await {
+            return response;
+        }
         let host = host_of(&parts, &peer);
         let site = self.0.sites.find(&host, path);
         match site.route(path, query, &host) {
@@ -87,6 +93,11 @@ impl Service {
             Route::Redirect { status, location } => response::redirect(status, &location),
             Route::Refuse(status) => self.error(site, status, parts, host, peer).await,
         }
+    }
+
+    async fn static_file(&self, path: &str, parts: &Parts) -> Option<Response<Body>> {
+        let statics = self.0.statics.as_ref()?;
+        statics.respond(path, &parts.method, &parts.headers).await
     }
 
     /// Hands a script to the pool and waits for its answer.

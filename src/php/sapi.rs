@@ -181,18 +181,20 @@ unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *con
     let message = unsafe { ffi::view(message, length) };
     let message = String::from_utf8_lossy(message);
     let message = message.trim_end();
-    let note = |active: &mut Active| {
-        active.note(message);
-        active.request().id
+    let note = |run: &mut Run<'_>| {
+        run.active.note(message);
+        (run.active.request().id, run.is_command())
     };
-    let request = if context.is_null() {
-        0
+    let (request, is_command) = if context.is_null() {
+        (0, false)
     } else {
         // SAFETY: not null, so it is the context of the running request.
-        unsafe { enter(context, 0, note) }
+        unsafe { enter_run(context, (0, false), note) }
     };
     // A log that panics must not unwind into C.
-    drop(panic::catch_unwind(AssertUnwindSafe(|| log(level, request, message))));
+    drop(panic::catch_unwind(AssertUnwindSafe(|| {
+        if is_command { log_command(level, message) } else { log(level, request, message) }
+    })));
 }
 
 #[unsafe(no_mangle)]
@@ -213,6 +215,17 @@ fn log(level: c_int, request: u64, message: &str) {
         libc::LOG_WARNING => tracing::warn!(target: "php", request, "{message}"),
         libc::LOG_NOTICE | libc::LOG_INFO => tracing::info!(target: "php", request, "{message}"),
         _ => tracing::debug!(target: "php", request, "{message}"),
+    }
+}
+
+/// What a script that is run as a command logs: RoadRunner has it from the standard error, under the server's name, which is the one
+/// that Laravel Octane shows.
+fn log_command(level: c_int, message: &str) {
+    match level {
+        libc::LOG_EMERG..=libc::LOG_ERR => tracing::error!("{message}"),
+        libc::LOG_WARNING => tracing::warn!("{message}"),
+        -1 | libc::LOG_NOTICE | libc::LOG_INFO => tracing::info!("{message}"),
+        _ => tracing::debug!("{message}"),
     }
 }
 

@@ -187,6 +187,11 @@ impl Run<'_> {
         }
     }
 
+    /// Whether the script is run as the command line runs one.
+    pub(crate) fn is_command(&self) -> bool {
+        self.stdio.is_some()
+    }
+
     /// Logs what the script wrote to STDERR.
     pub(crate) fn stderr(&mut self, bytes: &[u8]) {
         let Some(stdio) = &mut self.stdio else { return };

@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 /// What is known of the file.
 #[derive(Debug)]
 pub(super) struct Validators<'a> {
-    /// Strong.
-    pub(super) etag: &'a HeaderValue,
+    /// Without the mark of a weak one; none if none is sent.
+    pub(super) etag: Option<&'a HeaderValue>,
+    /// The same tag may come with other bytes.
+    pub(super) is_weak: bool,
     /// In whole seconds.
     pub(super) modified: SystemTime,
     pub(super) length: u64,
@@ -30,7 +32,7 @@ pub(super) enum Answer {
 pub(super) fn evaluate(headers: &HeaderMap, method: &Method, file: &Validators<'_>) -> Answer {
     let later = |name| date(headers, name).map(|date| file.modified > date);
     let failed = if headers.contains_key(header::IF_MATCH) {
-        !matches(headers, header::IF_MATCH, file.etag, Comparison::Strong)
+        !matches(headers, header::IF_MATCH, file, Comparison::Strong)
     } else {
         later(header::IF_UNMODIFIED_SINCE).unwrap_or(false)
     };
@@ -38,7 +40,7 @@ pub(super) fn evaluate(headers: &HeaderMap, method: &Method, file: &Validators<'
         return Answer::PreconditionFailed;
     }
     let not_modified = if headers.contains_key(header::IF_NONE_MATCH) {
-        matches(headers, header::IF_NONE_MATCH, file.etag, Comparison::Weak)
+        matches(headers, header::IF_NONE_MATCH, file, Comparison::Weak)
     } else {
         later(header::IF_MODIFIED_SINCE).is_some_and(|later| !later)
     };
@@ -62,7 +64,7 @@ enum Comparison {
     Weak,
 }
 
-fn matches(headers: &HeaderMap, name: HeaderName, etag: &HeaderValue, comparison: Comparison) -> bool {
+fn matches(headers: &HeaderMap, name: HeaderName, file: &Validators<'_>, comparison: Comparison) -> bool {
     headers.get_all(name).iter().any(|value| {
         let mut rest = value.as_bytes().trim_ascii();
         if rest == b"*" {
@@ -73,7 +75,8 @@ fn matches(headers: &HeaderMap, name: HeaderName, etag: &HeaderValue, comparison
             let (is_weak, tag) = rest.strip_prefix(b"W/").map_or((false, rest), |tag| (true, tag));
             let Some(length) = tag.strip_prefix(b"\"").and_then(|tag| memchr::memchr(b'"', tag)) else { return false };
             let (tag, after) = tag.split_at(length + 2);
-            if tag == etag.as_bytes() && (comparison == Comparison::Weak || !is_weak) {
+            let is_same = file.etag.is_some_and(|etag| tag == etag.as_bytes());
+            if is_same && (comparison == Comparison::Weak || !is_weak && !file.is_weak) {
                 return true;
             }
             let start = after.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t')).unwrap_or(after.len());
@@ -87,7 +90,7 @@ fn matches(headers: &HeaderMap, name: HeaderName, etag: &HeaderValue, comparison
 fn if_range(headers: &HeaderMap, file: &Validators<'_>) -> bool {
     let Some(value) = headers.get(header::IF_RANGE) else { return true };
     if value.as_bytes().contains(&b'"') {
-        return value == file.etag;
+        return !file.is_weak && file.etag.is_some_and(|etag| value == etag);
     }
     date(headers, header::IF_RANGE) == Some(file.modified)
 }
@@ -142,7 +145,8 @@ mod tests {
             headers.append(HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
         }
         let etag = HeaderValue::from_static("\"a,b\"");
-        let file = Validators { etag: &etag, modified: UNIX_EPOCH + Duration::from_secs(1_700_000_000), length: 100 };
+        let modified = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let file = Validators { etag: Some(&etag), is_weak: false, modified, length: 100 };
         evaluate(&headers, method, &file)
     }
 
@@ -170,6 +174,22 @@ mod tests {
         ] {
             assert_eq!(answer(fields), Answer::Whole, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn a_weak_tag_or_none_vouches_for_no_bytes() {
+        let ask = |etag: Option<&HeaderValue>, name: HeaderName, value: &'static str| {
+            let mut headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
+            headers.insert(header::RANGE, HeaderValue::from_static("bytes=0-1"));
+            let file = Validators { etag, is_weak: true, modified: UNIX_EPOCH, length: 100 };
+            evaluate(&headers, &Method::GET, &file)
+        };
+        let etag = HeaderValue::from_static("\"a\"");
+        assert_eq!(ask(Some(&etag), header::IF_NONE_MATCH, "W/\"a\""), Answer::NotModified);
+        assert_eq!(ask(Some(&etag), header::IF_MATCH, "\"a\""), Answer::PreconditionFailed);
+        assert_eq!(ask(Some(&etag), header::IF_RANGE, "\"a\""), Answer::Whole);
+        assert_eq!(ask(None, header::IF_NONE_MATCH, "\"a\""), Answer::Part(0..2));
+        assert_eq!(ask(None, header::IF_RANGE, "\"a\""), Answer::Whole);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use nix::{
 };
 
 use super::{
+    Etag,
     encoding::{self, Coding},
     media, text,
 };
@@ -26,6 +27,7 @@ use super::{
 /// What the configuration says of every file.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
+    pub(super) etag: Etag,
     pub(super) cache_control: Option<HeaderValue>,
     pub(super) cache_max_file: u64,
     pub(super) precompressed: bool,
@@ -47,6 +49,7 @@ pub(super) struct Entry {
 pub(super) struct Variant {
     /// All fields of a 200.
     pub(super) headers: HeaderMap,
+    /// As a strong one is written, whatever is sent.
     pub(super) etag: HeaderValue,
     pub(super) modified: SystemTime,
     pub(super) length: u64,
@@ -158,7 +161,11 @@ impl Variant {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(about.content_type));
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(stamp.length));
         headers.insert(header::LAST_MODIFIED, text(httpdate::fmt_http_date(about.modified)));
-        headers.insert(header::ETAG, etag.clone());
+        match terms.etag {
+            Etag::Strong => drop(headers.insert(header::ETAG, etag.clone())),
+            Etag::Weak => drop(headers.insert(header::ETAG, text(["W/", etag.to_str().unwrap_or_default()].concat()))),
+            Etag::None => {}
+        }
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         if about.coding != Coding::Identity {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(about.coding.name()));

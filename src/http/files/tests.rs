@@ -22,6 +22,7 @@ struct Reply {
 impl Client {
     fn new(files: &[(&str, &str)], change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
+            etag: Etag::Strong,
             cache_control: None,
             cache_memory: 64 << 20,
             cache_max_file: 1 << 20,
