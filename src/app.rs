@@ -1,7 +1,7 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
-    io,
+    io::{self, Write},
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -14,6 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::{
     config::{self, Config},
     error::{Error, ExitCode},
+    health::{self, Health},
     http::{
         Drain, conn,
         dev::Dev,
@@ -25,7 +26,7 @@ use crate::{
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{
-        Pool, doorbell,
+        Controls, Pool, doorbell,
         process::{self, Processes},
         scoreboard::Scoreboard,
     },
@@ -35,7 +36,9 @@ mod banner;
 mod command;
 mod control;
 mod development;
+mod health_checks;
 mod line;
+mod reload;
 mod rpc;
 mod served;
 mod settings;
@@ -45,6 +48,7 @@ mod status;
 
 use development::Development;
 use line::{Asked, Line};
+use reload::Reload;
 use sockets::{Keeper, Listening};
 
 /// How long a short work may wait for a worker that is busy while others sleep.
@@ -87,18 +91,23 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let Listening { http, fcgi, rpc } = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc);
+    let sockets = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc);
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
-    run_engine(config, &options, Means { http, fcgi, rpc, line: Some(inherited.line), board })
+    let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
+    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board });
+    if let Err(error) = &served {
+        // For whoever asked for a reload. If the supervisor is gone, nobody did.
+        drop((&line).write_all(&supervisor::encode(&supervisor::Report::Failed(error.to_string()))));
+    }
+    served
 }
 
 /// Serves without a supervisor until a signal asks to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     let pid_file = pid_file(options)?;
     let sockets = sockets::own(&config)?;
-    let served =
-        run_engine(config, options, Means { http: sockets.http, fcgi: sockets.fcgi, rpc: sockets.rpc, line: None, board: None });
+    let served = run_engine(config, options, Means { sockets, line: None, board: None });
     drop(pid_file);
     served
 }
@@ -109,9 +118,7 @@ fn pid_file(options: &Options) -> Result<Option<PidFile>, Error> {
 
 /// What an engine serves on.
 struct Means {
-    http: listen::Listeners,
-    fcgi: listen::Listeners,
-    rpc: listen::Listeners,
+    sockets: Listening,
     line: Option<UnixStream>,
     board: Option<Scoreboard>,
 }
@@ -122,15 +129,17 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     // Before anything boots: what changes meanwhile is not missed.
     let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
     let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
-    let line = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
-    let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.rpc));
+    let (line, wishes) = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
+    let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.sockets.rpc));
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let rpc = calls.as_ref().map(rpc::Bound::dsn);
     let pools = all.iter().map(settings::php_pool).collect();
     let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
     let settings = settings::engine(&config, &all, rpc);
-    let engine = php::Engine::start(settings, pools, means.board).map_err(|error| Error::Engine(error.to_string()))?;
+    // Health checks are answered from it.
+    let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
+    let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
     let processes = start_processes(processes)?;
     let statuses: Vec<_> =
         all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
@@ -138,10 +147,10 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let request_ids = Arc::new(AtomicU64::new(1));
     let fcgi = config.http.fcgi.as_ref().map(|section| {
         let settings = settings::fastcgi(section, &config.http, &request_ids, engine.version());
-        Arc::new(settings.build(means.fcgi, first.pool.clone(), status.clone()))
+        Arc::new(settings.build(means.sockets.fcgi, first.pool.clone(), status.clone()))
     });
     let controls = rpc::controls(engine.pools(), &processes);
-    let calls = calls.map(|bound| bound.build(&config, controls)).transpose()?.map(Arc::new);
+    let calls = calls.map(|bound| bound.build(&config, controls.clone(), Reload::new(wishes))).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
@@ -154,7 +163,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         dev: dev.clone(),
     });
     let front = Front {
-        listeners: means.http,
+        listeners: means.sockets.http,
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
@@ -171,7 +180,15 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         let as_record = config.logs.encoding == config::Encoding::Json;
         banner::print(&banner::Facts { all: &all, front: &front, engine: &engine, io_threads, fcgi, as_record });
     }
-    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, means.board));
+    let pulse = Pulse { pools: front.pools.clone(), board, controls };
+    let health = Health::default();
+    let checks = runtime.block_on(async {
+        let sockets = means.sockets.status.sockets()?;
+        health::Server::start(sockets, health_checks::settings(&config.status), health.clone())
+    });
+    let checks = checks.map_err(Error::system("status.address"))?;
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &health));
+    drop(checks);
     front.finish(io_threads);
     for processes in &*front.processes {
         processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
@@ -217,12 +234,22 @@ pub fn check(config: &Config) -> Result<(), Error> {
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
-async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::Engine, board: Option<Scoreboard>) -> Instant {
+async fn run(
+    mut line: Line,
+    front: &Front,
+    php: &php::Engine,
+    engine: &config::Engine,
+    pulse: &Pulse,
+    health: &Health,
+) -> Instant {
+    pulse.beat();
     line.ready().await;
+    health.set(pulse.board.map_or(health::State::Down, health::State::Serving));
     let asked = tokio::select! {
         asked = line.asked() => asked,
-        () = tick(&front.pools, board) => Asked::Stop,
+        () = pulse.go_on() => Asked::Stop,
     };
+    health.set(health::State::Stopping);
     let (delay, idle) = match asked {
         Asked::Stop => (engine.shutdown_delay, None),
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
@@ -247,7 +274,7 @@ async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::
                 }
                 return deadline;
             }
-            () = tick(&front.pools, board) => {}
+            () = pulse.go_on() => {}
             again = line.asked() => {
                 // Told to stop while it hands over, it ends as it would have without.
                 if asked == Asked::Stop || again == Asked::HandOver {
@@ -261,17 +288,34 @@ async fn run(mut line: Line, front: &Front, php: &php::Engine, engine: &config::
     }
 }
 
-/// Ends the waits that are over, and says that the engine is alive; never returns.
-async fn tick(pools: &[Pool], board: Option<Scoreboard>) {
-    let mut tick = tokio::time::interval(Duration::from_millis(250));
-    loop {
-        tick.tick().await;
-        for pool in pools {
+/// What an engine does four times a second.
+struct Pulse {
+    pools: Arc<[Pool]>,
+    board: Option<Scoreboard>,
+    controls: Controls,
+}
+
+// === impl Pulse ===
+
+impl Pulse {
+    /// Never returns.
+    async fn go_on(&self) {
+        let mut tick = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tick.tick().await;
+            self.beat();
+        }
+    }
+
+    /// Ends the waits that are over, and says that the engine is alive and which plugins are ready.
+    fn beat(&self) {
+        for pool in &*self.pools {
             pool.expire(Instant::now());
             pool.wake_if_waiting(PATIENCE);
         }
-        if let Some(board) = board {
+        if let Some(board) = self.board {
             board.alive();
+            board.note_plugins(self.controls.readiness());
         }
     }
 }

@@ -24,7 +24,8 @@
 //! `rr serve` is a [`supervisor`] that owns the listening sockets and starts an engine: this same program, which inherits them
 //! and does all that is said below. A crash costs the requests that run; connections wait in the kernel until the next engine
 //! accepts them, and the log names what each thread was running ([`worker::scoreboard`]). SIGHUP and SIGUSR2 start a new engine
-//! beside the old one, which then finishes what it has begun. `engine.supervisor: false` does without.
+//! beside the old one, which then finishes what it has begun; so does `rr reload`, and `rr rollback` brings back what the engine
+//! before had. It also answers health checks ([`health`]). `engine.supervisor: false` does without.
 //!
 //! ## Sites and pools
 //!
@@ -86,7 +87,9 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod health;
 pub mod http;
+pub mod net;
 pub mod php;
 pub mod rpc;
 pub mod supervisor;

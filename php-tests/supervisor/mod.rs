@@ -1,6 +1,8 @@
 //! The process that keeps the sockets: engines die and are replaced, and clients hardly notice.
 
 mod crash;
+mod health;
+mod operator;
 mod reload;
 
 use std::time::Duration;

@@ -3,12 +3,13 @@
 use std::io;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::AsyncWriteExt,
     net::UnixStream,
     signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot},
 };
 
-use crate::supervisor::{HAND_OVER, READY};
+use crate::supervisor::{Messages, Order, Report, Wish, encode};
 
 /// Why an engine is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -23,13 +24,26 @@ pub(super) enum Asked {
 pub(super) struct Line {
     signals: [Signal; 3],
     supervisor: Option<UnixStream>,
+    orders: Messages<Order>,
+    wishes: mpsc::Receiver<Wished>,
+    /// Those who wait for an outcome, by the number of their wish.
+    waiting: Vec<(u32, oneshot::Sender<Result<String, String>>)>,
+    next_id: u32,
 }
+
+/// What somebody has called to ask of the supervisor.
+pub(super) type Wished = (Wish, oneshot::Sender<Result<String, String>>);
+
+/// Callers who wait at once, of whom there is one as a rule.
+const WISHES: usize = 16;
+
+const ALONE: &str = "there is no supervisor (engine.supervisor is off): stop the server and start it again";
 
 // === impl Line ===
 
 impl Line {
-    /// Inside a runtime.
-    pub(super) fn new(supervisor: Option<std::os::unix::net::UnixStream>) -> io::Result<Self> {
+    /// Inside a runtime. What is returned beside it takes wishes.
+    pub(super) fn new(supervisor: Option<std::os::unix::net::UnixStream>) -> io::Result<(Self, mpsc::Sender<Wished>)> {
         let supervisor = supervisor
             .map(|line| {
                 line.set_nonblocking(true)?;
@@ -37,40 +51,72 @@ impl Line {
             })
             .transpose()?;
         let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
-        Ok(Self { signals, supervisor })
+        let (sender, wishes) = mpsc::channel(WISHES);
+        Ok((Self { signals, supervisor, orders: Messages::default(), wishes, waiting: Vec::new(), next_id: 0 }, sender))
     }
 
     /// Tells the supervisor that requests are answered.
     pub(super) async fn ready(&mut self) {
+        self.tell(&Report::Ready).await;
+    }
+
+    async fn tell(&mut self, report: &Report) {
         if let Some(line) = &mut self.supervisor {
             // If it is gone, the next read says so.
-            drop(line.write_all(&[READY]).await);
+            drop(line.write_all(&encode(report)).await);
         }
     }
 
     pub(super) async fn asked(&mut self) -> Asked {
+        loop {
+            match self.hear().await {
+                Heard::Asked(asked) => return asked,
+                Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
+                Heard::Wish((wish, caller)) => {
+                    self.next_id = self.next_id.wrapping_add(1);
+                    self.waiting.retain(|(_, caller)| !caller.is_closed());
+                    self.waiting.push((self.next_id, caller));
+                    self.tell(&Report::Ask { id: self.next_id, wish }).await;
+                }
+                Heard::Outcome(id, result) => {
+                    if let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == id) {
+                        // The caller may have left.
+                        drop(self.waiting.swap_remove(at).1.send(result));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Heard {
         let [term, int, quit] = &mut self.signals;
-        let supervisor = &mut self.supervisor;
+        let (supervisor, orders) = (&mut self.supervisor, &mut self.orders);
         let heard = async {
-            let mut byte = [0];
             match supervisor {
-                Some(line) => line.read(&mut byte).await.map(|count| (count, byte[0])),
+                Some(line) => orders.next(line).await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            _ = term.recv() => Asked::Stop,
-            _ = int.recv() => Asked::Stop,
-            _ = quit.recv() => Asked::Stop,
+            _ = term.recv() => Heard::Asked(Asked::Stop),
+            _ = int.recv() => Heard::Asked(Asked::Stop),
+            _ = quit.recv() => Heard::Asked(Asked::Stop),
+            Some(wished) = self.wishes.recv() => Heard::Wish(wished),
             heard = heard => match heard {
-                Ok((1, HAND_OVER)) => Asked::HandOver,
-                Ok((1, _)) => Asked::Stop,
-                _ => {
+                Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
+                Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
+                Ok(None) | Err(_) => {
                     self.supervisor = None;
                     tracing::error!("the supervisor has died: stopping");
-                    Asked::Stop
+                    Heard::Asked(Asked::Stop)
                 }
             },
         }
     }
+}
+
+enum Heard {
+    Asked(Asked),
+    Wish(Wished),
+    Outcome(u32, Result<String, String>),
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{control::ThreadPool, settings};
+use super::{control::ThreadPool, reload::Reload, settings};
 use crate::{
     config::{self, Config},
     error::Error,
     http::listen,
     php::Threads,
-    rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Socket},
+    rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Status},
     worker::{Control, Controls, process::Processes},
 };
 
@@ -73,11 +73,16 @@ impl Bound {
     }
 
     /// Puts the services behind the socket.
-    pub(super) fn build(self, config: &Config, pools: Controls) -> Result<Calls, Error> {
+    pub(super) fn build(self, config: &Config, pools: Controls, reload: Reload) -> Result<Calls, Error> {
         let section = &self.section;
         let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
-        let services: Vec<Arc<dyn Service>> =
-            vec![Arc::new(about), Arc::new(Informer::new(pools.clone())), Arc::new(Resetter::new(pools))];
+        let services: Vec<Arc<dyn Service>> = vec![
+            Arc::new(about),
+            Arc::new(Informer::new(pools.clone())),
+            Arc::new(Status::new(pools.clone())),
+            Arc::new(Resetter::new(pools)),
+            Arc::new(reload),
+        ];
         let bounds = Bounds {
             max_connections: section.max_connections,
             max_calls: section.max_calls,
@@ -85,11 +90,8 @@ impl Bound {
             max_memory: section.max_memory,
             timeout: section.timeout,
         };
-        let sockets =
-            self.listeners.duplicates().map_err(Error::system("rpc.listen"))?.into_iter().map(|(descriptor, is_unix)| {
-                if is_unix { Socket::Unix(descriptor.into()) } else { Socket::Tcp(descriptor.into()) }
-            });
-        let server = bounds.build(sockets.collect(), Services::new(services));
+        let sockets = self.listeners.sockets().map_err(Error::system("rpc.listen"))?;
+        let server = bounds.build(sockets, Services::new(services));
         Ok(Calls { server, address: self.dsn(), _listeners: self.listeners })
     }
 }

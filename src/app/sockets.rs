@@ -1,11 +1,12 @@
 //! Who listens: this process itself, or a supervisor that hands its sockets to one engine after another.
 
-use std::{os::fd::OwnedFd, slice};
+use std::{os::fd::OwnedFd, path::Path, slice};
 
-use super::{rpc, settings};
+use super::{health_checks, rpc, settings};
 use crate::{
     config::{Address, Config},
     error::Error,
+    health,
     http::listen::{self, Listeners},
     supervisor::{Needs, Sockets},
 };
@@ -16,6 +17,7 @@ pub(super) struct Keeper<L> {
     http: Kept,
     fcgi: Kept,
     rpc: Kept,
+    status: Kept,
 }
 
 /// Sockets by their address.
@@ -30,7 +32,7 @@ struct Kept {
 
 impl<L: FnMut() -> Result<Config, Error>> Keeper<L> {
     pub(super) fn new(load: L) -> Self {
-        Self { load, http: Kept::default(), fcgi: Kept::default(), rpc: Kept::default() }
+        Self { load, http: Kept::default(), fcgi: Kept::default(), rpc: Kept::default(), status: Kept::default() }
     }
 }
 
@@ -39,12 +41,18 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
         (self.load)()
     }
 
+    fn check(&self, config: &Config, dir: Option<&Path>) -> Result<(), Error> {
+        super::check(config)?;
+        super::served::find(config, dir).map(drop)
+    }
+
     fn listen(&mut self, config: &Config) -> Result<Sockets, Error> {
         // All are had before any is let go, and HTTP last: whoever finds it listening finds the others too.
         let rpc = match &config.rpc {
             Some(section) => self.rpc.find_or_bind(slice::from_ref(&section.listen), |_| rpc::bind(section))?,
             None => Vec::new(),
         };
+        let status = self.status.find_or_bind(config.status.address.as_slice(), |_| health_checks::bind(&config.status))?;
         let fcgi = match &config.http.fcgi {
             Some(section) => {
                 self.fcgi.find_or_bind(&section.address, |wanted| bind_fastcgi(settings::listen_fastcgi(section, wanted)?))?
@@ -52,11 +60,22 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
             None => Vec::new(),
         };
         let http = self.http.find_or_bind(&config.http.address, |wanted| bind(settings::listen(&config.http, wanted)?))?;
-        let sockets = Sockets { http: duplicates(&http)?, fcgi: duplicates(&fcgi)?, rpc: duplicates(&rpc)? };
+        let checks = status.iter().map(|(_, listeners)| listeners.sockets().map_err(Error::system("status.address")));
+        let sockets = Sockets {
+            http: duplicates(&http)?,
+            fcgi: duplicates(&fcgi)?,
+            rpc: duplicates(&rpc)?,
+            status: checks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
+        };
         self.http.replace(http);
         self.fcgi.replace(fcgi);
         self.rpc.replace(rpc);
+        self.status.replace(status);
         Ok(sockets)
+    }
+
+    fn health(&self, config: &Config) -> health::Config {
+        health_checks::settings(&config.status)
     }
 }
 
@@ -92,6 +111,8 @@ pub(super) struct Listening {
     pub(super) http: Listeners,
     pub(super) fcgi: Listeners,
     pub(super) rpc: Listeners,
+    /// For health checks; a supervisor answers them itself.
+    pub(super) status: Listeners,
 }
 
 /// Sockets of this process's own, without a supervisor.
@@ -101,6 +122,7 @@ pub(super) fn own(config: &Config) -> Result<Listening, Error> {
     Ok(Listening {
         rpc: config.rpc.as_ref().map(rpc::bind).transpose()?.unwrap_or_else(none),
         fcgi: fcgi.transpose()?.unwrap_or_else(none),
+        status: config.status.address.as_ref().map(|_| health_checks::bind(&config.status)).transpose()?.unwrap_or_else(none),
         // Last, as above.
         http: bind(settings::listen(&config.http, &config.http.address)?)?,
     })
@@ -108,7 +130,8 @@ pub(super) fn own(config: &Config) -> Result<Listening, Error> {
 
 /// A supervisor's.
 pub(super) fn adopted(http: Vec<OwnedFd>, fcgi: Vec<OwnedFd>, rpc: Vec<OwnedFd>) -> Listening {
-    Listening { http: Listeners::adopt(http), fcgi: Listeners::adopt(fcgi), rpc: Listeners::adopt(rpc) }
+    let status = Listeners::adopt(Vec::new());
+    Listening { http: Listeners::adopt(http), fcgi: Listeners::adopt(fcgi), rpc: Listeners::adopt(rpc), status }
 }
 
 fn bind(wanted: listen::Config) -> Result<Listeners, Error> {

@@ -81,6 +81,16 @@ pub enum Command {
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<String>,
     },
+    /// Let a running server start a new engine with its configuration and code as they are now, and wait until that serves
+    #[command(display_name = "rr")]
+    Reload {
+        /// Only say whether the configuration would be taken
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Let a running server go back to the configuration and the folders that it had before the last reload
+    #[command(display_name = "rr")]
+    Rollback,
     /// Stop the server that was started here with -p; with -f, a second later, at once
     #[command(display_name = "rr")]
     Stop,

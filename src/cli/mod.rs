@@ -2,6 +2,7 @@
 
 mod args;
 mod php;
+mod reload;
 mod remote;
 mod reset;
 mod stop;
@@ -76,6 +77,10 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             workers::run(rpc_address(&args)?.as_ref(), &wanted, args.silent)
         }
         Command::Reset { plugins } => reset::run(rpc_address(&args)?.as_ref(), plugins, args.silent),
+        Command::Reload { dry_run } => {
+            reload::run(rpc_address(&args)?.as_ref(), if *dry_run { "server.Check" } else { "server.Reload" }, args.silent)
+        }
+        Command::Rollback => reload::run(rpc_address(&args)?.as_ref(), "server.Rollback", args.silent),
         Command::Stop => {
             settle(&args, config::find(&options(&args)?).map_err(refused)?.as_deref())?;
             stop::run(args.silent, args.force)

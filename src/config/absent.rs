@@ -60,7 +60,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("server.user", LATER, &[]),
     section("service", LATER),
     section("sqs", LATER),
-    section("status", LATER),
     section("tcp", LATER),
     section("temporal", LATER),
 ];

@@ -34,4 +34,4 @@ pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};
 pub use source::{LoadOptions, find, load, rpc_address};
-pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc, Status};

@@ -339,7 +339,7 @@ const OWN: &[Key] = &[
         "Further sites by host: [hosts => [shop.example, *.shop.example], root => /srv/shop]. Each has of its own: root, worker, preset, index, front_controller, rewrite, error_pages, follow_symlinks, routes, request_timeout, internal_error_code, pool as in http, php.ini, php.reset. Other hosts are http's, or the first site's if http has nothing to serve.",
         &Field(|c| &mut c.sites, List(SiteForm)),
     ),
-    section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers and rr reset; off without an address."),
+    section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers, rr reset and rr reload; off without an address."),
     derived(
         "rpc.listen",
         "Where to listen: tcp://127.0.0.1:6001 or unix:///run/rr.sock. Whoever connects controls the server: mind who may.",
@@ -354,6 +354,19 @@ const OWN: &[Key] = &[
         "How long half a request, or an answer that nobody reads, may stand still.",
         &Field(|c| &mut rpc(c).timeout, BOUND),
     ),
+    section("status", "Health checks: /health, /ready and /jobs as RoadRunner has them, /livez and /readyz for Kubernetes."),
+    key("status.address", "Where to listen, such as 127.0.0.1:2114.", &Field(|c| &mut c.status.address, Maybe(Listen("")))),
+    key(
+        "status.unavailable_status_code",
+        "The status code that says no.",
+        &Field(|c| &mut c.status.unavailable_status_code, Count(400, 599)),
+    ),
+    key(
+        "status.check_timeout",
+        "How long a connection may wait for its request, and an answer for its reader.",
+        &Field(|c| &mut c.status.check_timeout, BOUND),
+    ),
+    key("status.max_connections", "Connections at once.", &Field(|c| &mut c.status.max_connections, Count(1, 10_000))),
     section("logs", "The server's own log."),
     key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
     derived(

@@ -1,5 +1,7 @@
 //! Further sites and routes, each with a pool of its own: what they may say, and how that is read.
 
+use std::path::PathBuf;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -74,6 +76,16 @@ const NOT_READ_ONCE: &[&str] = &["opcache.enable", "opcache.validate_timestamps"
 // === impl Config ===
 
 impl Config {
+    /// The folders and scripts that are served.
+    pub fn served_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let of_main = [&mut self.http];
+        let of_sites = self.sites.iter_mut().map(|site| &mut site.own.http);
+        of_main.into_iter().chain(of_sites).flat_map(|http| {
+            let of_routes = http.routes.iter_mut().filter_map(|route| route.own.http.worker.as_mut());
+            [&mut http.root, &mut http.worker, &mut http.statics.dir].into_iter().flatten().chain(of_routes)
+        })
+    }
+
     /// What holds for `site`, one of these sites: its own keys, and the server's for all others.
     pub fn of_site(&self, site: &Site) -> Self {
         let own = site.own.http.clone();

@@ -27,6 +27,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// Remote procedure calls, if asked for.
     pub rpc: Option<Rpc>,
+    /// Health checks.
+    pub status: Status,
     /// The server's own log.
     pub logs: Logs,
     /// Development.
@@ -107,6 +109,25 @@ pub struct Rpc {
     pub max_memory: usize,
     /// How long half a request, or an answer that nobody reads, may stand still.
     pub timeout: Duration,
+}
+
+/// Health checks (`status`): what RoadRunner's `status` plugin answers, and Kubernetes' two questions.
+///
+/// # Defaults
+/// - `status.address`: `null`
+/// - `status.unavailable_status_code`: `503`
+/// - `status.check_timeout`: `1m`
+/// - `status.max_connections`: `64`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Where to listen, if anywhere.
+    pub address: Option<Address>,
+    /// The status code that says no.
+    pub unavailable_status_code: u16,
+    /// How long a connection may wait for its request, and an answer for its reader.
+    pub check_timeout: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
 }
 
 /// The server's own log (`logs`).
@@ -195,6 +216,14 @@ impl Default for Rpc {
             max_memory: 256 << 20,
             timeout: Duration::from_secs(30),
         }
+    }
+}
+
+// === impl Status ===
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { address: None, unavailable_status_code: 503, check_timeout: Duration::from_secs(60), max_connections: 64 }
     }
 }
 

@@ -18,6 +18,8 @@ use std::{
 use nix::unistd::{self, Gid, Group, Uid, User};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::net;
+
 /// What to listen on.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -113,6 +115,18 @@ impl Listeners {
     /// The TCP addresses that are listened on; a port given as 0 is known here.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.sockets.iter().filter_map(|socket| socket.local_addr().ok()?.as_socket()).collect()
+    }
+
+    /// Duplicates for a small server.
+    pub(crate) fn sockets(&self) -> io::Result<Vec<net::Socket>> {
+        let sockets = self.duplicates()?.into_iter();
+        Ok(sockets
+            .map(
+                |(descriptor, is_unix)| {
+                    if is_unix { net::Socket::Unix(descriptor.into()) } else { net::Socket::Tcp(descriptor.into()) }
+                },
+            )
+            .collect())
     }
 
     /// Duplicates for one runtime, and whether each is a unix socket.

@@ -19,6 +19,7 @@ mod informer;
 mod payload;
 mod resetter;
 mod service;
+mod status;
 
 pub use about::About;
 pub use client::{CallError, Client};
@@ -26,22 +27,22 @@ pub use informer::Informer;
 pub use payload::{Codec, Error, Payload};
 pub use resetter::Resetter;
 pub use service::{Answer, Service, Services};
+pub use status::Status;
 
 use std::{
-    io, net,
-    os::unix,
+    io,
     sync::Arc,
     time::{self, Duration},
 };
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
 };
 
 use connection::Connection;
+
+use crate::net::{Listener, Socket, Stream};
 
 /// The bounds of the listener.
 ///
@@ -59,15 +60,6 @@ pub struct Config {
     pub max_memory: usize,
     /// How long half a request, or an answer that nobody reads, may stand still.
     pub timeout: Duration,
-}
-
-/// A listening socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// On a TCP port.
-    Tcp(net::TcpListener),
-    /// On a path.
-    Unix(unix::net::UnixListener),
 }
 
 /// The listener. Every runtime that is to serve it calls [`serve`](Self::serve).
@@ -88,18 +80,9 @@ struct Shared {
     stop: watch::Sender<bool>,
 }
 
-enum Listener {
-    Tcp(tokio::net::TcpListener),
-    Unix(tokio::net::UnixListener),
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
 /// What a permit of `Shared::memory` stands for.
 const MEMORY_UNIT: usize = 1024;
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-/// After this long of silence the kernel asks whether the peer is still there.
-const KEEPALIVE: Duration = Duration::from_secs(120);
 
 // === impl Config ===
 
@@ -196,53 +179,6 @@ async fn serve(stream: Box<dyn Stream>, permit: OwnedSemaphorePermit, shared: Ar
     Connection::new(stream, shared).run().await;
     drop(permit);
 }
-
-// === impl Socket ===
-
-impl Socket {
-    /// Makes it known to the calling runtime. Each runtime accepts from the one queue of connections.
-    fn register(&self) -> io::Result<Listener> {
-        Ok(match self {
-            Self::Tcp(listener) => {
-                let listener = listener.try_clone()?;
-                listener.set_nonblocking(true)?;
-                Listener::Tcp(tokio::net::TcpListener::from_std(listener)?)
-            }
-            Self::Unix(listener) => {
-                let listener = listener.try_clone()?;
-                listener.set_nonblocking(true)?;
-                Listener::Unix(tokio::net::UnixListener::from_std(listener)?)
-            }
-        })
-    }
-
-    /// True if others than this host may reach it.
-    fn is_open(&self) -> bool {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().is_ok_and(|address| !address.ip().to_canonical().is_loopback()),
-            Self::Unix(_) => false,
-        }
-    }
-}
-
-// === impl Listener ===
-
-impl Listener {
-    async fn accept(&self) -> io::Result<Box<dyn Stream>> {
-        match self {
-            Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // These fail only on a connection that is gone already, which its reader will find out.
-                drop(stream.set_nodelay(true));
-                drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)));
-                Ok(Box::new(stream))
-            }
-            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
-        }
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 #[cfg(test)]
 mod tests;

@@ -14,29 +14,26 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UnixStream,
-    process::Child,
-    sync::mpsc,
-};
+use tokio::{io::AsyncWriteExt, net::UnixStream, process::Child, sync::mpsc};
 
-use super::handover::Handover;
+use super::{
+    handover::Handover,
+    line::{Messages, Order, Report, Wish, encode},
+};
 use crate::{
     sys::{memory::Shared, spawn},
     worker::scoreboard::{Scoreboard, WORDS},
 };
-
-/// On the line: the engine serves.
-pub const READY: u8 = b'R';
-/// On the line: a newer engine serves too; finish what is begun and end.
-pub const HAND_OVER: u8 = b'H';
 
 /// What became of an engine.
 #[derive(Debug)]
 pub(super) enum Event {
     /// It serves.
     Ready(u64),
+    /// It cannot start, for a reason.
+    Failed(u64, String),
+    /// Somebody who called it asks for something, under a number.
+    Asked(u64, u32, Wish),
     /// It has ended.
     Ended(u64, ExitStatus),
 }
@@ -51,13 +48,13 @@ pub(super) struct Engine {
     pub(super) board: Scoreboard,
     /// When it was told to abort, being hung.
     pub(super) aborted: Option<Instant>,
-    orders: mpsc::UnboundedSender<Order>,
+    acts: mpsc::UnboundedSender<Act>,
 }
 
 #[derive(Debug)]
-enum Order {
+enum Act {
     Signal(Signal),
-    HandOver,
+    Say(Order),
 }
 
 /// What an engine is started with.
@@ -99,18 +96,18 @@ impl Engine {
         drop(letter);
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| io::Error::other("it has no process id"))?;
         let line = UnixStream::from_std(means.ours)?;
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (acts, inbox) = mpsc::unbounded_channel();
         tokio::spawn(watch(generation, child, line, inbox, events));
-        Ok(Self { generation, pid, started: Instant::now(), ready: false, board: means.board, aborted: None, orders })
+        Ok(Self { generation, pid, started: Instant::now(), ready: false, board: means.board, aborted: None, acts })
     }
 
     pub(super) fn signal(&self, signal: Signal) {
         // It has ended, and the event that says so is on its way.
-        drop(self.orders.send(Order::Signal(signal)));
+        drop(self.acts.send(Act::Signal(signal)));
     }
 
-    pub(super) fn hand_over(&self) {
-        drop(self.orders.send(Order::HandOver));
+    pub(super) fn say(&self, order: Order) {
+        drop(self.acts.send(Act::Say(order)));
     }
 
     /// Ends what the engine's scripts have left running.
@@ -124,23 +121,26 @@ async fn watch(
     generation: u64,
     mut child: Child,
     mut line: UnixStream,
-    mut inbox: mpsc::UnboundedReceiver<Order>,
+    mut inbox: mpsc::UnboundedReceiver<Act>,
     events: mpsc::UnboundedSender<Event>,
 ) {
     let mut listening = true;
+    let mut messages = Messages::default();
     let status = loop {
-        let mut byte = [0];
         tokio::select! {
             status = child.wait() => break status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8)),
-            read = line.read(&mut byte), if listening => match read {
-                Ok(1) if byte[0] == READY => drop(events.send(Event::Ready(generation))),
-                Ok(1) => {}
-                _ => listening = false,
+            report = messages.next(&mut line), if listening => match report {
+                Ok(Some(report)) => drop(events.send(match report {
+                    Report::Ready => Event::Ready(generation),
+                    Report::Failed(reason) => Event::Failed(generation, reason),
+                    Report::Ask { id, wish } => Event::Asked(generation, id, wish),
+                })),
+                Ok(None) | Err(_) => listening = false,
             },
-            order = inbox.recv() => match (order, child.id().and_then(|id| i32::try_from(id).ok())) {
+            act = inbox.recv() => match (act, child.id().and_then(|id| i32::try_from(id).ok())) {
                 // The process has not been waited for, so the number is still its own.
-                (Some(Order::Signal(signal)), Some(pid)) => _ = kill(Pid::from_raw(pid), signal),
-                (Some(Order::HandOver), _) => drop(line.write_all(&[HAND_OVER]).await),
+                (Some(Act::Signal(signal)), Some(pid)) => _ = kill(Pid::from_raw(pid), signal),
+                (Some(Act::Say(order)), _) => drop(line.write_all(&encode(&order)).await),
                 _ => {}
             },
         }

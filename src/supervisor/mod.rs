@@ -10,12 +10,14 @@
 mod backoff;
 mod engine;
 mod handover;
+mod line;
 mod notify;
+mod release;
 mod report;
 
 use std::{
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitStatus,
     time::{Duration, Instant},
 };
@@ -27,16 +29,19 @@ use tokio::{
     sync::mpsc,
 };
 
-pub use engine::{HAND_OVER, READY};
 pub use handover::{Handover, Inherited};
+pub use line::{Messages, Order, Report, Wish, encode};
 
 use self::{
     backoff::Backoff,
     engine::{Engine, Event, Means, Start},
+    release::Release,
 };
 use crate::{
     config::Config,
     error::{Error, ExitCode},
+    health::{self, Health},
+    net::Socket,
     worker::scoreboard::now_ms,
 };
 
@@ -51,8 +56,12 @@ const KILL_AFTER: Duration = Duration::from_secs(2);
 pub trait Needs {
     /// Reads the configuration anew.
     fn load(&mut self) -> Result<Config, Error>;
+    /// Looks at all of it that can be looked at without serving.
+    fn check(&self, config: &Config, dir: Option<&Path>) -> Result<(), Error>;
     /// Has all sockets that `config` names, keeping those it has already. Nothing changes if one cannot be had.
     fn listen(&mut self, config: &Config) -> Result<Sockets, Error>;
+    /// How health checks are answered.
+    fn health(&self, config: &Config) -> health::Config;
 }
 
 /// Listening sockets, to be handed to an engine.
@@ -64,6 +73,8 @@ pub struct Sockets {
     pub fcgi: Vec<OwnedFd>,
     /// For remote procedure calls.
     pub rpc: Vec<OwnedFd>,
+    /// For health checks, which the supervisor answers itself.
+    pub status: Vec<Socket>,
 }
 
 /// What is served.
@@ -77,21 +88,43 @@ pub struct Plan {
     pub silent: bool,
 }
 
+/// Somebody who waits for the outcome of a wish, in the engine of this generation.
+#[derive(Clone, Copy, Debug)]
+struct Asker {
+    generation: u64,
+    id: u32,
+}
+
+/// An engine that is to succeed the active one.
+struct Next {
+    engine: Engine,
+    release: Release,
+    sockets: Sockets,
+    askers: Vec<Asker>,
+    /// Why it cannot, in its own words.
+    reason: Option<String>,
+}
+
 struct Supervisor<N> {
     needs: N,
     plan: Plan,
+    release: Release,
+    previous: Option<Release>,
     sockets: Sockets,
     events: mpsc::UnboundedSender<Event>,
     generation: u64,
     active: Option<Engine>,
-    next: Option<(Engine, Config, Sockets)>,
+    next: Option<Next>,
     draining: Vec<Engine>,
     backoff: Backoff,
     restart_at: Option<Instant>,
-    reload_again: bool,
+    /// Those who asked for a reload during one; nobody, if it was a signal.
+    reload_again: Option<Vec<Asker>>,
     has_served: bool,
     stopping: Option<Instant>,
     kill_at: Option<Instant>,
+    health: Health,
+    checks: Option<health::Server>,
 }
 
 enum Heard {
@@ -112,6 +145,8 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
         let (events, mut inbox) = mpsc::unbounded_channel();
         let mut supervisor = Supervisor {
             needs,
+            release: Release::of(plan.config.clone(), plan.dir.clone()),
+            previous: None,
             plan,
             sockets,
             events,
@@ -121,12 +156,15 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
             draining: Vec::new(),
             backoff: Backoff::default(),
             restart_at: None,
-            reload_again: false,
+            reload_again: None,
             has_served: false,
             stopping: None,
             kill_at: None,
+            health: Health::default(),
+            checks: None,
         };
         supervisor.start()?;
+        supervisor.answer_checks();
         loop {
             let heard = tokio::select! {
                 event = inbox.recv() => Heard::Event(event),
@@ -136,6 +174,7 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
             if let Some(code) = supervisor.hear(heard) {
                 return Ok(code);
             }
+            supervisor.tell_health();
         }
     })
 }
@@ -146,20 +185,21 @@ impl<N: Needs> Supervisor<N> {
     /// Starts an engine with the configuration and the sockets that are in force.
     fn start(&mut self) -> Result<(), Error> {
         self.restart_at = None;
-        let engine = self.spawn(&self.plan.config, &self.sockets)?;
+        self.release = self.release.clone().still_there();
+        let engine = self.spawn(&self.release, &self.sockets)?;
         self.generation = engine.generation;
         self.active = Some(engine);
         Ok(())
     }
 
-    fn spawn(&self, config: &Config, sockets: &Sockets) -> Result<Engine, Error> {
+    fn spawn(&self, release: &Release, sockets: &Sockets) -> Result<Engine, Error> {
         let failed = || Error::system("cannot start an engine");
         let means = Means::new().map_err(failed())?;
         let page = means.page.try_clone().map_err(failed())?;
         let line = means.theirs.try_clone().map_err(failed())?;
         let handover = Handover {
-            config: config.to_json(),
-            dir: self.plan.dir.clone(),
+            config: release.config.to_json(),
+            dir: release.dir.clone(),
             silent: self.plan.silent || self.generation > 0,
             generation: self.generation + 1,
             http: engine::borrow(&sockets.http),
@@ -168,17 +208,21 @@ impl<N: Needs> Supervisor<N> {
             scoreboard: std::os::fd::AsFd::as_fd(&page),
             line: std::os::fd::AsFd::as_fd(&line),
         };
-        Engine::start(Start { command: engine::command(), handover }, means, self.events.clone()).map_err(failed())
+        let mut command = engine::command();
+        command.current_dir(&release.folder);
+        Engine::start(Start { command, handover }, means, self.events.clone()).map_err(failed())
     }
 
     /// Takes one step; the exit code if it was the last.
     fn hear(&mut self, heard: Heard) -> Option<ExitCode> {
         match heard {
             Heard::Event(Some(Event::Ready(generation))) => self.ready(generation),
+            Heard::Event(Some(Event::Failed(generation, reason))) => self.failed(generation, reason),
+            Heard::Event(Some(Event::Asked(generation, id, wish))) => self.asked(Asker { generation, id }, wish),
             Heard::Event(Some(Event::Ended(generation, status))) => return self.ended(generation, status),
             Heard::Event(None) => return Some(ExitCode::Failure),
             Heard::Stop => self.stop(),
-            Heard::Reload => self.reload(),
+            Heard::Reload => self.reload(Vec::new()),
             Heard::ReopenLogs => self.each(|engine| engine.signal(Signal::SIGUSR1)),
             Heard::Tick => self.tick(),
         }
@@ -191,12 +235,16 @@ impl<N: Needs> Supervisor<N> {
             if self.has_served {
                 tracing::info!(generation, "the engine serves again");
             }
-        } else if let Some((mut engine, config, sockets)) = self.next.take_if(|(engine, ..)| engine.generation == generation) {
+        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
+            let Next { mut engine, release, sockets, askers, .. } = next;
             engine.ready = true;
-            self.plan.config = config;
+            self.previous = Some(std::mem::replace(&mut self.release, release));
             self.sockets = sockets;
+            self.answer_checks();
+            let took = engine.started.elapsed().as_secs_f64();
+            self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
             if let Some(old) = self.active.replace(engine) {
-                old.hand_over();
+                old.say(Order::HandOver);
                 self.draining.push(old);
             }
             self.restart_at = None;
@@ -215,17 +263,14 @@ impl<N: Needs> Supervisor<N> {
             if !status.success() {
                 report::death(&engine, status);
             }
-            if self.stopping.is_none() && std::mem::take(&mut self.reload_again) {
-                self.reload();
-            }
-        } else if let Some((engine, ..)) = self.next.take_if(|(engine, ..)| engine.generation == generation) {
-            engine.kill_group();
-            tracing::error!(
-                generation,
-                "the new engine ended before it served ({}); the old one goes on",
-                report::describe(status)
-            );
+            self.reload_if_asked_meanwhile();
+        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
+            next.engine.kill_group();
+            let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
+            tracing::error!(generation, "{why}");
+            self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
             notify::send("READY=1");
+            self.reload_if_asked_meanwhile();
         } else if let Some(engine) = self.active.take_if(|engine| engine.generation == generation) {
             engine.kill_group();
             if let Some(code) = self.active_ended(&engine, status) {
@@ -255,6 +300,25 @@ impl<N: Needs> Supervisor<N> {
         None
     }
 
+    /// Answers health checks where the configuration in force says.
+    fn answer_checks(&mut self) {
+        // The one before has let its sockets go first: of two, either could get a connection.
+        self.checks = None;
+        let (sockets, settings) = (std::mem::take(&mut self.sockets.status), self.needs.health(&self.release.config));
+        match health::Server::start(sockets, settings, self.health.clone()) {
+            Ok(server) => self.checks = Some(server),
+            Err(error) => tracing::error!("status.address: health checks are not answered: {error}"),
+        }
+    }
+
+    fn tell_health(&self) {
+        self.health.set(match &self.active {
+            _ if self.stopping.is_some() => health::State::Stopping,
+            Some(engine) if engine.ready => health::State::Serving(engine.board),
+            _ => health::State::Down,
+        });
+    }
+
     fn stop(&mut self) {
         let now = Instant::now();
         notify::send("STOPPING=1");
@@ -266,30 +330,92 @@ impl<N: Needs> Supervisor<N> {
         self.restart_at = None;
     }
 
-    fn reload(&mut self) {
+    /// An engine that has not served yet says why it cannot.
+    fn failed(&mut self, generation: u64, reason: String) {
+        if let Some(next) = self.next.as_mut().filter(|next| next.engine.generation == generation) {
+            next.reason = Some(reason);
+        }
+    }
+
+    fn asked(&mut self, asker: Asker, wish: Wish) {
+        match wish {
+            Wish::Check => {
+                let dir = self.plan.dir.clone();
+                let checked = self.needs.load().and_then(|config| self.needs.check(&config, dir.as_deref()));
+                let outcome = checked.map_err(|error| error.to_string());
+                self.tell(&[asker], outcome.as_ref().map(|()| "a reload would take it").map_err(String::as_str));
+            }
+            Wish::Reload => self.reload(vec![asker]),
+            Wish::Rollback => self.roll_back(asker),
+        }
+    }
+
+    fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
+        for asker in askers {
+            let result = outcome.map(Into::into).map_err(Into::into);
+            self.each(|engine| {
+                if engine.generation == asker.generation {
+                    engine.say(Order::Outcome { id: asker.id, result: Result::clone(&result) });
+                }
+            });
+        }
+    }
+
+    fn reload(&mut self, mut askers: Vec<Asker>) {
         if self.stopping.is_some() {
-            return;
+            return self.tell(&askers, Err("the server is stopping"));
         }
         if self.next.is_some() || !self.draining.is_empty() {
             // At most two engines at once; any number of requests meanwhile are one.
-            self.reload_again = true;
+            self.reload_again.get_or_insert_default().append(&mut askers);
             return;
         }
         notify::reloading();
         let started = self.needs.load().and_then(|config| {
             let sockets = self.needs.listen(&config)?;
-            let engine = self.spawn(&config, &sockets)?;
-            Ok((engine, config, sockets))
+            self.succeed(Release::of(config, self.plan.dir.clone()), sockets, askers.clone())
         });
-        match started {
-            Ok((engine, config, sockets)) => {
-                self.generation = engine.generation;
-                self.next = Some((engine, config, sockets));
+        if let Err(error) = started {
+            tracing::error!("not reloaded, nothing has changed: {error}");
+            self.tell(&askers, Err(&error.to_string()));
+            notify::send("READY=1");
+        }
+    }
+
+    fn roll_back(&mut self, asker: Asker) {
+        let refusal = match &self.previous {
+            _ if self.stopping.is_some() => "the server is stopping",
+            _ if self.next.is_some() || !self.draining.is_empty() => "a reload is in progress: try again when it is over",
+            None => "there is nothing to go back to: the server has not been reloaded",
+            Some(previous) => {
+                let release = previous.clone();
+                notify::reloading();
+                let sockets = self.needs.listen(&release.config);
+                if let Err(error) = sockets.and_then(|sockets| self.succeed(release, sockets, vec![asker])) {
+                    tracing::error!("not rolled back, nothing has changed: {error}");
+                    self.tell(&[asker], Err(&error.to_string()));
+                    notify::send("READY=1");
+                }
+                return;
             }
-            Err(error) => {
-                tracing::error!("not reloaded, nothing has changed: {error}");
-                notify::send("READY=1");
-            }
+        };
+        self.tell(&[asker], Err(refusal));
+    }
+
+    /// Starts the engine that is to succeed the active one.
+    fn succeed(&mut self, release: Release, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
+        let engine = self.spawn(&release, &sockets)?;
+        self.generation = engine.generation;
+        self.next = Some(Next { engine, release, sockets, askers, reason: None });
+        Ok(())
+    }
+
+    fn reload_if_asked_meanwhile(&mut self) {
+        if self.stopping.is_none()
+            && self.draining.is_empty()
+            && let Some(askers) = self.reload_again.take()
+        {
+            self.reload(askers);
         }
     }
 
@@ -304,8 +430,8 @@ impl<N: Needs> Supervisor<N> {
             tracing::error!("{error}");
             self.restart_at = Some(now + Duration::from_secs(1));
         }
-        if let Some((engine, ..)) = &mut self.next {
-            end_if_hung(engine, now);
+        if let Some(next) = &mut self.next {
+            end_if_hung(&mut next.engine, now);
         }
         if let Some(engine) = &mut self.active {
             end_if_hung(engine, now);
@@ -322,7 +448,7 @@ impl<N: Needs> Supervisor<N> {
     }
 
     fn each(&self, act: impl Fn(&Engine)) {
-        self.active.iter().chain(self.next.as_ref().map(|(engine, ..)| engine)).chain(&self.draining).for_each(act);
+        self.active.iter().chain(self.next.as_ref().map(|next| &next.engine)).chain(&self.draining).for_each(act);
     }
 }
 

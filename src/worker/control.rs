@@ -147,6 +147,11 @@ impl Controls {
         names
     }
 
+    /// Of each plugin, whether all its pools can work.
+    pub fn readiness(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.names().into_iter().map(|plugin| (plugin, self.of(plugin).iter().all(|pool| pool.is_ready())))
+    }
+
     /// The pools of that name; if none has it, all of the plugin of that name.
     pub fn of(&self, name: &str) -> Vec<&dyn Control> {
         let that = |is_it: &dyn Fn(&str) -> bool| -> Vec<&dyn Control> {

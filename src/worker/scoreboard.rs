@@ -20,7 +20,15 @@ pub const SLOTS: usize = 1024;
 
 const TEXT: usize = 29;
 const SLOT: usize = 3 + TEXT;
-const HEAD: usize = 8;
+/// The beat, then the table of plugins.
+const HEAD: usize = 8 + PLUGINS * PLUGIN;
+/// Plugins whose state is told; those beyond are not.
+const PLUGINS: usize = 16;
+/// The state, then the name.
+const PLUGIN: usize = 1 + NAME;
+const NAME: usize = 3;
+const NOT_READY: u64 = 1;
+const IS_READY: u64 = 2;
 
 /// Words that a scoreboard takes.
 pub const WORDS: usize = HEAD + SLOTS * SLOT;
@@ -62,6 +70,11 @@ impl Scoreboard {
         (words.len() >= WORDS).then_some(Self(words))
     }
 
+    /// In this process's own memory, for the rest of its life.
+    pub fn local() -> Self {
+        Self(Box::leak((0..WORDS).map(|_| AtomicU64::new(0)).collect()))
+    }
+
     /// A slot that nobody has; none if all are taken.
     pub fn lease(self) -> Option<Lease> {
         let mut leased = LEASED.lock();
@@ -85,6 +98,36 @@ impl Scoreboard {
     /// When [`Self::alive`] was last called, by [`now_ms`]; 0 if never.
     pub fn beat(self) -> u64 {
         self.0[0].load(Relaxed)
+    }
+
+    /// Says of each plugin whether all its pools can work; `plugins` must come in the same order each time.
+    pub fn note_plugins<'a>(self, plugins: impl Iterator<Item = (&'a str, bool)>) {
+        for (entry, (name, is_ready)) in self.plugin_entries().zip(plugins) {
+            if entry[0].load(Relaxed) == 0 {
+                let mut bytes = [0; NAME * 8];
+                let length = name.len().min(bytes.len());
+                bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+                for (word, bytes) in entry[1..].iter().zip(bytes.as_chunks().0) {
+                    word.store(u64::from_le_bytes(*bytes), Relaxed);
+                }
+            }
+            entry[0].store(if is_ready { IS_READY } else { NOT_READY }, Release);
+        }
+    }
+
+    /// What [`Self::note_plugins`] said last.
+    pub fn plugins(self) -> Vec<(String, bool)> {
+        let told = self.plugin_entries().map_while(|entry| {
+            let state = entry[0].load(Acquire);
+            let bytes = entry[1..].iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).take_while(|&byte| byte != 0);
+            let name = String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned();
+            (state != 0).then_some((name, state == IS_READY))
+        });
+        told.collect()
+    }
+
+    fn plugin_entries(self) -> impl Iterator<Item = &'static [AtomicU64]> {
+        self.0[8..HEAD].chunks_exact(PLUGIN)
     }
 
     /// The requests that run, as far as the page can be read.
@@ -175,7 +218,7 @@ mod tests {
     use super::*;
 
     fn board() -> Scoreboard {
-        Scoreboard::new(Box::leak((0..WORDS).map(|_| AtomicU64::new(0)).collect())).expect("as many words as it takes")
+        Scoreboard::local()
     }
 
     #[test]
@@ -210,9 +253,23 @@ mod tests {
     }
 
     #[test]
+    fn plugins_are_told_with_their_state() {
+        let board = board();
+        assert_eq!(board.plugins(), []);
+        let name = "a name of more than twenty-four bytes";
+        board.note_plugins([("http", false), (name, true)].into_iter());
+        board.note_plugins([("http", true), (name, false)].into_iter());
+        assert_eq!(board.plugins(), [("http".into(), true), (name[..24].into(), false)]);
+        board.note_plugins((0..PLUGINS + 1).map(|_| ("x", true)));
+        assert_eq!(board.plugins().len(), PLUGINS);
+        assert_eq!(board.running(), [], "the table is not in a slot");
+    }
+
+    #[test]
     fn garbage_is_survived() {
         let board = board();
         board.0.iter().for_each(|word| word.store(u64::MAX, Relaxed));
         assert_eq!(board.running().len(), SLOTS);
+        assert_eq!(board.plugins().len(), PLUGINS);
     }
 }

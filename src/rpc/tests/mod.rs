@@ -104,7 +104,7 @@ fn start(config: Config) -> Running {
     let about = About { version: "2026.1.0".into(), config: r#"{"a":1}"#.into() };
     let services: Vec<Arc<dyn Service>> =
         vec![Arc::new(test), Arc::new(about), Arc::new(Informer::new(pools.clone())), Arc::new(Resetter::new(pools))];
-    let listener = net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = Arc::new(config.build(vec![Socket::Tcp(listener)], Services::new(services)));
     let serving = tokio::spawn({

@@ -1,0 +1,137 @@
+//! `rr reload` and `rr rollback`.
+
+use std::{fs, net::SocketAddr, os::unix::fs::symlink};
+
+use super::{engine, is_gone, site};
+use crate::harness::{Server, free_port, reference, rr};
+
+/// What the command prints, if it succeeds, or else what it complains of.
+fn command(address: SocketAddr, words: &[&str]) -> Result<String, String> {
+    let output = rr().args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+fn yaml(address: SocketAddr, more: &str) -> String {
+    format!("version: '3'\nrpc:\n  listen: tcp://{address}\n{more}")
+}
+
+fn limit(server: &Server) -> String {
+    server.text("/limit.php")
+}
+
+#[test]
+fn a_reload_tells_its_outcome() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let with = |limit: &str| yaml(address, &format!("php:\n  ini:\n    memory_limit: {limit}\n"));
+    let server = site().php("limit.php", "echo ini_get('memory_limit');").config(".rr.yaml", &with("100M")).start();
+    let file = server.dir().join(".rr.yaml");
+    let old = engine(&server);
+    fs::write(&file, with("101M")).unwrap();
+    assert_eq!(command(address, &["reload", "--dry-run"]), Ok("a reload would take it".into()));
+    assert_eq!(engine(&server), old);
+    let said = command(address, &["reload"]).unwrap();
+    assert!(said.starts_with("engine 2 serves, after "), "{said}");
+    assert!(is_gone(old), "{}", server.log.text());
+    assert_eq!(limit(&server), "101M");
+
+    let good = engine(&server);
+    fs::write(&file, yaml(address, "htpp: {}\n")).unwrap();
+    for words in [&["reload", "--dry-run"][..], &["reload"]] {
+        let said = command(address, words).unwrap_err();
+        assert!(said.contains("htpp: "), "{words:?}: {said}");
+    }
+    // Right as a configuration, but no worker of it boots: the reason is PHP's own.
+    let worker = server.dir().join("no-boot.php");
+    fs::write(&worker, "<?php throw new Exception('no database');").unwrap();
+    fs::write(&file, yaml(address, &format!("http:\n  worker: {}\n", worker.display()))).unwrap();
+    let said = command(address, &["reload"]).unwrap_err();
+    assert!(said.contains("no database"), "{said}");
+    assert_eq!((engine(&server), limit(&server)), (good, "101M".into()));
+}
+
+#[test]
+fn a_rollback_brings_back_what_was_before() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let with = |limit: &str| yaml(address, &format!("php:\n  ini:\n    memory_limit: {limit}\n"));
+    let setup = site().config(".rr.yaml", &with("100M"));
+    let releases = setup.scratch().to_owned();
+    for release in ["1", "2"] {
+        fs::create_dir_all(releases.join(release)).unwrap();
+        let page = format!("<?php echo 'release {release} ', ini_get('memory_limit');");
+        fs::write(releases.join(release).join("limit.php"), page).unwrap();
+        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
+    }
+    let current = releases.join("current");
+    symlink(releases.join("1"), &current).unwrap();
+    let server = setup.root(&current).preset("files").start();
+    assert_eq!(limit(&server), "release 1 100M");
+    let said = command(address, &["rollback"]).unwrap_err();
+    assert!(said.contains("there is nothing to go back to"), "{said}");
+
+    fs::write(server.dir().join(".rr.yaml"), with("101M")).unwrap();
+    let fresh = releases.join("fresh");
+    symlink(releases.join("2"), &fresh).unwrap();
+    fs::rename(&fresh, &current).unwrap();
+    for (word, expected) in [("reload", "release 2 101M"), ("rollback", "release 1 100M"), ("rollback", "release 2 101M")] {
+        let old = engine(&server);
+        command(address, &[word]).unwrap();
+        assert!(is_gone(old), "{}", server.log.text());
+        assert_eq!(limit(&server), expected, "{word}");
+    }
+}
+
+#[test]
+fn a_crash_deploys_nothing() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = site();
+    let releases = setup.scratch().to_owned();
+    for release in ["1", "2"] {
+        fs::create_dir_all(releases.join(release)).unwrap();
+        fs::write(releases.join(release).join("limit.php"), format!("<?php echo {release};")).unwrap();
+        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
+    }
+    let current = releases.join("current");
+    symlink(releases.join("1"), &current).unwrap();
+    let server = setup.root(&current).preset("files").start();
+    let fresh = releases.join("fresh");
+    symlink(releases.join("2"), &fresh).unwrap();
+    fs::rename(&fresh, &current).unwrap();
+    let crash = |old| {
+        nix::sys::signal::kill(old, nix::sys::signal::Signal::SIGKILL).unwrap();
+        assert!(is_gone(old));
+    };
+    crash(engine(&server));
+    assert_eq!(limit(&server), "1");
+    // Unless there is nothing else left.
+    fs::remove_dir_all(releases.join("1")).unwrap();
+    crash(server_engine(&server));
+    assert_eq!(limit(&server), "2");
+}
+
+/// The engine, found without a script: those of its release are gone.
+fn server_engine(server: &Server) -> nix::unistd::Pid {
+    let children = format!("/proc/{0}/task/{0}/children", server.pid());
+    let listed = fs::read_to_string(children).unwrap();
+    nix::unistd::Pid::from_raw(listed.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn without_a_supervisor_a_reload_says_so() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let server = site().option(&format!("rpc.listen=tcp://{address}")).option("engine.supervisor=false").start();
+    engine(&server);
+    let said = command(address, &["reload"]).unwrap_err();
+    assert!(said.contains("engine.supervisor is off"), "{said}");
+}

@@ -1,0 +1,24 @@
+//! Health checks, as the configuration wants them.
+
+use http::StatusCode;
+
+use super::settings;
+use crate::{config, error::Error, health, http::listen};
+
+/// Checks that the kernel queues: there are few.
+const BACKLOG: i32 = 128;
+
+/// Listens where `section` says.
+pub(super) fn bind(section: &config::Status) -> Result<listen::Listeners, Error> {
+    let address = section.address.iter().map(|given| settings::address("status.address", given));
+    let listeners = listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG }.build();
+    listeners.map_err(|error| Error::Listen(format!("status.address: {error}")))
+}
+
+pub(super) fn settings(section: &config::Status) -> health::Config {
+    health::Config {
+        unavailable: StatusCode::from_u16(section.unavailable_status_code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        timeout: section.check_timeout,
+        max_connections: section.max_connections,
+    }
+}

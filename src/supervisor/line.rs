@@ -1,0 +1,137 @@
+//! What an engine and its supervisor say to each other: JSON, a line for each message.
+
+use std::{io, marker::PhantomData};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::{io::AsyncReadExt, net::UnixStream};
+
+/// From an engine.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Report {
+    /// Requests are answered.
+    Ready,
+    /// It could not start, for this reason, and ends.
+    Failed(String),
+    /// Somebody who called the engine wishes something of its supervisor.
+    Ask {
+        /// Returned with the outcome.
+        id: u32,
+        /// What it is.
+        wish: Wish,
+    },
+}
+
+/// What may be asked of a supervisor.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Wish {
+    /// Read the configuration and say whether a reload would take it.
+    Check,
+    /// Start a new engine with the configuration as it is now.
+    Reload,
+    /// Start a new engine with what the engine before this one had.
+    Rollback,
+}
+
+/// From a supervisor.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Order {
+    /// A newer engine serves too: finish what is begun and end.
+    HandOver,
+    /// What became of a wish.
+    Outcome {
+        /// That of the wish.
+        id: u32,
+        /// One line for the person who asked.
+        result: Result<String, String>,
+    },
+}
+
+/// The messages of one direction, as they come.
+#[derive(Debug)]
+pub struct Messages<T> {
+    buffer: Vec<u8>,
+    of: PhantomData<T>,
+}
+
+/// No message is longer.
+const MAX_LINE: usize = 64 * 1024;
+
+// === impl Messages ===
+
+impl<T: DeserializeOwned> Messages<T> {
+    /// The next one; none at the end. May be given up on and called again without a loss.
+    pub async fn next(&mut self, line: &mut UnixStream) -> io::Result<Option<T>> {
+        loop {
+            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+                let message = serde_json::from_slice(&self.buffer[..end])?;
+                self.buffer.drain(..=end);
+                return Ok(Some(message));
+            }
+            if self.buffer.len() > MAX_LINE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+            if line.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl<T> Default for Messages<T> {
+    fn default() -> Self {
+        Self { buffer: Vec::new(), of: PhantomData }
+    }
+}
+
+/// A message with the end of its line.
+pub fn encode(message: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[test]
+    fn messages_come_as_they_were_sent_in_whatever_pieces() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (mut near, mut far) = UnixStream::pair().expect("a pair");
+            let sent = [
+                Order::HandOver,
+                Order::Outcome { id: 7, result: Ok("two\nlines".into()) },
+                Order::Outcome { id: 8, result: Err("no".into()) },
+            ];
+            let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
+            let writer = tokio::spawn(async move {
+                for piece in bytes.chunks(5) {
+                    near.write_all(piece).await.expect("it reads");
+                    tokio::task::yield_now().await;
+                }
+            });
+            let mut messages = Messages::default();
+            for expected in sent {
+                assert_eq!(messages.next(&mut far).await.expect("it goes on"), Some(expected));
+            }
+            writer.await.expect("no panic");
+            assert_eq!(messages.next(&mut far).await.expect("it ended well"), None::<Order>);
+        });
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_not_kept() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (mut near, mut far) = UnixStream::pair().expect("a pair");
+            let writer = tokio::spawn(async move { drop(near.write_all(&vec![b'x'; 2 * MAX_LINE]).await) });
+            let error = Messages::<Order>::default().next(&mut far).await.expect_err("too long");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            drop(far);
+            writer.await.expect("no panic");
+        });
+    }
+}
