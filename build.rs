@@ -18,6 +18,7 @@ const SERVER: &[&str] = &[
     "src/php/stdio.c",
     "src/php/overrides.c",
     "src/php/libc.c",
+    "src/php/blocking.c",
     "src/php/memory.c",
 ];
 

@@ -26,5 +26,6 @@ mod rpc;
 mod sapi;
 mod settings;
 mod stubs;
+mod stuck;
 mod supervisor;
 mod worker;

@@ -63,6 +63,9 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 /// What workers' processes have to end in, when the requests have used up the grace period.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
 
+/// How often threads are looked for that never came back.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(5);
+
 /// What the command line adds to the configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -245,9 +248,15 @@ async fn run(
     pulse.beat();
     line.ready().await;
     health.set(pulse.board.map_or(health::State::Down, health::State::Serving));
-    let asked = tokio::select! {
-        asked = line.asked() => asked,
-        () = pulse.go_on() => Asked::Stop,
+    let asked = loop {
+        tokio::select! {
+            asked = line.asked() => break asked,
+            () = pulse.go_on() => break Asked::Stop,
+            () = worn_out(php) => {}
+        }
+        if !line.ask_for_successor().await {
+            tracing::error!("PHP threads are stuck for good, and there is no supervisor to replace this process");
+        }
     };
     health.set(health::State::Stopping);
     let (delay, idle) = match asked {
@@ -316,6 +325,16 @@ impl Pulse {
         if let Some(board) = self.board {
             board.alive();
             board.note_plugins(self.controls.readiness());
+        }
+    }
+}
+
+/// Returns when threads have been stuck for so long that another process should take over, and again while they are.
+async fn worn_out(php: &php::Engine) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_LOST).await;
+        if php.pools().iter().any(|threads| threads.is_worn_out()) {
+            return;
         }
     }
 }

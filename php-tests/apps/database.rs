@@ -16,14 +16,14 @@ use crate::harness::{PATIENCE, TempDir, finish, not_run, wait_until};
 
 /// A running server; gone when dropped.
 #[derive(Debug)]
-pub(super) struct MariaDb {
+pub(crate) struct MariaDb {
     child: Child,
     dir: TempDir,
 }
 
 impl MariaDb {
     /// Starts one, if there is one.
-    pub(super) fn start() -> Option<Self> {
+    pub(crate) fn start() -> Option<Self> {
         app("mariadb")?;
         let Some(daemon) = ["/usr/sbin/mariadbd", "/usr/sbin/mysqld"].iter().find(|path| Path::new(path).exists()) else {
             not_run("mariadb", "no mariadbd here");
@@ -45,7 +45,7 @@ impl MariaDb {
         Some(server)
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("sock")
     }
 }

@@ -1,7 +1,7 @@
 //! Real applications, unmodified, doing what their users do. `fetch.sh` brings them.
 
 mod adminer;
-mod database;
+pub(crate) mod database;
 mod dokuwiki;
 mod laravel;
 mod mediawiki;

@@ -65,53 +65,6 @@ fn request_timeout_counts_by_the_clock() {
     assert_eq!(server.text("/clean.php"), "clean ");
 }
 
-/// Runs each script on one thread, with a wall-clock limit of one second, against a peer that never says a word (`$address`).
-fn cut_off(scripts: &[&str]) {
-    if reference().is_some() {
-        return;
-    }
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = silent.local_addr().unwrap();
-    for script in scripts {
-        let server = server()
-            .threads(1)
-            .ini("display_errors", "0")
-            .ini("default_socket_timeout", "20")
-            .option("http.request_timeout=1s")
-            .php("blocked.php", &format!("$address = '{address}'; {script}"))
-            .start();
-        let begun = Instant::now();
-        let reply = server.get("/blocked.php").send();
-        assert!(matches!(reply.status, 500 | 504), "{script}: {}", reply.status);
-        assert!(begun.elapsed() < Duration::from_secs(10), "{script}: {:?}", begun.elapsed());
-        assert_eq!(server.text("/clean.php"), "clean ", "after {script}");
-    }
-}
-
-#[test]
-fn request_timeout_ends_sleeping_and_waiting_for_locks() {
-    cut_off(&[
-        "usleep(20000000);",
-        "$a = fopen(__FILE__, 'r'); $b = fopen(__FILE__, 'r'); flock($a, LOCK_EX); flock($b, LOCK_EX);",
-    ]);
-}
-
-#[test]
-fn request_timeout_ends_waiting_for_sockets() {
-    cut_off(&[
-        "fread(stream_socket_client(\"tcp://$address\"), 10);",
-        "$r = [stream_socket_client(\"tcp://$address\")]; $w = $e = null; stream_select($r, $w, $e, 20);",
-        "file_get_contents(\"http://$address/\");",
-        "$c = curl_init(\"http://$address/\"); curl_setopt($c, CURLOPT_TIMEOUT, 20); curl_exec($c);",
-        "mysqli_report(0); $m = mysqli_init(); [$host, $port] = explode(':', $address); @$m->real_connect($host, 'u', 'p', 'd', (int) $port);",
-    ]);
-}
-
-#[test]
-fn request_timeout_ends_waiting_for_children() {
-    cut_off(&["shell_exec('sleep 20');", "proc_close(proc_open('sleep 20', [], $pipes));", "fgets(popen('sleep 20', 'r'));"]);
-}
-
 #[test]
 fn memory_limit_is_kept_and_can_be_changed_for_a_request() {
     let server = server()

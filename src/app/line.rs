@@ -67,6 +67,12 @@ impl Line {
         }
     }
 
+    /// Asks the supervisor for another engine in the place of this one; false if there is no supervisor.
+    pub(super) async fn ask_for_successor(&mut self) -> bool {
+        self.tell(&Report::WornOut).await;
+        self.supervisor.is_some()
+    }
+
     pub(super) async fn asked(&mut self) -> Asked {
         loop {
             match self.hear().await {

@@ -182,7 +182,8 @@ impl Active {
             Answer::Over => ffi::Verdict::GoOn,
             Answer::Pending { .. } if self.lifeline.is_abandoned() => {
                 self.output.clear();
-                ffi::Verdict::Aborted
+                // What a script still says that the watchdog ends is for nobody, and no reason to stop it in its shutdown functions.
+                if self.lifeline.is_cut() { ffi::Verdict::GoOn } else { ffi::Verdict::Aborted }
             }
             _ => {
                 self.output.extend_from_slice(bytes);
@@ -226,6 +227,10 @@ impl Active {
             return ffi::Verdict::GoOn;
         }
         if let Answer::Pending { head, .. } = &mut self.answer {
+            if self.lifeline.is_cut() {
+                self.output.clear();
+                return ffi::Verdict::GoOn;
+            }
             let Some(head) = head.take() else { return ffi::Verdict::GoOn };
             let (writer, reader) = OutputWriter::new(self.limits.stream.clone());
             let reply = Reply { head, body: ReplyBody::Stream(reader), log: std::mem::take(&mut self.log), request: None };

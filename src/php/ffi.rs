@@ -155,6 +155,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
     pub(crate) fn rr_libc_spare_locks(descriptor: c_int);
+    pub(crate) fn rr_libc_break(signal: c_int);
     pub(crate) fn rr_php_ini_path() -> *const c_char;
 }
 

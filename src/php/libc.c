@@ -1,6 +1,7 @@
 /*
  * C library calls that libphp makes and that would act on the whole process. Defined here, they come before the C library's
- * own for everything linked into this program; on a thread that is not PHP's they do what the C library does.
+ * own for everything linked into this program; on a thread that is not PHP's they do what the C library does. Those in which a
+ * thread waits are in blocking.c.
  *
  * getpid: remembered. fcntl: no locks on OPcache's file. popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
  */
@@ -23,7 +24,7 @@
 
 #include "shim.h"
 
-static __thread bool in_php;
+__thread bool rr_in_php;
 
 /* Given by rr_libc_install: this file calls nothing of PHP's, for it is in every program that links the crate. */
 static char **snapshot;
@@ -97,12 +98,20 @@ static int spawn(const char *symbol, pid_t *pid, const char *path, const posix_s
 	if (!stock) {
 		return ENOSYS;
 	}
-	if (!in_php || envp != environ) {
+	if (!rr_in_php) {
 		return stock(pid, path, actions, attributes, argv, envp);
 	}
-	char **changed = changed_environment();
-	int result = stock(pid, path, actions, attributes, argv, changed ? changed : snapshot);
+	pid_t child;
+	char **changed = envp == environ ? changed_environment() : NULL;
+	char *const *own = changed ? changed : snapshot;
+	int result = stock(&child, path, actions, attributes, argv, envp == environ ? own : envp);
 	free(changed);
+	if (result == 0) {
+		rr_libc_spawned(child);
+		if (pid) {
+			*pid = child;
+		}
+	}
 	return result;
 }
 
@@ -274,7 +283,7 @@ static char *query_locale(int category)
 
 char *setlocale(int category, const char *name)
 {
-	if (!in_php) {
+	if (!rr_in_php) {
 		char *(*stock)(int, const char *) = (char *(*)(int, const char *)) dlsym(RTLD_NEXT, "setlocale");
 		return stock ? stock(category, name) : NULL;
 	}
@@ -323,12 +332,12 @@ void rr_libc_thread_start(void)
 {
 	/* Gives the thread an umask and a working directory of its own. A container profile may forbid it: then both stay shared. */
 	(void) unshare(CLONE_FS);
-	in_php = true;
+	rr_in_php = true;
 }
 
 void rr_libc_thread_end(void)
 {
-	in_php = false;
+	rr_in_php = false;
 	if (thread_locale) {
 		uselocale(LC_GLOBAL_LOCALE);
 		freelocale(thread_locale);

@@ -240,6 +240,17 @@ static void note_last_error(void)
 	}
 }
 
+/* A wait for a session's lock that was broken left the session open without it: what was read must not be written back. */
+static void abort_session(void)
+{
+	zval function, result;
+	ZVAL_STRING(&function, "session_abort");
+	if (zend_hash_exists(CG(function_table), Z_STR(function)) && call_user_function(NULL, NULL, &function, &result, 0, NULL) == SUCCESS) {
+		zval_ptr_dtor(&result);
+	}
+	zval_ptr_dtor(&function);
+}
+
 rr_end rr_php_run(rr_request *request, void *context)
 {
 	volatile rr_end end = RR_DONE;
@@ -288,6 +299,9 @@ rr_end rr_php_run(rr_request *request, void *context)
 		if (request->kind == RR_WORKER) {
 			rr_worker_end();
 		}
+		if (rr_libc_gave_up_lock() && started && end != RR_STARTUP_FAILED) {
+			abort_session();
+		}
 		if (started) {
 			php_request_shutdown(NULL);
 		} else {
@@ -300,6 +314,7 @@ rr_end rr_php_run(rr_request *request, void *context)
 	} zend_end_try();
 
 	rr_stdio_end();
+	rr_libc_forget_children();
 	SG(server_context) = NULL;
 	rr_environment_reset();
 	return end;

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct {
 	const char *ptr;
@@ -202,6 +203,14 @@ void rr_libc_install(char **environment, char **(*for_child)(void));
 /* From now on OPcache's locks on its file are not taken; -1 for none. */
 void rr_libc_spare_locks(int descriptor);
 void rr_libc_thread_start(void);
+extern __thread bool rr_in_php; /* this is a PHP thread */
+/* The handler of the signal that breaks what its thread waits for. */
+void rr_libc_break(int signal);
+/* True, once, if a wait for a file's lock was broken: the thread goes on without it. */
+bool rr_libc_gave_up_lock(void);
+/* The thread has started a child; what it runs now does not outlive a wait for that. */
+void rr_libc_spawned(pid_t child);
+void rr_libc_forget_children(void);
 void rr_sapi_begin(const rr_request *request);
 void rr_set_directory(const char *directory); /* of the script; a real path */
 void rr_fill_request_info(const rr_request *request);

@@ -38,6 +38,9 @@ const STACK: usize = 8 << 20;
 /// A thread that has had nothing to do for so long gives memory back. Getting it again costs about a millisecond for WordPress.
 const REST: Duration = Duration::from_millis(500);
 
+/// A thread that was given up and is not back by then may never be.
+const LOST_FOR_LONG: Duration = Duration::from_secs(10);
+
 /// All PHP threads of one pool.
 #[derive(Debug)]
 pub struct Threads {
@@ -53,6 +56,8 @@ pub struct Threads {
     board: Option<Scoreboard>,
     status: OnceLock<Status>,
     written_off: AtomicU32,
+    /// Threads given up that have not come back, and since when.
+    lost: Mutex<Vec<(Arc<Slot>, Instant)>>,
     stopping: AtomicBool,
     /// When a stop has waited long enough for what runs.
     pub(super) end_by: OnceLock<Instant>,
@@ -161,6 +166,7 @@ impl Threads {
             board,
             status: OnceLock::new(),
             written_off: AtomicU32::new(0),
+            lost: Mutex::default(),
             stopping: AtomicBool::new(false),
             end_by: OnceLock::new(),
             pool,
@@ -209,14 +215,38 @@ impl Threads {
         self.stopping.load(Relaxed)
     }
 
-    /// Gives up on the thread of `slot` and starts another in its place.
-    pub(crate) fn replace(self: &Arc<Self>, slot: &Slot) {
+    /// True if the process should be replaced: a thread that was given up has not come back for long, and what it holds is only let
+    /// go by the process's end; or so many have not that no further one was replaced.
+    pub fn is_worn_out(&self) -> bool {
+        let lost = self.lost.lock();
+        lost.len() > self.base() || lost.iter().any(|(_, since)| since.elapsed() >= LOST_FOR_LONG)
+    }
+
+    /// Gives up on the thread of `slot` and starts another in its place. At most as many are lost and replaced as the pool has.
+    pub(crate) fn replace(self: &Arc<Self>, slot: &Arc<Slot>) {
         slot.set(SlotState::Gone);
         slot.lifeline.lock().cut(Failure::RequestTimeout);
         self.written_off.fetch_add(1, Relaxed);
         self.forget(slot);
-        if let Err(error) = self.spawn() {
+        let lost = {
+            let mut lost = self.lost.lock();
+            lost.push((slot.clone(), Instant::now()));
+            lost.len()
+        };
+        if lost > self.base() {
+            tracing::error!(pool = self.name(), lost, "no further thread is started in the place of one that is stuck");
+        } else if let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
+        }
+    }
+
+    /// The thread of `slot` has ended; it may have been given up.
+    fn came_back(&self, slot: &Slot) {
+        let mut lost = self.lost.lock();
+        let before = lost.len();
+        lost.retain(|(other, _)| !std::ptr::eq(&**other, slot));
+        if lost.len() < before {
+            tracing::info!(thread = slot.name(), "a thread that was given up has come back, and ends");
         }
     }
 
@@ -269,6 +299,7 @@ impl Threads {
                 HERE.set(Arc::downgrade(&threads));
                 let lived = panic::catch_unwind(AssertUnwindSafe(|| threads.run(&slot)));
                 threads.forget(&slot);
+                threads.came_back(&slot);
                 if lived.is_err() {
                     // Nobody else would tell the client, nor take the thread's place.
                     slot.lifeline.lock().cut(Failure::WorkerLost);
@@ -375,14 +406,19 @@ impl Slot {
         }
     }
 
-    /// Gives the thread up if it still runs `request`; else there is no reason to.
-    pub(crate) fn write_off(&self, request: u64) -> bool {
+    /// Acts if the thread still runs `request`, which it does until `act` has returned; false if it does not.
+    pub(crate) fn while_running(&self, request: u64, act: impl FnOnce()) -> bool {
         let current = self.current.lock();
         let runs = current.request == request && current.ended.is_none();
         if runs {
-            self.written_off.store(true, Relaxed);
+            act();
         }
         runs
+    }
+
+    /// Gives the thread up if it still runs `request`; else there is no reason to.
+    pub(crate) fn write_off(&self, request: u64) -> bool {
+        self.while_running(request, || self.written_off.store(true, Relaxed))
     }
 
     pub(crate) fn is_written_off(&self) -> bool {

@@ -1,8 +1,8 @@
 //! One thread that ends scripts which run too long.
 //!
 //! `max_execution_time` counts the thread's CPU time, as under php-fpm; `request_timeout` is wall clock. Past the former a script
-//! is interrupted at its next opcode; past the latter it is interrupted, then blocking calls are broken by a signal, and at
-//! last the thread is written off and replaced.
+//! is interrupted at its next opcode. Past the latter its client is answered and it is interrupted; whatever it waits for is broken
+//! off by a signal (`blocking.c`), again every second; and at last the thread is written off and replaced.
 
 use std::{
     collections::HashMap,
@@ -21,11 +21,11 @@ use super::{
     supervise::{self, Supervisor},
     thread::{Settings, Slot, Threads},
 };
-use crate::worker::WorkerStatus;
+use crate::worker::{Failure, WorkerStatus};
 
 /// How often the limits are looked at: PHP counts whole seconds.
 const TICK: Duration = Duration::from_millis(50);
-/// From the interrupt to the first signal, and from one signal to the next.
+/// From one interrupt and signal to the next: shutdown functions have that long.
 const SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// From the interrupt to giving the thread up.
 const WRITE_OFF_AFTER: Duration = Duration::from_secs(5);
@@ -117,7 +117,7 @@ fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>)
     if let Some(target) = &*slot.target.lock() {
         match last {
             None => tracing::warn!(thread = slot.name(), ?limit, "a worker script takes too long to boot; it is interrupted"),
-            Some(_) => target.signal(),
+            Some(_) => target.break_off(),
         }
         target.interrupt();
     }
@@ -155,8 +155,10 @@ impl Target {
         vm_interrupt.store(true, SeqCst);
     }
 
-    fn signal(&self) {
-        // SAFETY: the caller holds the slot's lock, so the thread has not ended; the handler does nothing.
+    /// Interrupts the script, and whatever it waits for.
+    fn break_off(&self) {
+        self.interrupt();
+        // SAFETY: the caller holds the slot's lock, so the thread has not ended; the handler only sets a word.
         unsafe { libc::pthread_kill(self.thread, breaking_signal()) };
     }
 
@@ -239,19 +241,27 @@ impl Seen {
     fn past_wall_limit(&mut self, slot: &Slot, target: &Target, over: Over) -> bool {
         let Some(interrupted) = self.interrupted else {
             self.interrupted = Some(Instant::now());
-            if matches!(over, Over::RequestTimeout) {
+            let is_request_timeout = matches!(over, Over::RequestTimeout);
+            if is_request_timeout {
                 slot.standing.mark(WorkerStatus::ExecTtlReached);
             }
-            target.interrupt();
             let current = slot.current();
-            tracing::warn!(
-                request = self.request,
-                method = current.method,
-                uri = current.target,
-                script = current.script,
-                "{}; the script is interrupted",
-                over.reason()
-            );
+            let runs = slot.while_running(self.request, || {
+                if is_request_timeout {
+                    slot.lifeline.lock().cut(Failure::RequestTimeout);
+                }
+                target.break_off();
+            });
+            if runs {
+                tracing::warn!(
+                    request = self.request,
+                    method = current.method,
+                    uri = current.target,
+                    script = current.script,
+                    "{}; the script is interrupted",
+                    over.reason()
+                );
+            }
             return false;
         };
         if interrupted.elapsed() >= WRITE_OFF_AFTER {
@@ -265,8 +275,7 @@ impl Seen {
         }
         if self.signalled.unwrap_or(interrupted).elapsed() >= SIGNAL_AFTER {
             self.signalled = Some(Instant::now());
-            target.interrupt();
-            target.signal();
+            slot.while_running(self.request, || target.break_off());
         }
         false
     }
@@ -289,13 +298,12 @@ fn breaking_signal() -> libc::c_int {
     libc::SIGRTMIN() + 3
 }
 
-/// Installs a handler that does nothing, without SA_RESTART, so that a blocking system call returns EINTR.
+/// Installs its handler, without SA_RESTART, so that a blocking system call returns.
 fn install_signal() -> io::Result<()> {
-    extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: all zero is a valid sigaction.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    action.sa_sigaction = nothing as *const () as usize;
-    // SAFETY: the handler is async-signal-safe, as it does nothing; `action` lives through the call.
+    action.sa_sigaction = ffi::rr_libc_break as *const () as usize;
+    // SAFETY: the handler is async-signal-safe, as it only sets a word of its thread's; `action` lives through the call.
     let result = unsafe { libc::sigaction(breaking_signal(), &raw const action, ptr::null_mut()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

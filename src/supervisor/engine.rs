@@ -32,6 +32,8 @@ pub(super) enum Event {
     Ready(u64),
     /// It cannot start, for a reason.
     Failed(u64, String),
+    /// It serves, but has lost threads.
+    WornOut(u64),
     /// Somebody who called it asks for something, under a number.
     Asked(u64, u32, Wish),
     /// It has ended.
@@ -133,6 +135,7 @@ async fn watch(
                 Ok(Some(report)) => drop(events.send(match report {
                     Report::Ready => Event::Ready(generation),
                     Report::Failed(reason) => Event::Failed(generation, reason),
+                    Report::WornOut => Event::WornOut(generation),
                     Report::Ask { id, wish } => Event::Asked(generation, id, wish),
                 })),
                 Ok(None) | Err(_) => listening = false,

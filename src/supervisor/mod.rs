@@ -5,6 +5,7 @@
 //! starting ──ready──> active ──died──> (backoff) ──> starting
 //! reload: load configuration ─> start the next beside the active ──ready──> the next is active, the other drains and ends
 //!                                                   └─ died first ─> the active goes on
+//! worn out (the active has lost threads): the same, with the configuration that is in force
 //! ```
 
 mod backoff;
@@ -98,7 +99,8 @@ struct Asker {
 /// An engine that is to succeed the active one.
 struct Next {
     engine: Engine,
-    release: Release,
+    /// None if it is the one in force.
+    release: Option<Release>,
     sockets: Sockets,
     askers: Vec<Asker>,
     /// Why it cannot, in its own words.
@@ -218,6 +220,7 @@ impl<N: Needs> Supervisor<N> {
         match heard {
             Heard::Event(Some(Event::Ready(generation))) => self.ready(generation),
             Heard::Event(Some(Event::Failed(generation, reason))) => self.failed(generation, reason),
+            Heard::Event(Some(Event::WornOut(generation))) => self.replace_worn_out(generation),
             Heard::Event(Some(Event::Asked(generation, id, wish))) => self.asked(Asker { generation, id }, wish),
             Heard::Event(Some(Event::Ended(generation, status))) => return self.ended(generation, status),
             Heard::Event(None) => return Some(ExitCode::Failure),
@@ -238,7 +241,9 @@ impl<N: Needs> Supervisor<N> {
         } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
             let Next { mut engine, release, sockets, askers, .. } = next;
             engine.ready = true;
-            self.previous = Some(std::mem::replace(&mut self.release, release));
+            if let Some(release) = release {
+                self.previous = Some(std::mem::replace(&mut self.release, release));
+            }
             self.sockets = sockets;
             self.answer_checks();
             let took = engine.started.elapsed().as_secs_f64();
@@ -373,7 +378,7 @@ impl<N: Needs> Supervisor<N> {
         notify::reloading();
         let started = self.needs.load().and_then(|config| {
             let sockets = self.needs.listen(&config)?;
-            self.succeed(Release::of(config, self.plan.dir.clone()), sockets, askers.clone())
+            self.succeed(Some(Release::of(config, self.plan.dir.clone())), sockets, askers.clone())
         });
         if let Err(error) = started {
             tracing::error!("not reloaded, nothing has changed: {error}");
@@ -391,7 +396,7 @@ impl<N: Needs> Supervisor<N> {
                 let release = previous.clone();
                 notify::reloading();
                 let sockets = self.needs.listen(&release.config);
-                if let Err(error) = sockets.and_then(|sockets| self.succeed(release, sockets, vec![asker])) {
+                if let Err(error) = sockets.and_then(|sockets| self.succeed(Some(release), sockets, vec![asker])) {
                     tracing::error!("not rolled back, nothing has changed: {error}");
                     self.tell(&[asker], Err(&error.to_string()));
                     notify::send("READY=1");
@@ -402,9 +407,9 @@ impl<N: Needs> Supervisor<N> {
         self.tell(&[asker], Err(refusal));
     }
 
-    /// Starts the engine that is to succeed the active one.
-    fn succeed(&mut self, release: Release, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
-        let engine = self.spawn(&release, &sockets)?;
+    /// Starts the engine that is to succeed the active one, with the release in force if none is given.
+    fn succeed(&mut self, release: Option<Release>, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
+        let engine = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets)?;
         self.generation = engine.generation;
         self.next = Some(Next { engine, release, sockets, askers, reason: None });
         Ok(())
@@ -416,6 +421,20 @@ impl<N: Needs> Supervisor<N> {
             && let Some(askers) = self.reload_again.take()
         {
             self.reload(askers);
+        }
+    }
+
+    /// Starts another engine in the place of one that has lost threads; it asks again if this is no time for it.
+    fn replace_worn_out(&mut self, generation: u64) {
+        let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
+        if !is_active || self.stopping.is_some() || self.next.is_some() || !self.draining.is_empty() {
+            return;
+        }
+        tracing::warn!(generation, "PHP threads of the engine are stuck for good: a new engine takes its place");
+        let sockets = self.needs.listen(&self.release.config);
+        let started = sockets.and_then(|sockets| self.succeed(None, sockets, Vec::new()));
+        if let Err(error) = started {
+            tracing::error!("the engine goes on with fewer threads: {error}");
         }
     }
 

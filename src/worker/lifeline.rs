@@ -1,4 +1,4 @@
-//! The asker's end of a request, which a watchdog can answer when the worker never does.
+//! The asker's end of a request, which a watchdog can answer when the worker does not in time.
 
 use std::io;
 
@@ -14,6 +14,8 @@ pub struct Lifeline(Mutex<Line>);
 enum Line {
     Pending(Responder),
     Streaming(OutputCutter),
+    /// A watchdog has answered.
+    Cut,
     #[default]
     Over,
 }
@@ -28,10 +30,11 @@ impl Lifeline {
 
     /// Answers in the worker's stead; a body on its way is broken off.
     pub fn cut(&self, failure: Failure) {
-        match std::mem::take(&mut *self.0.lock()) {
+        let mut line = self.0.lock();
+        match std::mem::replace(&mut *line, Line::Cut) {
             Line::Pending(responder) => responder.send(Err(failure)),
             Line::Streaming(cutter) => cutter.cut(io::Error::other(failure)),
-            Line::Over => {}
+            other @ (Line::Cut | Line::Over) => *line = other,
         }
     }
 
@@ -62,20 +65,29 @@ impl Lifeline {
         match &*self.0.lock() {
             Line::Pending(responder) => responder.is_abandoned(),
             Line::Streaming(_) => false,
-            Line::Over => true,
+            Line::Cut | Line::Over => true,
         }
+    }
+
+    /// True if a watchdog has answered: nobody waits for more, but nobody has left either.
+    pub fn is_cut(&self) -> bool {
+        matches!(&*self.0.lock(), Line::Cut)
     }
 
     /// True if an answer is on its way and its client has left.
     pub fn is_left(&self) -> bool {
         match &*self.0.lock() {
             Line::Streaming(cutter) => cutter.is_abandoned(),
-            Line::Pending(_) | Line::Over => false,
+            Line::Pending(_) | Line::Cut | Line::Over => false,
         }
     }
 
     fn answer(&self, reply: Result<Reply, Failure>, next: Line) {
-        if let Line::Pending(responder) = std::mem::replace(&mut *self.0.lock(), next) {
+        let mut line = self.0.lock();
+        if matches!(&*line, Line::Cut) {
+            return;
+        }
+        if let Line::Pending(responder) = std::mem::replace(&mut *line, next) {
             responder.send(reply);
         }
     }

@@ -1,0 +1,217 @@
+/*
+ * C library calls in which a PHP thread waits for somebody else. Defined here, they come before the C library's own for
+ * everything linked into this program; on a thread that is not PHP's they do what the C library does.
+ *
+ * A signal breaks the kernel's part of such a call, but nearly every caller then calls again. So when the watchdog has sent that
+ * signal (rr_libc_break), the wait is ended for good here: sockets are shut down, which their callers take for a peer that has
+ * left; a pipe is at its end; a lock is not had; a child is told to end. What the thread is waiting in is its own, and it is this
+ * thread that ends it: no descriptor can be another's by then.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "shim.h"
+
+/* Set by the signal, forgotten before each wait: one that comes between two waits breaks none, and the watchdog sends another. */
+static __thread volatile sig_atomic_t broken;
+static __thread bool gave_up_lock;
+
+void rr_libc_break(int signal)
+{
+	(void) signal;
+	broken = 1;
+}
+
+bool rr_libc_gave_up_lock(void)
+{
+	bool gave_up = gave_up_lock;
+	gave_up_lock = false;
+	return gave_up;
+}
+
+/* Children that were started by what the thread runs, and not waited for yet; so their numbers are still their own. */
+enum { CHILDREN = 32, GENERATIONS = 8 };
+static __thread pid_t children[CHILDREN];
+
+static void replace_child(pid_t old, pid_t new)
+{
+	for (int i = 0; i < CHILDREN; i++) {
+		if (children[i] == old) {
+			children[i] = new;
+			return;
+		}
+	}
+}
+
+void rr_libc_spawned(pid_t child)
+{
+	replace_child(0, child);
+}
+
+void rr_libc_forget_children(void)
+{
+	memset(children, 0, sizeof(children));
+}
+
+#define STOCK(name) \
+	static __typeof__(name) *stock; \
+	if (!stock) { \
+		stock = (__typeof__(name) *) dlsym(RTLD_NEXT, #name); \
+	}
+
+static bool is_broken(long result)
+{
+	return result < 0 && errno == EINTR && broken;
+}
+
+static bool cut(int descriptor)
+{
+	return shutdown(descriptor, SHUT_RDWR) == 0;
+}
+
+/* --- children --------------------------------------------------------------------------------------------------------- */
+
+/* Ends `pid` and its descendants, youngest first: an orphan would not be found any more. */
+static void end_family(pid_t pid, int signal, int generations)
+{
+	char text[4096];
+	snprintf(text, sizeof(text), "/proc/%d/task/%d/children", (int) pid, (int) pid);
+	int list = generations > 0 ? open(text, O_RDONLY | O_CLOEXEC) : -1;
+	if (list >= 0) {
+		ssize_t length = read(list, text, sizeof(text) - 1);
+		close(list);
+		text[length > 0 ? length : 0] = 0;
+		char *rest = text;
+		for (long child = strtol(rest, &rest, 10); child > 0; child = strtol(rest, &rest, 10)) {
+			end_family((pid_t) child, signal, generations - 1);
+		}
+	}
+	(void) kill(pid, signal);
+}
+
+/* --- sockets and pipes ------------------------------------------------------------------------------------------------ */
+
+int poll(struct pollfd *polled, nfds_t count, int timeout)
+{
+	STOCK(poll)
+	if (!rr_in_php || timeout == 0) {
+		return stock(polled, count, timeout);
+	}
+	broken = 0;
+	int result = stock(polled, count, timeout);
+	if (!is_broken(result)) {
+		return result;
+	}
+	for (nfds_t i = 0; i < count; i++) {
+		if (polled[i].fd >= 0) {
+			(void) cut(polled[i].fd);
+		}
+	}
+	/* Tells of what was cut; if nothing could be, the time is over. */
+	return stock(polled, count, 0);
+}
+
+/* Whoever writes to the other end. */
+static void end_children(void)
+{
+	for (int i = 0; i < CHILDREN; i++) {
+		if (children[i]) {
+			end_family(children[i], SIGTERM, GENERATIONS);
+		}
+	}
+}
+
+/* A socket that was cut says so itself. Anything else is at its end from here on. */
+#define READ(call) \
+	if (!rr_in_php) { \
+		return stock call; \
+	} \
+	broken = 0; \
+	ssize_t result = stock call; \
+	if (!is_broken(result)) { \
+		return result; \
+	} \
+	if (cut(descriptor)) { \
+		return stock call; \
+	} \
+	end_children(); \
+	return 0;
+
+ssize_t read(int descriptor, void *buffer, size_t length)
+{
+	STOCK(read)
+	READ((descriptor, buffer, length))
+}
+
+ssize_t recv(int descriptor, void *buffer, size_t length, int flags)
+{
+	STOCK(recv)
+	READ((descriptor, buffer, length, flags))
+}
+
+ssize_t recvfrom(int descriptor, void *restrict buffer, size_t length, int flags, struct sockaddr *restrict from,
+	socklen_t *restrict from_length)
+{
+	STOCK(recvfrom)
+	READ((descriptor, buffer, length, flags, from, from_length))
+}
+
+ssize_t recvmsg(int descriptor, struct msghdr *message, int flags)
+{
+	STOCK(recvmsg)
+	READ((descriptor, message, flags))
+}
+
+/* --- locks ------------------------------------------------------------------------------------------------------------ */
+
+int flock(int descriptor, int operation)
+{
+	STOCK(flock)
+	if (!rr_in_php) {
+		return stock(descriptor, operation);
+	}
+	broken = 0;
+	int result = stock(descriptor, operation);
+	if (is_broken(result)) {
+		/* Session files are asked for until the error is another. */
+		errno = ETIMEDOUT;
+		gave_up_lock = true;
+	}
+	return result;
+}
+
+/* --- waiting for a child -------------------------------------------------------------------------------------------------- */
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	STOCK(waitpid)
+	if (!rr_in_php) {
+		return stock(pid, status, options);
+	}
+	int signal = SIGTERM;
+	for (;;) {
+		broken = 0;
+		pid_t result = stock(pid, status, options);
+		if (result > 0) {
+			replace_child(result, 0);
+		}
+		if (!is_broken(result) || pid <= 0) {
+			return result;
+		}
+		end_family(pid, signal, GENERATIONS);
+		signal = SIGKILL;
+	}
+}
