@@ -20,6 +20,7 @@ const SERVER: &[&str] = &[
     "src/php/libc.c",
     "src/php/blocking.c",
     "src/php/memory.c",
+    "src/php/trace.c",
 ];
 
 enum Libphp {

@@ -161,6 +161,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         statics: settings::statics(&config)?,
         files: settings::files(&config).build().map_err(Error::system("file threads"))?,
         body: settings::body(&config.http),
+        slow_after: config.http.request_slowlog_timeout,
         access: settings::access(&config).build().map_err(Error::system("access log"))?,
         request_ids,
         dev: dev.clone(),

@@ -2,6 +2,7 @@
 
 mod held;
 mod lost;
+mod seen;
 
 use std::{net::TcpListener, path::Path, time::Duration};
 

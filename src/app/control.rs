@@ -5,8 +5,8 @@ use std::{sync::Arc, thread};
 use tokio::sync::oneshot;
 
 use crate::{
-    php::{Slot, SlotState, Threads},
-    worker::{Control, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus, date_of},
+    php::{Slot, SlotState, Snapshot, Threads},
+    worker::{Control, CurrentWork, Done, NotDone, ThreadRow, Told, WorkerRow, WorkerStatus, date_of},
 };
 
 /// One pool's threads.
@@ -28,6 +28,22 @@ impl Control for ThreadPool {
 
     fn workers(&self) -> Vec<WorkerRow> {
         self.0.slots().iter().map(|slot| row(slot)).collect()
+    }
+
+    fn threads(&self) -> Told<'_> {
+        let threads = self.0.clone();
+        Box::pin(async move {
+            let (tell, told) = oneshot::channel();
+            // It waits for answers, and an io thread must not.
+            let wait = move || drop(tell.send(threads.snapshot()));
+            match thread::Builder::new().name("snapshot".into()).spawn(wait) {
+                Ok(_) => told.await.unwrap_or_default().into_iter().map(thread_row).collect(),
+                Err(error) => {
+                    tracing::error!(%error, "no thread to look at the PHP threads");
+                    Vec::new()
+                }
+            }
+        })
     }
 
     fn is_ready(&self) -> bool {
@@ -52,6 +68,29 @@ impl Control for ThreadPool {
 
     fn remove(&self) -> Done<'_> {
         Box::pin(async { self.0.remove().map_err(NotDone::Failed) })
+    }
+}
+
+fn thread_row(snapshot: Snapshot) -> ThreadRow {
+    let Snapshot { slot, is_lost, trace } = snapshot;
+    let state = match slot.state() {
+        _ if is_lost => "stuck",
+        SlotState::Starting => "booting",
+        SlotState::Idle => "idle",
+        SlotState::Running => "working",
+        SlotState::Gone => "gone",
+    };
+    let current = slot.current();
+    let running = current.began.filter(|_| current.ended.is_none());
+    ThreadRow {
+        name: slot.name().to_owned(),
+        id: slot.thread_id().into(),
+        state,
+        request: running.map_or(0, |_| current.request),
+        script: if running.is_some() || state == "booting" { current.script } else { String::new() },
+        current: running
+            .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: date_of(began) }),
+        trace,
     }
 }
 

@@ -123,6 +123,7 @@ pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
         reset_timeout: config.http.pool.reset_timeout,
         destroy_timeout: config.http.pool.destroy_timeout,
         request_timeout: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        slow_after: config.http.request_slowlog_timeout,
         stream_timeout: config.http.pool.stream_timeout,
         max_jobs: config.http.pool.max_jobs,
         rules: rules(&config.http.pool.supervisor),

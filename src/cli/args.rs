@@ -74,6 +74,13 @@ pub enum Command {
         #[arg(short, long)]
         interactive: bool,
     },
+    /// Show what every PHP thread of a running server is in the middle of
+    #[command(display_name = "rr")]
+    Threads {
+        /// Plugins whose threads are shown [default: all]
+        #[arg(value_name = "PLUGIN")]
+        plugins: Vec<String>,
+    },
     /// Let the workers of a running server boot again
     #[command(display_name = "rr")]
     Reset {

@@ -7,6 +7,7 @@ mod remote;
 mod reset;
 mod stop;
 mod table;
+mod threads;
 mod workers;
 
 use std::{
@@ -76,6 +77,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             let wanted = workers::Wanted::of(words, *interactive)?;
             workers::run(rpc_address(&args)?.as_ref(), &wanted, args.silent)
         }
+        Command::Threads { plugins } => threads::run(rpc_address(&args)?.as_ref(), plugins),
         Command::Reset { plugins } => reset::run(rpc_address(&args)?.as_ref(), plugins, args.silent),
         Command::Reload { dry_run } => {
             reload::run(rpc_address(&args)?.as_ref(), if *dry_run { "server.Check" } else { "server.Reload" }, args.silent)

@@ -129,7 +129,7 @@ fn table(workers: &[Worker], now: SystemTime) -> Table {
     table
 }
 
-fn moment(nanoseconds: i64) -> SystemTime {
+pub(super) fn moment(nanoseconds: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(0))
 }
 

@@ -18,6 +18,7 @@ use super::{pool::Pool, site::Route};
 /// - `http.follow_symlinks`: `false`
 /// - `http.routes`: `[]`
 /// - `http.request_timeout`: `0s`
+/// - `http.request_slowlog_timeout`: `0s`
 /// - `http.temp_dir`: `null`
 /// - `http.raw_body`: `false`
 /// - `http.context`: `json`
@@ -55,6 +56,8 @@ pub struct Http {
     pub pool: Pool,
     /// How long a request may take by the wall clock; zero means as long as it likes.
     pub request_timeout: Duration,
+    /// A request that takes longer is logged with its PHP backtrace; zero means none is.
+    pub request_slowlog_timeout: Duration,
     /// What clients may ask for.
     pub limits: Limits,
     /// The answer on its way to the client.
@@ -322,6 +325,7 @@ impl Default for Http {
             routes: Vec::new(),
             pool: Pool::default(),
             request_timeout: Duration::ZERO,
+            request_slowlog_timeout: Duration::ZERO,
             limits: Limits::default(),
             output: Output::default(),
             temp_dir: None,

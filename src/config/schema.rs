@@ -133,8 +133,13 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.request_timeout",
-        "How long a request may take by the wall clock; 0s means as long as it likes.",
+        "How long a request may take by the wall clock; 0s means as long as it likes. Its client is told 504, and its script ended.",
         &Field(|c| &mut c.http.request_timeout, TIME),
+    ),
+    key(
+        "http.request_slowlog_timeout",
+        "Log a request that takes longer, with its PHP backtrace and where its time went; 0s means none. As in php-fpm.",
+        &Field(|c| &mut c.http.request_slowlog_timeout, TIME),
     ),
     zero_is_default(
         "http.max_request_size",

@@ -18,6 +18,7 @@ mod response;
 pub mod route;
 pub mod service;
 pub mod site;
+mod slow;
 mod spool;
 
 pub use body::Body;

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
@@ -22,6 +22,7 @@ use super::{
     request, response,
     route::Route,
     site::{Site, Sites},
+    slow::Timed,
 };
 use crate::worker::{self, Failure, HttpHead, Interim, Responder, Script, Source, Submitted, Wake, Work};
 
@@ -36,6 +37,8 @@ pub struct Needs {
     pub files: Files,
     /// Bounds of request bodies.
     pub body: request::Limits,
+    /// A request that takes longer is logged with what its time went to; zero is none.
+    pub slow_after: Duration,
     /// Where requests are recorded.
     pub access: access::Log,
     /// The source of request ids, shared with the other fronts.
@@ -47,6 +50,16 @@ pub struct Needs {
 /// Answers requests; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service(Arc<Needs>);
+
+/// What a script is asked.
+struct Asked {
+    script: Script,
+    head: HttpHead,
+    body: worker::Body,
+    interim: Option<Interim>,
+    /// How long the body took to arrive, if requests are timed.
+    arriving: Option<Duration>,
+}
 
 // === impl Service ===
 
@@ -67,6 +80,7 @@ impl Service {
         match site.route(path, query, &host) {
             Route::Script { script, query } => {
                 let target = target.to_owned();
+                let arrived = self.now_if_timed();
                 let body = match self.0.body.receive(body).await {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
@@ -76,7 +90,8 @@ impl Service {
                     return told;
                 }
                 let head = head(parts, target, query, host, &body, peer);
-                let response = self.run(site, script, head, body, hints.map(interim)).await;
+                let arriving = arrived.map(|arrived| arrived.elapsed());
+                let response = self.run(site, Asked { script, head, body, interim: hints.map(interim), arriving }).await;
                 match outage.filter(|_| response.status() == site.internal_error_code).and_then(|outage| outage.tell()) {
                     Some(told) => told,
                     None => response,
@@ -101,16 +116,10 @@ impl Service {
     }
 
     /// Hands a script to the pool and waits for its answer.
-    async fn run(
-        &self,
-        site: &Site,
-        script: Script,
-        head: HttpHead,
-        body: worker::Body,
-        interim: Option<Interim>,
-    ) -> Response<Body> {
+    async fn run(&self, site: &Site, asked: Asked) -> Response<Body> {
+        let Asked { script, head, body, interim, arriving } = asked;
         let (responder, answer) = Responder::new();
-        let request = Box::new(worker::Request {
+        let mut request = Box::new(worker::Request {
             id: self.0.request_ids.fetch_add(1, Relaxed),
             received: SystemTime::now(),
             script,
@@ -118,8 +127,10 @@ impl Service {
             body,
             ini: Vec::new(),
             interim,
+            phases: None,
         });
         let id = request.id;
+        let timed = arriving.map(|arriving| Timed::new(self.0.slow_after, &mut request, arriving));
         let work = Work { request, responder, submitted: Instant::now() };
         let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
             tracing::warn!(request = id, pool = site.name, "refused: the pool's queue is full");
@@ -129,7 +140,7 @@ impl Service {
         if submitted == Submitted::Queued {
             site.nudge.later(&site.pool);
         }
-        match answer.await {
+        let mut response = match answer.await {
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
                 // The worker has said why.
@@ -142,7 +153,16 @@ impl Service {
                     Failure::WorkerLost | Failure::NoAnswer => response::plain(site.internal_error_code),
                 }
             }
+        };
+        if let Some(timed) = timed {
+            timed.answered(&mut response);
         }
+        response
+    }
+
+    /// The time, which only the slow log wants to know.
+    fn now_if_timed(&self) -> Option<Instant> {
+        (!self.0.slow_after.is_zero()).then(Instant::now)
     }
 
     fn refuse_body(&self, error: &request::Error) -> Response<Body> {
@@ -163,7 +183,8 @@ impl Service {
             Some(Route::Script { script, query }) => {
                 let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
                 let head = head(parts, target, query, host, &worker::Body::Empty, peer);
-                self.run(site, script, head, worker::Body::Empty, None).await
+                let arriving = self.now_if_timed().map(|_| Duration::ZERO);
+                self.run(site, Asked { script, head, body: worker::Body::Empty, interim: None, arriving }).await
             }
             _ => return response::plain(status),
         };

@@ -116,6 +116,7 @@ impl Active {
             body: Body::Empty,
             ini: Vec::new(),
             interim: None,
+            phases: None,
         });
         Self {
             request,

@@ -16,6 +16,8 @@ impl<'slot> Context<'slot> {
             vm_interrupt: std::ptr::null_mut(),
             time_limit: std::ptr::null(),
             limit_epoch: std::ptr::null(),
+            trace_wanted: std::ptr::null_mut(),
+            frame: std::ptr::null(),
         };
         // SAFETY: the engine has started, and this thread has no context yet.
         unsafe { ffi::rr_php_thread_start(&raw mut thread) };

@@ -80,6 +80,8 @@ pub struct PoolConfig {
     pub destroy_timeout: Duration,
     /// Wall-clock limit of one request; zero is none.
     pub request_timeout: Duration,
+    /// A request that takes longer is logged, with its backtrace; zero is none.
+    pub slow_after: Duration,
     /// How long a worker script may go on with an answer on its way whose client has left.
     pub stream_timeout: Duration,
     /// Requests after which a thread's context is made anew, with its worker script; zero is never.
@@ -298,6 +300,7 @@ impl PoolConfig {
             reset_timeout: self.reset_timeout,
             destroy_timeout: self.destroy_timeout,
             request_timeout: self.request_timeout,
+            slow_after: self.slow_after,
             stream_timeout: self.stream_timeout,
             max_jobs: self.max_jobs,
             tolerant,

@@ -68,7 +68,12 @@ pub(crate) struct Thread {
     pub(crate) vm_interrupt: *mut c_void,
     pub(crate) time_limit: *const i64,
     pub(crate) limit_epoch: *const u32,
+    pub(crate) trace_wanted: *mut c_void,
+    pub(crate) frame: *const *mut c_void,
 }
+
+/// Bytes that the text of a trace takes at most.
+pub(crate) const TRACE_ROOM: usize = 8192;
 
 /// What a script is to the server.
 #[repr(C)]
@@ -151,6 +156,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_heap() -> usize;
+    pub(crate) fn rr_php_trace(frame: *const *mut c_void, buffer: *mut c_char, room: usize) -> usize;
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;

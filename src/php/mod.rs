@@ -34,6 +34,8 @@ mod supervise;
 #[cfg(php_embed)]
 mod thread;
 #[cfg(php_embed)]
+mod trace;
+#[cfg(php_embed)]
 mod watchdog;
 #[cfg(php_embed)]
 mod worker;
@@ -46,3 +48,5 @@ pub use engine::{Config, Engine, Error, IniFile, PoolConfig, Reset, ScriptKind, 
 pub use roster::Life;
 #[cfg(php_embed)]
 pub use thread::{Slot, SlotState, Threads};
+#[cfg(php_embed)]
+pub use trace::Snapshot;

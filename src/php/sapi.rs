@@ -198,6 +198,14 @@ unsafe extern "C" fn rr_on_log(context: *mut c_void, level: c_int, message: *con
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_trace(context: *mut c_void, text: *const c_char, length: usize) {
+    // SAFETY: C lends `length` readable bytes until this call returns.
+    let text = unsafe { ffi::view(text, length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter_run(context, (), |run| run.slot.tell_trace(text)) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn rr_on_status(buffer: *mut c_char, length: usize) -> usize {
     let Ok(text) = panic::catch_unwind(thread::status_json) else { return 0 };
     if text.len() <= length {

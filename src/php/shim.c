@@ -83,6 +83,7 @@ int rr_php_startup(const rr_engine *engine)
 	rr_overrides_install();
 	rr_streams_install();
 	rr_stdio_install();
+	rr_trace_install();
 	zend_accel_schedule_restart_hook = rr_on_opcache_restart;
 	return 0;
 }
@@ -156,6 +157,8 @@ void rr_php_thread_start(rr_thread *out)
 	out->vm_interrupt = &EG(vm_interrupt);
 	out->time_limit = &EG(timeout_seconds);
 	out->limit_epoch = &rr_limit_epoch;
+	out->trace_wanted = rr_trace_wanted();
+	out->frame = (void *const *) &EG(current_execute_data);
 }
 
 void rr_php_thread_end(void)

@@ -60,7 +60,12 @@ typedef struct {
 	void *vm_interrupt; /* zend_atomic_bool */
 	const int64_t *time_limit; /* max_execution_time in seconds, as set_time_limit last set it */
 	const uint32_t *limit_epoch; /* grows each time the limit is set, which restarts its count */
+	void *trace_wanted;  /* bool: at its next interrupt the thread calls rr_on_trace */
+	void *const *frame;  /* what it executes */
 } rr_thread;
+
+/* Bounds of a trace: frames, and bytes of its text. */
+enum { RR_TRACE_DEPTH = 50, RR_TRACE_ROOM = 8192 };
 
 /* What a script is to the server. */
 typedef enum {
@@ -145,6 +150,9 @@ size_t rr_php_memory_peak(void);
 size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */
 /* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);
+/* The calls of the thread whose `frame` is there, which need not be this one, innermost first, one a line; returns the length,
+ * 0 if they cannot be told. */
+size_t rr_php_trace(void *const *frame, char *buffer, size_t room);
 const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
 const char *rr_php_ini_path(void);
@@ -187,6 +195,8 @@ void rr_on_measures(void *context, const rr_measure *measures, size_t count);
 /* True once after each request, when a script that reads frames has answered it and reads on. */
 bool rr_on_rest(void *context);
 void rr_on_log(void *context, int level, const char *message, size_t length);
+/* The calls that this thread is in, as it was asked to tell. */
+void rr_on_trace(void *context, const char *text, size_t length);
 void rr_on_opcache_restart(int reason);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
 
@@ -251,6 +261,8 @@ void rr_environment_restore(void);
 void rr_user_ini_free(void);
 void rr_libc_thread_end(void);
 void rr_overrides_install(void);
+void rr_trace_install(void);
+void *rr_trace_wanted(void);
 void rr_streams_install(void);
 extern __thread uint32_t rr_limit_epoch;
 /* Of the last request, taken before its heap was reset. */

@@ -80,6 +80,8 @@ pub(crate) struct Settings {
     pub(crate) reset_timeout: Duration,
     pub(crate) destroy_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    /// A request that takes longer is logged; zero is none.
+    pub(crate) slow_after: Duration,
     pub(crate) stream_timeout: Duration,
     pub(crate) max_jobs: u64,
     /// Requests are refused at once while no worker boots.
@@ -97,7 +99,9 @@ pub struct Slot {
     state: AtomicU8,
     requests: AtomicU64,
     memory_peak: AtomicU64,
-    current: Mutex<Current>,
+    pub(super) current: Mutex<Current>,
+    /// The calls that the thread was in when it was asked, and in which request.
+    pub(super) trace: Mutex<Option<(u64, Vec<String>)>>,
     pub(crate) lifeline: Mutex<Arc<Lifeline>>,
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) standing: Standing,
@@ -131,6 +135,10 @@ pub struct Current {
     pub script: String,
     /// Bytes of its body.
     pub body: u64,
+    /// How long its body took to arrive, where that is measured.
+    pub arriving: Duration,
+    /// How long it waited for a thread.
+    pub queued: Duration,
     /// When it began.
     pub began: Option<Instant>,
     /// When it ended; none while it runs.
@@ -240,6 +248,11 @@ impl Threads {
         }
     }
 
+    /// Threads given up that have not come back.
+    pub(super) fn lost(&self) -> Vec<Arc<Slot>> {
+        self.lost.lock().iter().map(|(slot, _)| slot.clone()).collect()
+    }
+
     /// The thread of `slot` has ended; it may have been given up.
     fn came_back(&self, slot: &Slot) {
         let mut lost = self.lost.lock();
@@ -284,6 +297,7 @@ impl Threads {
             requests: AtomicU64::new(0),
             memory_peak: AtomicU64::new(0),
             current: Mutex::default(),
+            trace: Mutex::default(),
             lifeline: Mutex::default(),
             target: Mutex::default(),
             standing: Standing::new(number, self.permit.clone()),
@@ -458,7 +472,10 @@ impl Slot {
         refill(&mut current.target, request.target());
         refill(&mut current.script, &request.script.filename);
         current.body = request.body.len();
-        current.began = Some(Instant::now());
+        let now = Instant::now();
+        current.queued = now.saturating_duration_since(work.submitted);
+        current.arriving = request.phases.as_ref().map_or(Duration::ZERO, |phases| phases.begin(now));
+        current.began = Some(now);
         current.ended = None;
         drop(current);
         if let Some(board) = &self.board {

@@ -6,6 +6,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::c_void,
     io, mem, ptr,
     sync::{
         Arc,
@@ -37,6 +38,8 @@ pub(crate) struct Target {
     vm_interrupt: *const AtomicBool,
     time_limit: *const i64,
     limit_epoch: *const u32,
+    trace_wanted: *const AtomicBool,
+    frame: *const *mut c_void,
     thread: libc::pthread_t,
 }
 
@@ -53,6 +56,18 @@ struct Seen {
     client_left: Option<Instant>,
     interrupted: Option<Instant>,
     signalled: Option<Instant>,
+    slow: Slow,
+}
+
+/// What the slow log knows of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Slow {
+    /// It is not slow yet.
+    Not,
+    /// Its thread was asked for its calls.
+    Asked,
+    /// They are logged.
+    Logged,
 }
 
 /// Why a request has taken long enough.
@@ -85,8 +100,8 @@ fn watch(threads: &Arc<Threads>) {
                 seen.remove(slot.name());
                 continue;
             };
-            let target = slot.target.lock();
-            let Some(target) = &*target else { continue };
+            let locked = slot.target.lock();
+            let Some(target) = &*locked else { continue };
             let entry = match seen.get_mut(slot.name()) {
                 Some(entry) if entry.request == request => entry,
                 _ => {
@@ -96,7 +111,10 @@ fn watch(threads: &Arc<Threads>) {
             };
             entry.check_cpu_limit(&slot, target);
             let over = entry.over(&slot, began, threads);
-            if over.is_some_and(|over| entry.past_wall_limit(&slot, target, over)) && slot.write_off(request) {
+            let is_lost = over.is_some_and(|over| entry.past_wall_limit(&slot, target, over));
+            drop(locked);
+            entry.check_slow(&slot, began, threads.settings().slow_after);
+            if is_lost && slot.write_off(request) {
                 threads.replace(&slot);
                 seen.remove(slot.name());
             }
@@ -124,6 +142,10 @@ fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>)
     slow.insert(slot.name().to_owned(), Instant::now());
 }
 
+fn milliseconds(span: Duration) -> u64 {
+    span.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
 /// What the calling thread has used of the CPU.
 pub(super) fn cpu_time_of_this_thread() -> Duration {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
@@ -140,6 +162,8 @@ impl Target {
             vm_interrupt: thread.vm_interrupt.cast(),
             time_limit: thread.time_limit,
             limit_epoch: thread.limit_epoch,
+            trace_wanted: thread.trace_wanted.cast(),
+            frame: thread.frame,
             // SAFETY: has no preconditions.
             thread: unsafe { libc::pthread_self() },
         }
@@ -153,6 +177,28 @@ impl Target {
         // SAFETY: as above.
         let vm_interrupt = unsafe { &*self.vm_interrupt };
         vm_interrupt.store(true, SeqCst);
+    }
+
+    /// Has the thread tell its calls at its next opcode.
+    pub(super) fn ask_for_trace(&self) {
+        // SAFETY: a thread-local of a thread that has not ended, for the caller holds the slot's lock.
+        let wanted = unsafe { &*self.trace_wanted };
+        wanted.store(true, SeqCst);
+        // SAFETY: inside the context, which lives as long.
+        let vm_interrupt = unsafe { &*self.vm_interrupt };
+        vm_interrupt.store(true, SeqCst);
+    }
+
+    /// What is seen of the thread's calls from here; it is asked no more.
+    pub(super) fn trace(&self) -> Vec<u8> {
+        // SAFETY: as in `ask_for_trace`.
+        let wanted = unsafe { &*self.trace_wanted };
+        wanted.store(false, SeqCst);
+        let mut text = vec![0; ffi::TRACE_ROOM];
+        // SAFETY: `text` has that room; `frame` lies in a context that lives, and what it leads to is read by the kernel.
+        let length = unsafe { ffi::rr_php_trace(self.frame, text.as_mut_ptr().cast(), text.len()) };
+        text.truncate(length);
+        text
     }
 
     /// Interrupts the script, and whatever it waits for.
@@ -199,6 +245,36 @@ impl Seen {
             client_left: None,
             interrupted: None,
             signalled: None,
+            slow: Slow::Not,
+        }
+    }
+
+    /// Logs the request once if it takes long, with its calls; the thread has a tick's time to tell them.
+    fn check_slow(&mut self, slot: &Slot, began: Instant, limit: Duration) {
+        if limit.is_zero() || self.slow == Slow::Logged || began.elapsed() < limit {
+            return;
+        }
+        if self.slow == Slow::Not {
+            self.slow = Slow::Asked;
+            slot.ask_for_trace();
+            return;
+        }
+        self.slow = Slow::Logged;
+        let trace = slot.collect_trace(self.request).join("; ");
+        let current = slot.current();
+        if current.request == self.request && current.ended.is_none() {
+            tracing::warn!(
+                target: "slowlog",
+                request = self.request,
+                method = current.method,
+                uri = current.target,
+                script = current.script,
+                body_ms = milliseconds(current.arriving),
+                queue_ms = milliseconds(current.queued),
+                php_ms = milliseconds(began.elapsed()),
+                trace,
+                "a request takes long"
+            );
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! RoadRunner 2025.1 knows `List`, `Workers`, `Jobs`, `AddWorker` and `RemoveWorker`, none of them in protobuf. The plugins for
 //! its next version had for a while `ListPlugins`, `GetWorkers` and `GetJobs` with messages of `informer.v1`; both names are
-//! answered in every codec.
+//! answered in every codec. `Threads` is ours: what `rr threads` shows.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{Answer, Codec, Error, Payload, Service};
-use crate::worker::{Control, Controls, WorkerRow};
+use crate::worker::{Control, Controls, ThreadRow, WorkerRow};
 
 /// Answers the calls of `rr workers` and of PHP's `WorkerPool`.
 #[derive(Clone, Debug)]
@@ -45,6 +45,22 @@ struct State<'a> {
 struct WorkerList<'a> {
     /// None if the plugin has no pool, as in Go.
     workers: Option<Vec<State<'a>>>,
+}
+
+/// A thread and what it is in the middle of.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ThreadState<'a> {
+    name: &'a str,
+    id: i64,
+    state: &'static str,
+    request: u64,
+    script: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_since: Option<i64>,
+    trace: &'a [String],
 }
 
 /// `informer.v1.GetWorkersRequest`, and every other message that names a plugin.
@@ -117,6 +133,14 @@ impl Informer {
         }
     }
 
+    async fn threads(&self, argument: &Payload) -> Result<Payload, Error> {
+        let mut rows = Vec::new();
+        for pool in self.0.of(&PluginRequest::read(argument)?) {
+            rows.extend(pool.threads().await);
+        }
+        argument.reply(&rows.iter().map(ThreadState::new).collect::<Vec<_>>())
+    }
+
     fn pool(&self, argument: &Payload) -> Result<&dyn Control, Error> {
         let plugin = PluginRequest::read(argument)?;
         let pool = self.0.of(&plugin).first().copied();
@@ -134,6 +158,7 @@ impl Service for Informer {
             match method {
                 "List" | "ListPlugins" => PluginsList::reply(&self.0, &argument),
                 "Workers" | "GetWorkers" => self.workers(&argument),
+                "Threads" if argument.codec != Codec::Proto => self.threads(&argument).await,
                 // No plugin has jobs yet, which Go says with nothing.
                 "Jobs" | "GetJobs" if argument.codec == Codec::Proto => argument.reply_message(&PluginsList::default()),
                 "Jobs" | "GetJobs" => argument.reply(&Value::Null),
@@ -202,7 +227,22 @@ impl PluginsList {
     }
 }
 
-// === impl State, StateMessage ===
+// === impl ThreadState, State, StateMessage ===
+
+impl<'a> ThreadState<'a> {
+    fn new(row: &'a ThreadRow) -> Self {
+        Self {
+            name: &row.name,
+            id: row.id,
+            state: row.state,
+            request: row.request,
+            script: &row.script,
+            current: row.current.as_ref().map(|current| current.name.as_str()),
+            current_since: row.current.as_ref().map(|current| nanoseconds(current.since)),
+            trace: &row.trace,
+        }
+    }
+}
 
 impl<'a> State<'a> {
     fn new(row: &'a WorkerRow) -> Self {

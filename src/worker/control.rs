@@ -18,6 +18,11 @@ pub trait Control: Send + Sync {
     /// Its workers now.
     fn workers(&self) -> Vec<WorkerRow>;
 
+    /// Its threads now, each with the calls that it is in; none if its workers are no threads.
+    fn threads(&self) -> Told<'_> {
+        Box::pin(async { Vec::new() })
+    }
+
     /// Whether a work would find a worker, now or when one has finished. A pool is not ready while none boots.
     fn is_ready(&self) -> bool {
         self.workers().iter().any(|worker| matches!(worker.status, WorkerStatus::Ready | WorkerStatus::Working))
@@ -47,6 +52,28 @@ pub trait Control: Send + Sync {
 
 /// Resolves when what was asked is done. Its bounds in time are the pool's.
 pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), NotDone>> + Send + 'a>>;
+
+/// Resolves when the threads have been asked, or looked at.
+pub type Told<'a> = Pin<Box<dyn Future<Output = Vec<ThreadRow>> + Send + 'a>>;
+
+/// A thread and what it is in the middle of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ThreadRow {
+    /// Its name.
+    pub name: String,
+    /// What `ps -L` calls LWP.
+    pub id: i64,
+    /// What it is doing: `booting`, `idle`, `working`, or `stuck` if it was given up.
+    pub state: &'static str,
+    /// The number of its request, 0 if it has none.
+    pub request: u64,
+    /// The script that it runs.
+    pub script: String,
+    /// The work it does now.
+    pub current: Option<CurrentWork>,
+    /// Its calls, innermost first.
+    pub trace: Vec<String>,
+}
 
 /// Why a pool did not do what was asked.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]

@@ -19,14 +19,14 @@ mod standing;
 mod supervise;
 
 pub(crate) use control::date_of;
-pub use control::{Control, Controls, CurrentWork, Done, NotDone, WorkerRow, WorkerStatus};
+pub use control::{Control, Controls, CurrentWork, Done, NotDone, ThreadRow, Told, WorkerRow, WorkerStatus};
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
-pub use request::{Body, BodyReader, IniValue, Interim, Request, Script, Source, Work};
+pub use request::{Body, BodyReader, IniValue, Interim, Phases, Request, Script, Source, Work};
 pub(crate) use standing::{Jobs, Permit, Standing};
 pub(crate) use supervise::Load;
 pub use supervise::{Growth, Rules};

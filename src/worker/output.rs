@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     fs::File,
     io,
     os::unix::fs::FileExt,
@@ -42,7 +43,10 @@ pub struct OutputCutter(Arc<Shared>);
 
 /// The client's end: an HTTP body.
 #[derive(Debug)]
-pub struct OutputReader(Arc<Shared>);
+pub struct OutputReader(Arc<Shared>, Option<Kept>);
+
+/// Something that lives as long as a reader.
+type Kept = Box<dyn fmt::Debug + Send + Sync>;
 
 /// Bytes read from a temporary file at once.
 const FILE_READ: usize = 256 * 1024;
@@ -80,7 +84,7 @@ impl OutputWriter {
     /// A writer and the reader of what it writes.
     pub fn new(limits: Arc<Limits>) -> (Self, OutputReader) {
         let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
-        (Self(shared.clone()), OutputReader(shared))
+        (Self(shared.clone()), OutputReader(shared, None))
     }
 
     /// Passes `chunk` on; waits only if memory and file are full. An error means that the client is gone or takes nothing; the body
@@ -203,6 +207,13 @@ pub(crate) fn temporary_file(directory: &std::path::Path) -> io::Result<File> {
 }
 
 // === impl OutputReader ===
+
+impl OutputReader {
+    /// Drops `guard` when the body has been read, or nobody reads it any more.
+    pub fn keep(&mut self, guard: Kept) {
+        self.1 = Some(guard);
+    }
+}
 
 impl http_body::Body for OutputReader {
     type Data = Bytes;

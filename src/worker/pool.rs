@@ -506,6 +506,7 @@ mod tests {
             body: Body::Empty,
             ini: Vec::new(),
             interim: None,
+            phases: None,
         });
         (Work { request, responder, submitted: Instant::now() }, answer)
     }

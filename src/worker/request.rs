@@ -5,8 +5,8 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
-    sync::Arc,
-    time::{Instant, SystemTime},
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::{Buf, Bytes};
@@ -42,6 +42,16 @@ pub struct Request {
     pub ini: Vec<IniValue>,
     /// Sends interim responses (103), where the protocol has them.
     pub interim: Option<Interim>,
+    /// How long it took so far, if somebody wants to know.
+    pub phases: Option<Arc<Phases>>,
+}
+
+/// What a request's time went to before its script began.
+#[derive(Debug)]
+pub struct Phases {
+    /// How long its body took to arrive.
+    pub arriving: Duration,
+    began: OnceLock<Instant>,
 }
 
 /// A way to send interim responses before the answer.
@@ -108,6 +118,27 @@ pub enum Body {
 /// Reads a [`Body`] from the worker's thread.
 #[derive(Debug)]
 pub struct BodyReader(Body);
+
+// === impl Phases ===
+
+impl Phases {
+    /// Of a request whose body took so long to arrive.
+    pub fn new(arriving: Duration) -> Self {
+        Self { arriving, began: OnceLock::new() }
+    }
+
+    /// A worker has it now; returns how long its body took to arrive.
+    pub(crate) fn begin(&self, now: Instant) -> Duration {
+        // A worker may hand it on: the first began it.
+        _ = self.began.set(now);
+        self.arriving
+    }
+
+    /// When a worker got it, if one has.
+    pub fn began(&self) -> Option<Instant> {
+        self.began.get().copied()
+    }
+}
 
 // === impl Script ===
 

@@ -177,6 +177,7 @@ impl Connection {
             body,
             ini: run.ini,
             interim: None,
+            phases: None,
         });
         match self.shared.pool.submit(Work { request, responder, submitted: Instant::now() }, Wake::Now) {
             Ok(_) => Some(answer),

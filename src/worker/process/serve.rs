@@ -260,6 +260,9 @@ fn unasked(child: &mut Child) -> Result<bool, String> {
 /// Has the process do a work.
 fn exchange(child: &mut Child, work: Work, seat: &Seat, shared: &Shared, row: &Row) -> Outcome {
     row.work(&work.request);
+    if let Some(phases) = &work.request.phases {
+        phases.begin(Instant::now());
+    }
     let exchange = Exchange::begin(work, &shared.config.terms);
     let outcome = exchange.map_or(Outcome::Free, |exchange| perform(child, exchange, seat, shared));
     row.rest();

@@ -43,6 +43,7 @@ fn with(source: Source, body: impl Into<Bytes>) -> Request {
         body: if body.is_empty() { Body::Empty } else { Body::Memory(body) },
         ini: Vec::new(),
         interim: None,
+        phases: None,
     }
 }
 
