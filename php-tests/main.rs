@@ -10,6 +10,7 @@ mod apps;
 mod cli;
 mod config;
 mod dev;
+mod edge;
 mod ends;
 mod fcgi;
 mod files;

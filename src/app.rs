@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    iter,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -16,9 +17,10 @@ use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
     http::{
-        Drain, conn,
+        Drain,
+        conn::{self, Entry},
         dev::Dev,
-        fcgi, listen,
+        fcgi,
         service::{Needs, Service},
     },
     php,
@@ -36,6 +38,7 @@ mod banner;
 mod command;
 mod control;
 mod development;
+mod edge;
 mod health_checks;
 mod line;
 mod reload;
@@ -82,6 +85,7 @@ pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
     drop(served::find(&config, options.dir.as_deref())?);
+    edge::check(&config.http)?;
     let pid_file = pid_file(&options)?;
     let plan = Plan { config, dir: options.dir, silent: options.silent };
     let code = supervisor::run(plan, Keeper::new(load));
@@ -94,7 +98,9 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let sockets = sockets::adopted(inherited.http, inherited.fcgi, inherited.rpc);
+    let Inherited { http, ssl, fcgi, rpc, .. } = inherited;
+    // A supervisor answers health checks itself.
+    let sockets = sockets::adopted(supervisor::Sockets { http, ssl, fcgi, rpc, status: Vec::new() });
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
@@ -129,6 +135,8 @@ struct Means {
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let all = served::find(&config, options.dir.as_deref())?;
+    let tls = edge::tls(&config.http)?;
+    let tls_at = means.sockets.ssl.addresses();
     // Before anything boots: what changes meanwhile is not missed.
     let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
     let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
@@ -157,6 +165,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
+        middleware: edge::middleware(&config.http, &tls_at)?,
         sites: served::sites(&all)?,
         statics: settings::statics(&config)?,
         files: settings::files(&config).build().map_err(Error::system("file threads"))?,
@@ -166,8 +175,13 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         request_ids,
         dev: dev.clone(),
     });
+    let plain = edge::entry(&config.http, &config.http.address, means.sockets.http, None);
+    let tls = config.http.ssl.as_ref().zip(tls).map(|(section, tls)| {
+        runtime.spawn(tls.clone().watch());
+        edge::entry(&config.http, &section.address, means.sockets.ssl, Some(tls))
+    });
     let front = Front {
-        listeners: means.sockets.http,
+        entries: iter::once(plain).chain(tls).collect(),
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
@@ -226,6 +240,7 @@ fn start_processes(configs: Vec<Option<process::Config>>) -> Result<Vec<Option<A
 /// Looks at everything that can be looked at without serving.
 pub fn check(config: &Config) -> Result<(), Error> {
     settings::listen(&config.http, &config.http.address)?;
+    edge::check(&config.http)?;
     if let Some(section) = &config.http.fcgi {
         settings::listen_fastcgi(section, &section.address)?;
     }
@@ -343,7 +358,7 @@ async fn worn_out(php: &php::Engine) {
 /// All that listens, shared by the io threads.
 #[derive(Clone)]
 struct Front {
-    listeners: listen::Listeners,
+    entries: Arc<[Entry]>,
     config: Arc<conn::Config>,
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
@@ -373,7 +388,7 @@ impl Front {
 
     async fn serve(self) {
         let http = async {
-            let served = conn::serve(&self.listeners, self.config.clone(), self.service.clone(), self.drain.clone()).await;
+            let served = conn::serve(&self.entries, self.config.clone(), self.service.clone(), self.drain.clone()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP listener ended");
             }

@@ -8,6 +8,7 @@ mod log;
 mod reference;
 mod reply;
 mod server;
+mod tls;
 
 use std::{
     io::Write as _,
@@ -22,6 +23,7 @@ pub(crate) use log::Log;
 pub(crate) use reference::{Front, reference};
 pub(crate) use reply::Reply;
 pub(crate) use server::{Server, Setup, command, finish, free_port, rr, server};
+pub(crate) use tls::Office;
 
 /// Longest wait for anything in a test: a bound for hangs, not an expectation.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

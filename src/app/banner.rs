@@ -24,8 +24,11 @@ pub(super) struct Facts<'a> {
 pub(super) fn print(facts: &Facts<'_>) {
     let (bold, plain) = if io::stderr().is_terminal() && !facts.as_record { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let mut rows = Vec::new();
-    let tcp = facts.front.listeners.addresses();
-    rows.extend(tcp.iter().map(|address| ("http", format!("{bold}http://{address}{plain}"))));
+    for entry in facts.front.entries.iter() {
+        let scheme = if entry.tls.is_some() { "https" } else { "http" };
+        let addresses = entry.listeners.addresses();
+        rows.extend(addresses.iter().map(|address| (scheme, format!("{bold}{scheme}://{address}{plain}"))));
+    }
     rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
     for one in facts.all {

@@ -89,7 +89,7 @@ pub(super) fn sites(all: &[Served]) -> Result<Sites, Error> {
 
 fn has_main(config: &Config) -> bool {
     let Config { http, server, .. } = config;
-    let only_fcgi = http.address.is_empty();
+    let only_fcgi = http.address.is_empty() && http.ssl.is_none();
     http.root.is_some()
         || http.worker.is_some()
         || !server.command.is_empty()

@@ -43,6 +43,12 @@ pub(super) fn listen(http: &config::Http, addresses: &[config::Address]) -> Resu
     Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
 }
 
+/// The same for TLS.
+pub(super) fn listen_tls(http: &config::Http, addresses: &[config::Address]) -> Result<listen::Config, Error> {
+    let addresses = addresses.iter().map(|given| address("http.ssl.address", given));
+    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
+}
+
 /// The same for FastCGI.
 pub(super) fn listen_fastcgi(section: &config::Fcgi, addresses: &[config::Address]) -> Result<listen::Config, Error> {
     let addresses = addresses.iter().map(|given| {

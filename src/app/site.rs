@@ -76,7 +76,7 @@ impl Site {
     fn find_root(http: &config::Http, key: &str, dir: Option<&Path>, has_workers: bool) -> Result<Self, Error> {
         let Some(dir) = dir.or(http.root.as_deref()) else {
             // A FastCGI client names its own files.
-            let only_fcgi = http.address.is_empty();
+            let only_fcgi = http.address.is_empty() && http.ssl.is_none();
             let has_others = has_workers || http.worker.is_some() || !http.routes.is_empty();
             return if only_fcgi || has_others { Ok(Self::nothing()) } else { Self::welcome() };
         };

@@ -15,6 +15,7 @@ use crate::{
 pub(super) struct Keeper<L> {
     load: L,
     http: Kept,
+    ssl: Kept,
     fcgi: Kept,
     rpc: Kept,
     status: Kept,
@@ -32,7 +33,8 @@ struct Kept {
 
 impl<L: FnMut() -> Result<Config, Error>> Keeper<L> {
     pub(super) fn new(load: L) -> Self {
-        Self { load, http: Kept::default(), fcgi: Kept::default(), rpc: Kept::default(), status: Kept::default() }
+        let kept = Kept::default;
+        Self { load, http: kept(), ssl: kept(), fcgi: kept(), rpc: kept(), status: kept() }
     }
 }
 
@@ -59,15 +61,23 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
             }
             None => Vec::new(),
         };
+        let ssl = match &config.http.ssl {
+            Some(section) => {
+                self.ssl.find_or_bind(&section.address, |wanted| bind_tls(settings::listen_tls(&config.http, wanted)?))?
+            }
+            None => Vec::new(),
+        };
         let http = self.http.find_or_bind(&config.http.address, |wanted| bind(settings::listen(&config.http, wanted)?))?;
         let checks = status.iter().map(|(_, listeners)| listeners.sockets().map_err(Error::system("status.address")));
         let sockets = Sockets {
             http: duplicates(&http)?,
+            ssl: duplicates(&ssl)?,
             fcgi: duplicates(&fcgi)?,
             rpc: duplicates(&rpc)?,
             status: checks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
         };
         self.http.replace(http);
+        self.ssl.replace(ssl);
         self.fcgi.replace(fcgi);
         self.rpc.replace(rpc);
         self.status.replace(status);
@@ -109,6 +119,7 @@ fn duplicates(kept: &[(Address, Listeners)]) -> Result<Vec<OwnedFd>, Error> {
 /// What an engine listens on.
 pub(super) struct Listening {
     pub(super) http: Listeners,
+    pub(super) ssl: Listeners,
     pub(super) fcgi: Listeners,
     pub(super) rpc: Listeners,
     /// For health checks; a supervisor answers them itself.
@@ -119,23 +130,35 @@ pub(super) struct Listening {
 pub(super) fn own(config: &Config) -> Result<Listening, Error> {
     let none = || Listeners::adopt(Vec::new());
     let fcgi = config.http.fcgi.as_ref().map(|section| bind_fastcgi(settings::listen_fastcgi(section, &section.address)?));
+    let ssl = config.http.ssl.as_ref().map(|section| bind_tls(settings::listen_tls(&config.http, &section.address)?));
     Ok(Listening {
         rpc: config.rpc.as_ref().map(rpc::bind).transpose()?.unwrap_or_else(none),
         fcgi: fcgi.transpose()?.unwrap_or_else(none),
         status: config.status.address.as_ref().map(|_| health_checks::bind(&config.status)).transpose()?.unwrap_or_else(none),
+        ssl: ssl.transpose()?.unwrap_or_else(none),
         // Last, as above.
         http: bind(settings::listen(&config.http, &config.http.address)?)?,
     })
 }
 
 /// A supervisor's.
-pub(super) fn adopted(http: Vec<OwnedFd>, fcgi: Vec<OwnedFd>, rpc: Vec<OwnedFd>) -> Listening {
-    let status = Listeners::adopt(Vec::new());
-    Listening { http: Listeners::adopt(http), fcgi: Listeners::adopt(fcgi), rpc: Listeners::adopt(rpc), status }
+pub(super) fn adopted(sockets: Sockets) -> Listening {
+    let Sockets { http, ssl, fcgi, rpc, .. } = sockets;
+    Listening {
+        http: Listeners::adopt(http),
+        ssl: Listeners::adopt(ssl),
+        fcgi: Listeners::adopt(fcgi),
+        rpc: Listeners::adopt(rpc),
+        status: Listeners::adopt(Vec::new()),
+    }
 }
 
 fn bind(wanted: listen::Config) -> Result<Listeners, Error> {
     wanted.build().map_err(|error| Error::Listen(error.to_string()))
+}
+
+fn bind_tls(wanted: listen::Config) -> Result<Listeners, Error> {
+    wanted.build().map_err(|error| Error::Listen(format!("http.ssl.address: {error}")))
 }
 
 fn bind_fastcgi(wanted: listen::Config) -> Result<Listeners, Error> {

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{
+    edge::Ssl,
     http::Fcgi,
+    middleware::Cors,
     schema::{KEYS, Key},
     types::{Config, Rpc},
 };
@@ -20,6 +22,8 @@ pub fn render() -> String {
 pub(super) fn default_of(key: &Key) -> Option<Value> {
     let mut config = Config::default();
     config.http.fcgi = Some(Fcgi::default());
+    config.http.headers.cors = Some(Cors::default());
+    config.http.ssl = Some(Ssl::default());
     config.rpc = Some(Rpc::default());
     let value = key.setting?.show(&mut config);
     Some(if key.derived { Value::Null } else { value })

@@ -2,7 +2,12 @@
 
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
-use super::{pool::Pool, site::Route};
+use super::{
+    edge::{ProxyProtocol, Ssl, Subnet},
+    middleware::{Compress, Headers, Middleware},
+    pool::Pool,
+    site::Route,
+};
 
 /// The web server (`http`).
 ///
@@ -24,15 +29,16 @@ use super::{pool::Pool, site::Route};
 /// - `http.context`: `json`
 /// - `http.uploads.forbid`: `[]`
 /// - `http.uploads.allow`: `[]`
-/// - `http.middleware`: `[]`
 /// - `http.access_logs`: `false`
 /// - `http.access_log_buffer`: `1M`
 /// - `http.internal_error_code`: `500`
+/// - `http.middleware`: `[]`
+/// - `http.trusted_subnets`: `[]`
 /// - `http.http2.h2c`: `true`
 /// - `http.http2.max_concurrent_streams`: `100`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Where to listen: `127.0.0.1:8080`, unless only FastCGI is asked for.
+    /// Where to listen: `127.0.0.1:8080`, unless only TLS or FastCGI is asked for.
     pub address: Vec<Address>,
     /// The directory served; none means the command line says.
     pub root: Option<PathBuf>,
@@ -74,14 +80,24 @@ pub struct Http {
     pub allowed_uploads: Vec<String>,
     /// Files served without PHP (`http.files`).
     pub static_files: StaticFiles,
-    /// What sees a request before PHP does, in RoadRunner's order: the last one first.
-    pub middleware: Vec<Middleware>,
     /// A directory whose files are served before a worker is asked (`http.static`).
     pub statics: Statics,
     /// HTTP/2 without TLS, by prior knowledge (`http.http2.h2c`).
     pub h2c: bool,
     /// Requests at once on one HTTP/2 connection (`http.http2.max_concurrent_streams`).
     pub max_concurrent_streams: u32,
+    /// What requests and answers pass, the innermost first.
+    pub middleware: Vec<Middleware>,
+    /// What `headers` adds.
+    pub headers: Headers,
+    /// How `compress` and `gzip` do it.
+    pub compress: Compress,
+    /// Whom `proxy_ip_parser` believes.
+    pub trusted_subnets: Vec<Subnet>,
+    /// TLS, if a certificate for it is given.
+    pub ssl: Option<Ssl>,
+    /// Listeners behind proxies that speak the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
     /// FastCGI, if an address for it is given.
     pub fcgi: Option<Fcgi>,
     /// Log each request at length.
@@ -230,13 +246,6 @@ pub struct StaticFiles {
     pub precompressed: bool,
 }
 
-/// One of `http.middleware`, by RoadRunner's names.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Middleware {
-    /// `http.static`.
-    Static,
-}
-
 /// A directory whose files are served before a worker is asked, as RoadRunner's middleware `static` does (`http.static`).
 ///
 /// # Defaults
@@ -334,10 +343,15 @@ impl Default for Http {
             forbidden_uploads: Vec::new(),
             allowed_uploads: Vec::new(),
             static_files: StaticFiles::default(),
-            middleware: Vec::new(),
             statics: Statics::default(),
             h2c: true,
             max_concurrent_streams: 100,
+            middleware: Vec::new(),
+            headers: Headers::default(),
+            compress: Compress::default(),
+            trusted_subnets: Vec::new(),
+            ssl: None,
+            proxy_protocol: ProxyProtocol::default(),
             fcgi: None,
             access_logs: false,
             access_log_buffer: MIB,

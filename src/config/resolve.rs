@@ -7,9 +7,11 @@ use serde_json::{Map, Value};
 use super::{
     absent::{self, ABSENT, ALIASES},
     compound::entries,
+    edge::Ssl,
     error::Error,
     form::{Found, whole},
-    http::{Fcgi, Middleware},
+    http::Fcgi,
+    middleware::{Cors, Middleware},
     schema::{self, KEYS, Key},
     suggest::closest,
     types::{Config, Encoding, Level, Rpc},
@@ -65,6 +67,8 @@ impl Config {
         let mut shown = Value::Object(Map::new());
         for key in KEYS {
             let is_off = self.http.fcgi.is_none() && key.path.starts_with("http.fcgi.")
+                || self.http.headers.cors.is_none() && key.path.starts_with("http.headers.cors.")
+                || self.http.ssl.is_none() && key.path.starts_with("http.ssl.")
                 || self.rpc.is_none() && key.path.starts_with("rpc.");
             if let (false, Some(setting)) = (is_off, key.setting) {
                 let (sections, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
@@ -146,16 +150,24 @@ impl Walk {
         let is_nowhere = http.middleware.contains(&Middleware::Static) && http.statics.dir.is_none();
         http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
-        if http.fcgi.is_some() && !self.given.contains_key("http.address") {
+        http.headers.cors.take_if(|cors| *cors == Cors::default());
+        let wants_tls = http.ssl.take_if(|ssl| *ssl == Ssl::default()).is_none() && http.ssl.is_some();
+        if (http.fcgi.is_some() || wants_tls) && !self.given.contains_key("http.address") {
             http.address.clear();
         }
+        let listening: Vec<_> = http.address.iter().chain(http.ssl.iter().flat_map(|ssl| &ssl.address)).collect();
+        let faults = http.ssl.as_ref().and_then(Ssl::fault).into_iter().chain(http.proxy_protocol.fault(&listening));
+        let blind = http.middleware.contains(&Middleware::ProxyIp) && http.trusted_subnets.is_empty();
+        let blind =
+            blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
+        let faults: Vec<_> = faults.chain(blind).collect();
         let twice = self
             .config
             .host_of_two_sites()
             .map(|(first, second, host)| (format!("sites[{second}].hosts"), format!("{host} is a host of sites[{first}] too")));
         let http = &self.config.http;
-        let deaf = http.address.is_empty() && http.fcgi.is_none();
-        let unheard = !self.config.sites.is_empty() && http.address.is_empty() && !deaf;
+        let deaf = http.address.is_empty() && http.fcgi.is_none() && !wants_tls;
+        let unheard = !self.config.sites.is_empty() && http.address.is_empty() && !wants_tls && !deaf;
         if is_nowhere {
             self.problem("http.static.dir", "missing, while http.middleware has static");
         }
@@ -167,6 +179,9 @@ impl Walk {
             self.problem("http.fcgi.address", "missing, while other keys of http.fcgi are set");
         } else if deaf && self.problems.is_empty() {
             self.problem("http.address", "expected an address here or in http.fcgi.address, got none");
+        }
+        if self.problems.is_empty() {
+            faults.into_iter().for_each(|(key, message)| self.problem(key, message));
         }
     }
 

@@ -6,13 +6,16 @@ use serde_json::Value;
 
 use super::{
     compound::{Auto, ErrorPages, Fields, List, Maybe, Pairs, Rule},
+    edge::{Network, Ssl},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
-    http::{Context, Fcgi, Middleware, Preset},
+    http::{Context, Fcgi, Preset},
+    middleware::{Cors, MiddlewareName},
     server::{CommandLine, RelayAddress, Variables},
     site::{RouteForm, SiteForm},
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
+mod edge;
 mod pool;
 
 /// A row of [`KEYS`].
@@ -50,7 +53,7 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] = &joined::<{ OWN.len() + pool::HTTP.len() }>(&[OWN, pool::HTTP]);
+pub(super) static KEYS: &[Key] = &joined::<{ OWN.len() + pool::HTTP.len() + edge::HTTP.len() }>(&[OWN, pool::HTTP, edge::HTTP]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),
@@ -99,7 +102,7 @@ const OWN: &[Key] = &[
     section("http", "The web server."),
     derived(
         "http.address",
-        "Where to listen, one or a list: 127.0.0.1:8080 unless only http.fcgi.address is set.",
+        "Where to listen, one or a list: 127.0.0.1:8080 unless only http.ssl or http.fcgi.address is set.",
         &Field(|c| &mut c.http.address, List(Listen(""))),
     ),
     key("http.root", "The directory served, unless the command line names one.", &Field(|c| &mut c.http.root, Maybe(FilePath))),
@@ -167,11 +170,6 @@ const OWN: &[Key] = &[
         "http.uploads.allow",
         "Extensions that uploaded files must have one of; empty means any.",
         &Field(|c| &mut c.http.allowed_uploads, List(EXTENSION)),
-    ),
-    key(
-        "http.middleware",
-        "What sees a request before PHP does, the last one first: static.",
-        &Field(|c| &mut c.http.middleware, List(Choice)),
     ),
     section(
         "http.static",
@@ -298,6 +296,20 @@ const OWN: &[Key] = &[
         "Requests at once on one connection.",
         &Field(|c| &mut c.http.max_concurrent_streams, Count(1, 10_000)),
     ),
+    key(
+        "http.middleware",
+        "What requests and answers pass, the last listed first: headers, compress, gzip, proxy_ip_parser, static.",
+        &Field(|c| &mut c.http.middleware, List(MiddlewareName)),
+    ),
+    key(
+        "http.trusted_subnets",
+        "The proxies that proxy_ip_parser believes, such as 10.0.0.0/8.",
+        &Field(|c| &mut c.http.trusted_subnets, List(Network)),
+    ),
+    section("http.headers", "For the middleware headers."),
+    section("http.compress", "For the middleware compress and gzip."),
+    section("http.ssl", "HTTP over TLS, with HTTP/2; off without a certificate. Files that change are taken up while serving."),
+    section("http.proxy_protocol", "Behind a proxy that tells its clients' addresses before TLS or HTTP begins."),
     section("http.fcgi", "FastCGI, for standing where php-fpm stood; off without an address."),
     key(
         "http.fcgi.address",
@@ -495,10 +507,6 @@ impl Named for Preset {
     ];
 }
 
-impl Named for Middleware {
-    const NAMES: &'static [(&'static str, Self)] = &[("static", Self::Static)];
-}
-
 impl Named for Context {
     const NAMES: &'static [(&'static str, Self)] = &[("json", Self::Json), ("proto", Self::Proto)];
 }
@@ -529,6 +537,16 @@ impl Named for Encoding {
 /// Absent until one of its keys is read; with defaults alone it is taken away again.
 fn rpc(config: &mut Config) -> &mut Rpc {
     config.rpc.get_or_insert_default()
+}
+
+/// Absent until one of its keys is read; with defaults alone it is taken away again.
+fn cors(config: &mut Config) -> &mut Cors {
+    config.http.headers.cors.get_or_insert_default()
+}
+
+/// Absent until one of its keys is read; without a certificate it is taken away again.
+fn ssl(config: &mut Config) -> &mut Ssl {
+    config.http.ssl.get_or_insert_default()
 }
 
 /// Absent until one of its keys is read; without an address it is taken away again.

@@ -89,6 +89,8 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("pool.rs"),
         include_str!("server.rs"),
         include_str!("dev.rs"),
+        include_str!("edge.rs"),
+        include_str!("middleware.rs"),
     ]
     .concat();
     // Every pool's keys are documented once.
@@ -176,6 +178,56 @@ fn only_fcgi_means_no_http() {
     assert_eq!(config.http.address, []);
     let both = read(json!({"http": {"address": ":80", "fcgi": {"address": "unix:/run/rr.sock"}}})).unwrap();
     assert_eq!(both.http.address, [tcp(":80")]);
+}
+
+#[test]
+fn tls_is_on_with_a_certificate_and_its_keys_must_fit() {
+    let ssl = |raw: Value| read(json!({"http": {"ssl": raw}}));
+    let both = json!({"cert": "a.pem", "key": "a.key", "client_auth_type": "request_client_cert", "profile": "modern"});
+    let config = ssl(both).unwrap();
+    assert_eq!(
+        (config.http.address.len(), config.http.ssl.as_ref().unwrap().address.as_slice()),
+        (0, [tcp("127.0.0.1:443")].as_slice())
+    );
+    assert_eq!(read(config.to_json()), Ok(config));
+    assert_eq!(
+        ssl(json!({"address": "127.0.0.1:443", "cert": [], "redirect": false})),
+        Ok(Config::default()),
+        "config.php.dist, copied"
+    );
+    let cases = [
+        (json!({"redirect": true}), "http.ssl.cert: missing, while other keys of http.ssl are set"),
+        (json!({"cert": "a,b", "key": "a"}), "http.ssl.key: expected a key for each of 2 certificates, got 1"),
+        (json!({"cert": "a", "key": "a", "address": []}), "http.ssl.address: expected an address, got none"),
+    ];
+    for (raw, expected) in cases {
+        assert_eq!(ssl(raw), Err(expected.into()));
+    }
+    let wrong = ssl(json!({"cert": "a", "key": "a", "client_auth_type": "verify"})).unwrap_err();
+    assert!(wrong.starts_with("http.ssl.client_auth_type: expected one of no_client_cert, request_client_cert,"), "{wrong}");
+}
+
+#[test]
+fn proxies_are_named_with_the_listeners_they_speak_to() {
+    let proxied = |raw: Value| read(json!({"http": {"address": [":80", "unix:/a"], "proxy_protocol": raw}}));
+    let config = proxied(json!({"address": ":80", "trusted": ["10.0.0.0/8", "::1"]})).unwrap();
+    assert_eq!(config.http.proxy_protocol.trusted[0], Subnet { address: "10.0.0.0".parse().unwrap(), bits: 8 });
+    assert_eq!(read(config.to_json()), Ok(config));
+    assert!(proxied(json!({"address": "unix:/a"})).is_ok(), "whoever may connect there is trusted");
+    let cases = [
+        (
+            json!({"address": ":81", "trusted": "::1"}),
+            "http.proxy_protocol.address: :81 is not one of http.address or http.ssl.address",
+        ),
+        (json!({"address": ":80"}), "http.proxy_protocol.trusted: expected the proxies' addresses, got none"),
+        (
+            json!({"trusted": "10.0.0.0/33"}),
+            "http.proxy_protocol.trusted: expected an address such as 10.0.0.1 or 10.0.0.0/8, got \"10.0.0.0/33\"",
+        ),
+    ];
+    for (raw, expected) in cases {
+        assert_eq!(proxied(raw), Err(expected.into()));
+    }
 }
 
 #[test]
@@ -392,13 +444,14 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
         "server": {"command": "php worker.php", "relay": "pipes", "user": "www"},
         "jobs": {},
-        "http": {"middleware": ["gzip"], "ssl": {"address": ":443"}, "pool": {}},
+        "http": {"middleware": ["gzip", "sendfile", "header"], "ssl": {"acme": {}}, "pool": {}},
     }));
     let expected = [
         "server.user: not supported by this version of rr",
         "jobs: not supported by this version of rr",
-        r#"http.middleware[0]: expected one of static, got "gzip""#,
-        "http.ssl: TLS is not supported by this version of rr",
+        "http.middleware[1]: \"sendfile\" is not supported by this version of rr",
+        "http.middleware[2]: no middleware is called \"header\", there are compress, gzip, headers, proxy_ip_parser, static; did you mean headers?",
+        "http.ssl.acme: not supported by this version of rr",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
 }

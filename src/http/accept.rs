@@ -90,8 +90,7 @@ impl Acceptor {
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, remote)| {
-                let peer =
-                    Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: false };
+                let peer = Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: None };
                 (Stream::Tcp(stream), peer)
             }),
             Self::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::default())),

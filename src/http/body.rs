@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::{files, record::Recorded};
+use super::{files, middleware::Compressed, record::Recorded};
 use crate::worker::OutputReader;
 
 /// A response body.
@@ -28,6 +28,8 @@ pub enum Body {
     Recorded(Box<Recorded>),
     /// Any of these, and something after it.
     Appended(Box<Appended>),
+    /// Any of these on its way through compression.
+    Compressed(Box<Compressed>),
 }
 
 /// A body with something after it.
@@ -67,6 +69,7 @@ impl http_body::Body for Body {
                 }
                 polled => polled,
             },
+            Self::Compressed(compressed) => compressed.poll_frame(context),
         }
     }
 
@@ -78,6 +81,7 @@ impl http_body::Body for Body {
             Self::Output(reader) => reader.is_end_stream(),
             Self::Recorded(recorded) => recorded.body.is_end_stream(),
             Self::Appended(appended) => appended.rest.is_empty() && appended.body.is_end_stream(),
+            Self::Compressed(compressed) => compressed.is_end_stream(),
         }
     }
 
@@ -86,7 +90,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(stream) => stream.size_hint(),
-            Self::Output(_) | Self::Recorded(_) => SizeHint::default(),
+            Self::Output(_) | Self::Recorded(_) | Self::Compressed(_) => SizeHint::default(),
             Self::Appended(appended) => match appended.body.size_hint().exact() {
                 Some(length) => SizeHint::with_exact(length + appended.rest.len() as u64),
                 None => SizeHint::default(),

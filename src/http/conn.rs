@@ -2,8 +2,8 @@
 //! around it.
 //!
 //! ```text
-//! accept → sniff → h1: hyper over a Wire (strict heads, time-outs, interim responses, lingering close)
-//!                → h2: hyper over a socket watched for stalls, streams counted
+//! accept → (PROXY) → (TLS) → sniff → h1: hyper over a Wire (strict heads, time-outs, interim responses, lingering close)
+//!                                  → h2: hyper over a socket watched for stalls, streams counted
 //! ```
 
 mod body;
@@ -18,10 +18,11 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{future::Future, io, iter, sync::Arc, time::Duration};
 
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use hints::EarlyHints;
 use sniff::Protocol;
@@ -29,7 +30,10 @@ use sniff::Protocol;
 use super::{
     Body, Drain, Peer,
     accept::{Acceptor, Stream, accept},
+    drain::Timeout,
     listen::Listeners,
+    proxy::{self, Proxies},
+    tls::{Greeted, Refused, Tls},
 };
 use crate::worker::doorbell;
 
@@ -91,22 +95,54 @@ pub(crate) struct Server<S> {
     http2: hyper::server::conn::http2::Builder<TokioExecutor>,
 }
 
-/// Serves HTTP on `listeners` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
+/// Where connections come from, and how they begin.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// The sockets.
+    pub listeners: Listeners,
+    /// For each socket, set if proxies speak before their clients do.
+    pub proxies: Vec<Option<Arc<Proxies>>>,
+    /// Set if TLS is spoken on them.
+    pub tls: Option<Tls>,
+}
+
+/// How the connections of one socket begin.
+#[derive(Clone, Debug)]
+struct Door {
+    proxies: Option<Arc<Proxies>>,
+    tls: Option<Tls>,
+}
+
+/// Serves HTTP on `entries` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
 /// tasks of the runtime; [`Drain::wait`] tells when they are done.
-pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
-    let protocol = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
+pub async fn serve<S: Handler>(entries: &[Entry], config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
+    let plain = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
     let limit = config.max_connections;
     let server = Arc::new(Server::new(config, handler, drain.clone()));
     let mut loops = Vec::new();
-    for acceptor in Acceptor::register(listeners)? {
+    let mut doors = Vec::new();
+    for entry in entries {
+        let proxies = entry.proxies.iter().cloned().chain(iter::repeat(None));
+        let acceptors = Acceptor::register(&entry.listeners)?.into_iter().zip(proxies);
+        doors.extend(acceptors.map(|(acceptor, proxies)| (acceptor, Arc::new(Door { proxies, tls: entry.tls.clone() }))));
+    }
+    for (acceptor, door) in doors {
         let (server, drain) = (server.clone(), drain.clone());
         loops.push(tokio::spawn(async move {
             accept(acceptor, &drain, limit, |stream, peer, open| {
                 let server = server.clone();
-                tokio::spawn(doorbell::heeding(async move {
-                    server.connection(stream, peer, protocol).await;
-                    drop(open);
-                }));
+                if door.is_plain() {
+                    tokio::spawn(doorbell::heeding(async move {
+                        server.connection(stream, peer, plain).await;
+                        drop(open);
+                    }));
+                } else {
+                    let door = door.clone();
+                    tokio::spawn(doorbell::heeding(async move {
+                        server.greet(stream, peer, plain, &door).await;
+                        drop(open);
+                    }));
+                }
             })
             .await;
         }));
@@ -115,6 +151,14 @@ pub async fn serve<S: Handler>(listeners: &Listeners, config: Arc<Config>, handl
         running.await?;
     }
     Ok(())
+}
+
+// === impl Door ===
+
+impl Door {
+    fn is_plain(&self) -> bool {
+        self.proxies.is_none() && self.tls.is_none()
+    }
 }
 
 // === impl Server ===
@@ -144,8 +188,56 @@ impl<S: Handler> Server<S> {
         Self { config, handler, drain, http1, http2 }
     }
 
+    /// Serves one connection that does not begin with a request.
+    async fn greet(&self, mut io: Stream, mut peer: Peer, plain: Protocol, door: &Door) {
+        if let Some(proxies) = &door.proxies
+            && let Err(error) = proxies.receive(&mut io, &mut peer).await
+        {
+            if matches!(error, proxy::Refused::Timeout(_)) {
+                self.drain.count_timeout(Timeout::Handshake);
+            } else {
+                self.drain.count_refusal();
+            }
+            tracing::debug!("connection refused: {error}");
+            return;
+        }
+        match &door.tls {
+            Some(tls) => self.encrypted(io, peer, tls).await,
+            None => self.connection(io, peer, plain).await,
+        }
+    }
+
+    /// Serves one connection that begins with a TLS handshake.
+    async fn encrypted(&self, io: Stream, mut peer: Peer, tls: &Tls) {
+        let hurry = async {
+            self.drain.started().await;
+            tokio::time::sleep(self.drain.idle(self.config.drain_idle)).await;
+        };
+        // In a box, for the state of a handshake is large, and over before the connection has well begun.
+        let greeted = tokio::select! {
+            greeted = Box::pin(tls.greet(io)) => greeted,
+            () = hurry => Err(Refused::Timeout),
+        };
+        match greeted {
+            Ok(Greeted { stream, is_http2, secure }) => {
+                peer.secure = Some(secure);
+                let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
+                Box::pin(self.connection(stream, peer, protocol)).await;
+            }
+            Err(error) => {
+                if matches!(error, Refused::Timeout) {
+                    self.drain.count_timeout(Timeout::Handshake);
+                }
+                tracing::debug!(client = ?peer.remote, "TLS: {error}");
+            }
+        }
+    }
+
     /// Serves one connection to its end.
-    pub(crate) async fn connection(&self, io: Stream, peer: Peer, protocol: Protocol) {
+    pub(crate) async fn connection<I>(&self, io: I, peer: Peer, protocol: Protocol)
+    where
+        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let Some((protocol, read, io)) = sniff::choose(io, protocol, self).await else {
             return;
         };

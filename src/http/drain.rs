@@ -30,6 +30,8 @@ pub enum Timeout {
     Head,
     /// The peer took nothing of an answer (`write_timeout`).
     Write,
+    /// A connection was not ready in time for its first request: TLS, or a proxy's header.
+    Handshake,
 }
 
 /// The figures of the front at one moment.
@@ -49,6 +51,8 @@ pub struct Snapshot {
     pub head_timeouts: u64,
     /// Connections closed by [`Timeout::Write`].
     pub write_timeouts: u64,
+    /// Connections closed by [`Timeout::Handshake`].
+    pub handshake_timeouts: u64,
 }
 
 /// An open connection. Dropping it closes the count.
@@ -81,7 +85,7 @@ struct Shared {
     accepted: AtomicU64,
     paused: AtomicU64,
     refused: AtomicU64,
-    timeouts: [AtomicU64; 3],
+    timeouts: [AtomicU64; 4],
 }
 
 // === impl Drain ===
@@ -142,6 +146,7 @@ impl Drain {
             idle_timeouts: timeouts(Timeout::Idle),
             head_timeouts: timeouts(Timeout::Head),
             write_timeouts: timeouts(Timeout::Write),
+            handshake_timeouts: timeouts(Timeout::Handshake),
         }
     }
 

@@ -28,6 +28,8 @@ mod media;
 mod stream;
 mod threads;
 
+pub use encoding::Coding;
+pub(crate) use encoding::choose;
 pub use stream::Stream;
 
 /// How files are sent (`http.files`).

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod middleware;
 mod nudge;
 pub mod preset;
+pub mod proxy;
 mod record;
 pub mod request;
 mod response;
@@ -20,20 +21,24 @@ pub mod service;
 pub mod site;
 mod slow;
 mod spool;
+pub mod subnet;
+pub mod tls;
 
 pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
 pub use nudge::Nudge;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::worker::Secure;
 
 /// What is known of the connection that a request came on.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// The client's address; none on a unix socket.
     pub remote: Option<SocketAddr>,
     /// Our end; none on a unix socket.
     pub local: Option<SocketAddr>,
-    /// True over TLS.
-    pub secure: bool,
+    /// Set over TLS.
+    pub secure: Option<Arc<Secure>>,
 }

@@ -50,7 +50,7 @@ impl Facts {
         Some(Self {
             log: log.clone(),
             method: parts.method.clone(),
-            url: format!("{}://{host}{target}", if peer.secure { "https" } else { "http" }),
+            url: format!("{}://{host}{target}", if peer.secure.is_some() { "https" } else { "http" }),
             target: target.to_owned(),
             host: host.to_owned(),
             user_agent: parts.headers.get(header::USER_AGENT).cloned(),

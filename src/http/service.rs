@@ -17,7 +17,7 @@ use super::{
     conn::{EarlyHints, Handler},
     dev::{Dev, Outage},
     files::Files,
-    middleware::Statics,
+    middleware::{Chain, Statics},
     record::Facts,
     request, response,
     route::Route,
@@ -29,6 +29,8 @@ use crate::worker::{self, Failure, HttpHead, Interim, Responder, Script, Source,
 /// What a [`Service`] needs.
 #[derive(Debug)]
 pub struct Needs {
+    /// What requests and answers pass; none if there is none.
+    pub middleware: Option<Chain>,
     /// What answers, by host and path.
     pub sites: Sites,
     /// Files that go before all else.
@@ -200,21 +202,34 @@ impl Handler for Service {
         self.handle_hinted(request, peer, None).await
     }
 
-    async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
+    async fn handle_hinted(&self, request: Request<Incoming>, mut peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         let dev = self.0.dev.as_ref();
         if let Some(response) = dev.and_then(|dev| dev.answer(&parts)) {
             return response;
         }
+        let passed = self.0.middleware.as_ref().map(|chain| (chain, chain.before(&mut parts, &mut peer)));
         let page = dev.and_then(|dev| dev.page(&mut parts));
+        // Recorded inside of all middleware, as RoadRunner does it, but for what that answers itself, which is recorded too.
         let facts = Facts::gather(&self.0.access, &parts, &peer);
-        let response = self.answer(parts, body, peer, hints).await;
+        let (around, answered) = match passed {
+            Some((chain, (notes, answered))) => (Some((chain, notes)), answered),
+            None => (None, None),
+        };
+        let response = match answered {
+            Some(response) => response,
+            None => self.answer(parts, body, peer, hints).await,
+        };
         let response = match facts {
             Some(facts) => facts.attach(response),
             None => response,
         };
-        match page {
+        let response = match page {
             Some(page) => page.finish(response),
+            None => response,
+        };
+        match around {
+            Some((chain, notes)) => chain.after(notes, response),
             None => response,
         }
     }

@@ -23,6 +23,7 @@ struct Letter {
     silent: bool,
     generation: u64,
     http: Vec<RawFd>,
+    ssl: Vec<RawFd>,
     fcgi: Vec<RawFd>,
     rpc: Vec<RawFd>,
     scoreboard: RawFd,
@@ -42,6 +43,8 @@ pub struct Handover<'a> {
     pub generation: u64,
     /// Sockets that listen for HTTP.
     pub http: Vec<BorrowedFd<'a>>,
+    /// Sockets that listen for HTTP over TLS.
+    pub ssl: Vec<BorrowedFd<'a>>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<BorrowedFd<'a>>,
     /// Sockets that listen for remote procedure calls.
@@ -65,6 +68,8 @@ pub struct Inherited {
     pub generation: u64,
     /// Sockets that listen for HTTP.
     pub http: Vec<OwnedFd>,
+    /// Sockets that listen for HTTP over TLS.
+    pub ssl: Vec<OwnedFd>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<OwnedFd>,
     /// Sockets that listen for remote procedure calls.
@@ -87,13 +92,14 @@ impl Handover<'_> {
             silent: self.silent,
             generation: self.generation,
             http: numbers(&self.http),
+            ssl: numbers(&self.ssl),
             fcgi: numbers(&self.fcgi),
             rpc: numbers(&self.rpc),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
-        let mut descriptors = [letter.http, letter.fcgi, letter.rpc].concat();
+        let mut descriptors = [letter.http, letter.ssl, letter.fcgi, letter.rpc].concat();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
@@ -117,6 +123,7 @@ impl Inherited {
             silent: letter.silent,
             generation: letter.generation,
             http: adopt(letter.http)?,
+            ssl: adopt(letter.ssl)?,
             fcgi: adopt(letter.fcgi)?,
             rpc: adopt(letter.rpc)?,
             scoreboard: spawn::adopt(letter.scoreboard)?,

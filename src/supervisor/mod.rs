@@ -70,6 +70,8 @@ pub trait Needs {
 pub struct Sockets {
     /// For HTTP.
     pub http: Vec<OwnedFd>,
+    /// For HTTP over TLS.
+    pub ssl: Vec<OwnedFd>,
     /// For FastCGI.
     pub fcgi: Vec<OwnedFd>,
     /// For remote procedure calls.
@@ -205,6 +207,7 @@ impl<N: Needs> Supervisor<N> {
             silent: self.plan.silent || self.generation > 0,
             generation: self.generation + 1,
             http: engine::borrow(&sockets.http),
+            ssl: engine::borrow(&sockets.ssl),
             fcgi: engine::borrow(&sockets.fcgi),
             rpc: engine::borrow(&sockets.rpc),
             scoreboard: std::os::fd::AsFd::as_fd(&page),

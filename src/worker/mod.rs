@@ -23,7 +23,7 @@ pub use control::{Control, Controls, CurrentWork, Done, NotDone, ThreadRow, Told
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
-pub use params::{HttpHead, Variables};
+pub use params::{HttpHead, Secure, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
 pub use request::{Body, BodyReader, IniValue, Interim, Phases, Request, Script, Source, Work};

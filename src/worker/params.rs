@@ -1,6 +1,6 @@
 //! The variables that a request gives to a script: RFC 3875, in the set and spelling of nginx's `fastcgi_params`.
 
-use std::{io::Write, net::SocketAddr};
+use std::{io::Write, net::SocketAddr, sync::Arc};
 
 use http::{HeaderMap, HeaderName, Method, Version, header};
 
@@ -23,10 +23,17 @@ pub struct HttpHead {
     pub remote: Option<SocketAddr>,
     /// Our end of the connection; none on a unix socket.
     pub local: Option<SocketAddr>,
-    /// True over TLS.
-    pub secure: bool,
+    /// Set if the client's connection is encrypted.
+    pub secure: Option<Arc<Secure>>,
     /// The site's name, or the request's host without its port.
     pub server_name: String,
+}
+
+/// What is known of an encrypted connection; made once for all of its requests.
+#[derive(Clone, Debug, Default)]
+pub struct Secure {
+    /// What scripts are told, such as `SSL_PROTOCOL`.
+    pub variables: Vec<(&'static str, String)>,
 }
 
 /// Names and values of a request's variables, in one arena that is reused from request to request.
@@ -133,9 +140,10 @@ impl Variables {
         self.push(b"DOCUMENT_URI", &script.name);
         self.push(b"DOCUMENT_ROOT", &script.document_root);
         self.push(b"SERVER_PROTOCOL", protocol(head.version));
-        self.push(b"REQUEST_SCHEME", if head.secure { "https" } else { "http" });
-        if head.secure {
+        self.push(b"REQUEST_SCHEME", if head.secure.is_some() { "https" } else { "http" });
+        if let Some(secure) = &head.secure {
             self.push(b"HTTPS", "on");
+            secure.variables.iter().for_each(|(name, value)| self.push(name, value));
         }
         self.push(b"GATEWAY_INTERFACE", "CGI/1.1");
         self.push(b"SERVER_SOFTWARE", SERVER_SOFTWARE);

@@ -31,7 +31,7 @@ where
         let link = link.clone();
         let number = link.count_request();
         let hints = (request.version() == Version::HTTP_11).then(|| EarlyHints::new(link.clone(), number));
-        let handler = server.handler.clone();
+        let (handler, peer) = (server.handler.clone(), peer.clone());
         async move {
             let mut response = handler.handle_hinted(request, peer, hints).await;
             if link.is_last(number) {

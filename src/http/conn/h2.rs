@@ -80,7 +80,7 @@ where
     let service = service_fn(|request: Request<Incoming>| {
         link.count_request();
         let stream = Active::new(streams.clone());
-        let (handler, config) = (server.handler.clone(), server.config.clone());
+        let (handler, config, peer) = (server.handler.clone(), server.config.clone(), peer.clone());
         async move {
             let response = match check(&request, &config) {
                 Ok(()) => handler.handle_hinted(request, peer, None).await,
@@ -310,7 +310,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        // Under TLS a write is taken into memory, and it is the flush that finds the peer taking nothing.
+        let result = Pin::new(&mut self.io).poll_flush(context);
+        self.link.wrote(&result);
+        result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Config, EarlyHints, Handler, serve};
+use super::{Config, EarlyHints, Entry, Handler, serve};
 use crate::http::{
     Body, Drain, Peer,
     listen::{self, Listeners},
@@ -106,6 +106,10 @@ fn config() -> Config {
     }
 }
 
+fn plain(listeners: &Listeners) -> [Entry; 1] {
+    [Entry { listeners: listeners.clone(), proxies: Vec::new(), tls: None }]
+}
+
 fn listen_on(address: listen::Address) -> listen::Listeners {
     listen::Config { addresses: vec![address], backlog: 128 }.build().unwrap()
 }
@@ -121,8 +125,8 @@ impl Server {
         let listeners = listen_on("127.0.0.1:0".parse().unwrap());
         let (drain, app) = (Drain::new(), App::default());
         let running = tokio::spawn({
-            let (listeners, app, drain) = (listeners.clone(), app.clone(), drain.clone());
-            async move { serve(&listeners, Arc::new(config), app, drain).await.unwrap() }
+            let (entries, app, drain) = (plain(&listeners), app.clone(), drain.clone());
+            async move { serve(&entries, Arc::new(config), app, drain).await.unwrap() }
         });
         Self { address: listeners.addresses()[0], drain, app, running, _listeners: listeners }
     }

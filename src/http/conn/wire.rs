@@ -315,7 +315,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
             this.take_hints();
         }
         ready!(this.write_ahead(context))?;
-        Pin::new(&mut this.io).poll_flush(context)
+        // Under TLS a write is taken into memory, and it is the flush that finds the peer taking nothing.
+        let result = Pin::new(&mut this.io).poll_flush(context);
+        this.link.wrote(&result);
+        result
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,9 +7,10 @@ use std::{
 
 use http::{HeaderMap, header};
 
-/// How a file is coded on disk.
+/// A content coding: of a file on disk, or of an answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Coding {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Coding {
     Brotli,
     Gzip,
     Identity,
@@ -23,7 +24,7 @@ impl Coding {
     pub(super) const COMPRESSED: [Self; 3] = [Self::Brotli, Self::Zstd, Self::Gzip];
 
     /// Its name in `Content-Encoding`.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Brotli => "br",
             Self::Gzip => "gzip",
@@ -58,7 +59,7 @@ impl Coding {
 }
 
 /// The index of the coding in `available` that the client likes best (RFC 9110, 12.5.3); none for the plain file.
-pub(super) fn choose(available: impl Iterator<Item = Coding>, headers: &HeaderMap) -> Option<usize> {
+pub(crate) fn choose(available: impl Iterator<Item = Coding>, headers: &HeaderMap) -> Option<usize> {
     // In thousandths, by coding; what is not named counts as `*` does.
     let mut weights = [None; 4];
     let mut any = None;

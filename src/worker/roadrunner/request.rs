@@ -107,7 +107,7 @@ fn of_http(head: &HttpHead) -> Context {
         remote_addr: head.remote.map_or_else(|| "unix:".into(), |remote| remote.ip().to_canonical().to_string()),
         protocol: protocol(head.version).into(),
         method: head.method.as_str().into(),
-        uri: uri(head.secure, &String::from_utf8_lossy(host), &head.target),
+        uri: uri(head.secure.is_some(), &String::from_utf8_lossy(host), &head.target),
         headers: headers(&head.headers),
         raw_query: head.query.clone(),
         ..Context::default()

@@ -75,7 +75,7 @@ async fn several_runtimes_share_the_listeners() {
             std::thread::spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                 runtime.block_on(async {
-                    serve(&listeners, Arc::new(config()), app, drain.clone()).await.unwrap();
+                    serve(&plain(&listeners), Arc::new(config()), app, drain.clone()).await.unwrap();
                     assert!(drain.wait(Instant::now() + Duration::from_secs(5)).await);
                 });
             })

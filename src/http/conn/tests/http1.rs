@@ -177,7 +177,7 @@ async fn unix_sockets_are_served() {
     }
     let path = std::env::temp_dir().join(format!("rr-conn-{}.sock", std::process::id()));
     let listeners = listen_on(listen::Address::unix(&path));
-    let serving = tokio::spawn(async move { serve(&listeners, Arc::new(config()), Anonymous, Drain::new()).await });
+    let serving = tokio::spawn(async move { serve(&plain(&listeners), Arc::new(config()), Anonymous, Drain::new()).await });
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
     let mut answer = String::new();

@@ -74,7 +74,7 @@ async fn are_refused_once_the_answer_has_begun() {
     let listeners = listen_on("127.0.0.1:0".parse().unwrap());
     let address = listeners.addresses()[0];
     let handler = kept.clone();
-    tokio::spawn(async move { serve(&listeners, Arc::new(config()), handler, Drain::new()).await });
+    tokio::spawn(async move { serve(&plain(&listeners), Arc::new(config()), handler, Drain::new()).await });
     let mut client = Client(TcpStream::connect(address).await.unwrap());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     client.answer().await;

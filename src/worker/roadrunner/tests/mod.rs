@@ -27,7 +27,7 @@ fn request(method: &str, target: &str, headers: &[(&'static str, &[u8])], body: 
         headers: map,
         remote: Some("192.0.2.7:5000".parse().unwrap()),
         local: None,
-        secure: false,
+        secure: None,
         server_name: "app.test".into(),
     };
     with(Source::Http(head), body)
@@ -178,7 +178,7 @@ fn the_same_head_as_protobuf() {
 fn tls_and_http_2_show_in_the_head() {
     let mut request = request("GET", "/", &[], "");
     let Source::Http(head) = &mut request.source else { unreachable!() };
-    (head.secure, head.version, head.remote) = (true, Version::HTTP_2, None);
+    (head.secure, head.version, head.remote) = (Some(std::sync::Arc::default()), Version::HTTP_2, None);
     let context = context(&encoded(request));
     assert_eq!(
         (&context["uri"], &context["protocol"], &context["remoteAddr"]),

@@ -1,0 +1,17 @@
+//! What stands between clients and scripts.
+
+mod middleware;
+mod proxy;
+mod tls;
+
+use crate::harness::{Setup, not_run};
+
+/// True if curl is there, which these tests are made with.
+fn has_curl() -> bool {
+    let found = std::process::Command::new("curl").arg("--version").output();
+    found.inspect_err(|error| not_run("curl", &error.to_string())).is_ok()
+}
+
+fn with(setup: Setup, options: &[String]) -> Setup {
+    options.iter().fold(setup, |setup, option| setup.option(option))
+}

@@ -1,0 +1,150 @@
+//! From the configuration's types to those of TLS, of listeners and of middleware.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use crate::{
+    config::{self, Middleware as Name},
+    error::Error,
+    http::{
+        conn::Entry,
+        files::Coding,
+        listen,
+        middleware::{Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyIp},
+        proxy::Proxies,
+        subnet::Subnets,
+        tls::{self, Tls},
+    },
+};
+
+/// Looks at all files and values there are, so that what is wrong is said before anything listens.
+pub(super) fn check(http: &config::Http) -> Result<(), Error> {
+    tls(http)?;
+    middleware(http, &[])?;
+    Ok(())
+}
+
+/// What requests pass before anything else looks at them; `ssl` is where TLS is spoken.
+pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Option<Chain>, Error> {
+    let mut listed = Vec::new();
+    for name in &http.middleware {
+        listed.push(match name {
+            Name::Compress => Middleware::Compress(compress(&http.compress, &http.compress.encodings)),
+            Name::Gzip => Middleware::Compress(compress(&http.compress, &[config::Coding::Gzip])),
+            Name::Headers => Middleware::Headers(headers(&http.headers)?),
+            // Not one that wraps others: it goes before the worker.
+            Name::Static => continue,
+            Name::ProxyIp => Middleware::ProxyIp(ProxyIp { trusted: subnets(&http.trusted_subnets) }),
+        });
+    }
+    if let Some(section) = http.ssl.as_ref().filter(|section| section.redirect) {
+        let port = ssl.first().map_or(443, SocketAddr::port);
+        let hsts = Some(&section.hsts).filter(|hsts| !hsts.is_empty());
+        let hsts = hsts.map(|hsts| value("http.ssl.hsts", hsts)).transpose()?;
+        // Around all others, but for what is known of the client from its proxy, who may have spoken TLS with it.
+        let at = listed.len() - usize::from(matches!(listed.last(), Some(Middleware::ProxyIp(_))));
+        listed.insert(at, Middleware::Https(Https { port, hsts }));
+    }
+    Ok(Chain::new(listed))
+}
+
+fn compress(section: &config::Compress, codings: &[config::Coding]) -> Compress {
+    let coding = |coding: &config::Coding| match coding {
+        config::Coding::Brotli => Coding::Brotli,
+        config::Coding::Gzip => Coding::Gzip,
+        config::Coding::Zstd => Coding::Zstd,
+    };
+    Compress {
+        codings: codings.iter().map(coding).collect(),
+        min_size: section.min_size,
+        levels: Levels { gzip: section.gzip_level, brotli: section.brotli_level, zstd: section.zstd_level },
+    }
+}
+
+fn headers(section: &config::Headers) -> Result<Headers, Error> {
+    let pairs = |key: &str, pairs: &[(String, String)]| {
+        let pair = |(header, text): &(String, String)| {
+            let key = format!("{key}.{header}");
+            Ok((name(&key, header)?, value(&key, text)?))
+        };
+        pairs.iter().map(pair).collect::<Result<Vec<_>, Error>>()
+    };
+    Ok(Headers {
+        request: pairs("http.headers.request", &section.request)?,
+        response: pairs("http.headers.response", &section.response)?,
+        cors: section.cors.as_ref().map(cors).transpose()?,
+    })
+}
+
+fn cors(section: &config::Cors) -> Result<Cors, Error> {
+    let origins = match &section.allowed_origin_regex {
+        Some(pattern) => {
+            let wrong = |error| Error::Config(format!("http.headers.cors.allowed_origin_regex: {error}"));
+            Origins::Matching(regex::Regex::new(pattern).map_err(wrong)?)
+        }
+        None => Origins::listed(section.allowed_origin.clone()),
+    };
+    let method = |text: &String| {
+        let wrong = |_| Error::Config(format!("http.headers.cors.allowed_methods: {text:?} is no method"));
+        Method::from_bytes(text.to_uppercase().as_bytes()).map_err(wrong)
+    };
+    let header = |text: &String| name("http.headers.cors.allowed_headers", text);
+    let any_header = section.allowed_headers.iter().any(|name| name == "*");
+    let allowed = (!any_header).then(|| section.allowed_headers.iter().map(header).collect::<Result<_, _>>());
+    let exposed = Some(section.exposed_headers.join(", ")).filter(|names| !names.is_empty());
+    Ok(Cors {
+        origins,
+        methods: section.allowed_methods.iter().map(method).collect::<Result<_, _>>()?,
+        headers: allowed.transpose()?,
+        exposed: exposed.map(|names| value("http.headers.cors.exposed_headers", &names)).transpose()?,
+        credentials: section.allow_credentials,
+        max_age: section.max_age,
+        success: StatusCode::from_u16(section.options_success_status).unwrap_or(StatusCode::OK),
+        debug: section.debug,
+    })
+}
+
+fn name(key: &str, text: &str) -> Result<HeaderName, Error> {
+    text.parse().map_err(|_| Error::Config(format!("{key}: {text:?} is no header's name")))
+}
+
+fn value(key: &str, text: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(text).map_err(|_| Error::Config(format!("{key}: {text:?} is no header's value")))
+}
+
+/// Sockets that listen on `addresses`, in that order, and how connections begin there.
+pub(super) fn entry(http: &config::Http, addresses: &[config::Address], listeners: listen::Listeners, tls: Option<Tls>) -> Entry {
+    let section = &http.proxy_protocol;
+    let proxies = Arc::new(Proxies { trusted: subnets(&section.trusted), timeout: section.timeout });
+    let proxies = addresses.iter().map(|address| section.address.contains(address).then(|| proxies.clone()));
+    Entry { listeners, proxies: proxies.collect(), tls }
+}
+
+fn subnets(subnets: &[config::Subnet]) -> Subnets {
+    Subnets::new(subnets.iter().map(|subnet| (subnet.address, subnet.bits)))
+}
+
+/// TLS, its files read; none if it is off.
+pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
+    let Some(section) = &http.ssl else { return Ok(None) };
+    let pairs = section.cert.iter().zip(&section.key).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
+    let config = tls::Config {
+        certificates: pairs.collect(),
+        root_ca: section.root_ca.clone(),
+        client_auth: match section.client_auth {
+            config::ClientAuth::NoClientCert => tls::ClientAuth::None,
+            config::ClientAuth::RequestClientCert => tls::ClientAuth::Request,
+            config::ClientAuth::RequireAnyClientCert => tls::ClientAuth::RequireAny,
+            config::ClientAuth::VerifyClientCertIfGiven => tls::ClientAuth::VerifyIfGiven,
+            config::ClientAuth::RequireAndVerifyClientCert => tls::ClientAuth::RequireAndVerify,
+        },
+        profile: match section.profile {
+            config::TlsProfile::Intermediate => tls::Profile::Intermediate,
+            config::TlsProfile::Modern => tls::Profile::Modern,
+        },
+        handshake_timeout: section.handshake_timeout,
+        max_handshakes: section.max_handshakes,
+    };
+    config.build().map(Some).map_err(|error| Error::Config(format!("http.ssl: {error}")))
+}

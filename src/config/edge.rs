@@ -1,0 +1,193 @@
+//! The resolved parts of the `http` section that stand between clients and scripts: TLS, proxies, middleware.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    form::{Form, Named, Wrong, text},
+    http::Address,
+};
+
+/// HTTP over TLS (`http.ssl`).
+///
+/// # Defaults
+/// - `http.ssl.address`: `[127.0.0.1:443]`
+/// - `http.ssl.cert`: `[]`
+/// - `http.ssl.key`: `[]`
+/// - `http.ssl.root_ca`: `null`
+/// - `http.ssl.client_auth_type`: `no_client_cert`
+/// - `http.ssl.redirect`: `false`
+/// - `http.ssl.hsts`: `max-age=31536000; includeSubDomains; preload`
+/// - `http.ssl.profile`: `intermediate`
+/// - `http.ssl.handshake_timeout`: `10s`
+/// - `http.ssl.max_handshakes`: `1000`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ssl {
+    /// Where to listen.
+    pub address: Vec<Address>,
+    /// Certificate chains; the first is for clients that ask for no name, or an unknown one.
+    pub cert: Vec<PathBuf>,
+    /// A key for each.
+    pub key: Vec<PathBuf>,
+    /// Authorities that clients' certificates are checked against.
+    pub root_ca: Option<PathBuf>,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// Requests without TLS are answered with where to go.
+    pub redirect: bool,
+    /// With `redirect`, the `Strict-Transport-Security` of answers over TLS; empty for none.
+    pub hsts: String,
+    /// Which clients are understood.
+    pub profile: TlsProfile,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Handshakes at once.
+    pub max_handshakes: usize,
+}
+
+/// What is asked of TLS clients, under RoadRunner's names (`http.ssl.client_auth_type`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ClientAuth {
+    NoClientCert,
+    RequestClientCert,
+    RequireAnyClientCert,
+    VerifyClientCertIfGiven,
+    RequireAndVerifyClientCert,
+}
+
+/// Which TLS clients are understood (`http.ssl.profile`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TlsProfile {
+    /// TLS 1.2 and 1.3.
+    Intermediate,
+    /// TLS 1.3 only.
+    Modern,
+}
+
+/// Listeners whose clients are proxies that speak the PROXY protocol (`http.proxy_protocol`).
+///
+/// # Defaults
+/// - `http.proxy_protocol.address`: `[]`
+/// - `http.proxy_protocol.trusted`: `[]`
+/// - `http.proxy_protocol.timeout`: `1s`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxyProtocol {
+    /// Those of `http.address` and `http.ssl.address` where every connection begins with a proxy's header.
+    pub address: Vec<Address>,
+    /// Whom to believe; on unix sockets everybody who may connect.
+    pub trusted: Vec<Subnet>,
+    /// How long the header may take.
+    pub timeout: Duration,
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Subnet {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits they have in common.
+    pub bits: u8,
+}
+
+/// An address, or several as `10.0.0.0/8`.
+pub(super) struct Network;
+
+// === impl Ssl ===
+
+impl Default for Ssl {
+    fn default() -> Self {
+        Self {
+            address: vec![Address::Tcp("127.0.0.1:443".into())],
+            cert: Vec::new(),
+            key: Vec::new(),
+            root_ca: None,
+            client_auth: ClientAuth::NoClientCert,
+            redirect: false,
+            hsts: "max-age=31536000; includeSubDomains; preload".into(),
+            profile: TlsProfile::Intermediate,
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 1000,
+        }
+    }
+}
+
+impl Ssl {
+    /// The key at fault and what is wrong with it, if the keys do not fit each other.
+    pub(super) fn fault(&self) -> Option<(&'static str, String)> {
+        let (certificates, keys) = (self.cert.len(), self.key.len());
+        let verifies = matches!(self.client_auth, ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert);
+        if certificates == 0 {
+            Some(("http.ssl.cert", "missing, while other keys of http.ssl are set".into()))
+        } else if certificates != keys {
+            Some(("http.ssl.key", format!("expected a key for each of {certificates} certificates, got {keys}")))
+        } else if self.address.is_empty() {
+            Some(("http.ssl.address", "expected an address, got none".into()))
+        } else if verifies && self.root_ca.is_none() {
+            Some(("http.ssl.root_ca", "missing, while http.ssl.client_auth_type wants certificates verified".into()))
+        } else {
+            None
+        }
+    }
+}
+
+impl Named for ClientAuth {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("no_client_cert", Self::NoClientCert),
+        ("request_client_cert", Self::RequestClientCert),
+        ("require_any_client_cert", Self::RequireAnyClientCert),
+        ("verify_client_cert_if_given", Self::VerifyClientCertIfGiven),
+        ("require_and_verify_client_cert", Self::RequireAndVerifyClientCert),
+    ];
+}
+
+impl Named for TlsProfile {
+    const NAMES: &'static [(&'static str, Self)] = &[("intermediate", Self::Intermediate), ("modern", Self::Modern)];
+}
+
+// === impl ProxyProtocol ===
+
+impl Default for ProxyProtocol {
+    fn default() -> Self {
+        Self { address: Vec::new(), trusted: Vec::new(), timeout: Duration::from_secs(1) }
+    }
+}
+
+impl ProxyProtocol {
+    /// The same, of addresses that are listened on.
+    pub(super) fn fault(&self, listening: &[&Address]) -> Option<(&'static str, String)> {
+        let stranger = self.address.iter().find(|address| !listening.contains(address));
+        let is_tcp = |address: &Address| matches!(address, Address::Tcp(_));
+        if let Some(address) = stranger {
+            Some(("http.proxy_protocol.address", format!("{address} is not one of http.address or http.ssl.address")))
+        } else if self.trusted.is_empty() && self.address.iter().any(is_tcp) {
+            Some(("http.proxy_protocol.trusted", "expected the proxies' addresses, got none".into()))
+        } else {
+            None
+        }
+    }
+}
+
+// === impl Form ===
+
+impl Form<Subnet> for Network {
+    fn read(&self, raw: &Value) -> Result<Subnet, Wrong> {
+        let parse = |text: &str| {
+            let (address, bits) = match text.split_once('/') {
+                Some((address, bits)) => (address, Some(bits.parse::<u8>().ok()?)),
+                None => (text, None),
+            };
+            let address: IpAddr = address.parse().ok()?;
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            let bits = bits.unwrap_or(most);
+            (bits <= most).then_some(Subnet { address, bits })
+        };
+        let given = text(raw).unwrap_or_default();
+        parse(given.trim()).ok_or_else(|| Wrong::expected("an address such as 10.0.0.1 or 10.0.0.0/8", raw))
+    }
+
+    fn show(&self, value: &Subnet) -> Value {
+        format!("{}/{}", value.address, value.bits).into()
+    }
+}

@@ -1,0 +1,121 @@
+//! The keys of what stands between clients and scripts.
+
+use super::{BOUND, Field, HEADER, Key, cors, key, section, ssl, zero_is_default};
+use crate::config::{
+    compound::{Fields, List, Maybe},
+    edge::Network,
+    form::{Choice, Count, FilePath, Flag, Listen, Size, Text},
+};
+
+/// The rows; those of the sections stand with the others of `http`.
+pub(super) const HTTP: &[Key] = &[
+    key(
+        "http.headers.request",
+        "Added to each request, such as Example-Header => value.",
+        &Field(|c| &mut c.http.headers.request, Fields),
+    ),
+    key(
+        "http.headers.response",
+        "Added to each answer that has no such header.",
+        &Field(|c| &mut c.http.headers.response, Fields),
+    ),
+    section("http.headers.cors", "What scripts of other sites may ask; off while nothing differs from here."),
+    key(
+        "http.headers.cors.allowed_origin",
+        "Origins such as https://example.com or https://*.example.com; * or none given means any.",
+        &Field(|c| &mut cors(c).allowed_origin, List(ORIGIN)),
+    ),
+    key(
+        "http.headers.cors.allowed_origin_regex",
+        "Origins by a regular expression, in place of allowed_origin.",
+        &Field(|c| &mut cors(c).allowed_origin_regex, Maybe(Text("a regular expression", |_| true))),
+    ),
+    key("http.headers.cors.allowed_methods", "Methods.", &Field(|c| &mut cors(c).allowed_methods, List(TOKEN))),
+    key(
+        "http.headers.cors.allowed_headers",
+        "Request headers; * means any.",
+        &Field(|c| &mut cors(c).allowed_headers, List(TOKEN)),
+    ),
+    key(
+        "http.headers.cors.exposed_headers",
+        "Headers of answers that scripts may read.",
+        &Field(|c| &mut cors(c).exposed_headers, List(TOKEN)),
+    ),
+    key("http.headers.cors.allow_credentials", "Cookies may be sent.", &Field(|c| &mut cors(c).allow_credentials, Flag)),
+    key(
+        "http.headers.cors.max_age",
+        "Seconds that browsers may remember the answer to a preflight request.",
+        &Field(|c| &mut cors(c).max_age, Count(0, 4_294_967_295)),
+    ),
+    zero_is_default(
+        "http.headers.cors.options_success_status",
+        "The status of that answer.",
+        &Field(|c| &mut cors(c).options_success_status, Count(200, 299)),
+    ),
+    key("http.headers.cors.debug", "Log why a request is not allowed.", &Field(|c| &mut cors(c).debug, Flag)),
+    key(
+        "http.compress.encodings",
+        "What compress may choose from, the preferred one first: zstd, br, gzip.",
+        &Field(|c| &mut c.http.compress.encodings, List(Choice)),
+    ),
+    key(
+        "http.compress.min_size",
+        "Answers known to be shorter are left alone.",
+        &Field(|c| &mut c.http.compress.min_size, Size(0)),
+    ),
+    key("http.compress.gzip_level", "How hard gzip tries, 1 to 9.", &Field(|c| &mut c.http.compress.gzip_level, Count(1, 9))),
+    key(
+        "http.compress.brotli_level",
+        "How hard brotli tries, 0 to 11.",
+        &Field(|c| &mut c.http.compress.brotli_level, Count(0, 11)),
+    ),
+    key("http.compress.zstd_level", "How hard zstd tries, 1 to 19.", &Field(|c| &mut c.http.compress.zstd_level, Count(1, 19))),
+    key("http.ssl.address", "Where to listen, one or a list.", &Field(|c| &mut ssl(c).address, List(Listen("")))),
+    key(
+        "http.ssl.cert",
+        "Certificate chains as PEM files, one or a list; clients get the one for the name they ask for, or the first.",
+        &Field(|c| &mut ssl(c).cert, List(FilePath)),
+    ),
+    key("http.ssl.key", "Their private keys, in the same order.", &Field(|c| &mut ssl(c).key, List(FilePath))),
+    key(
+        "http.ssl.root_ca",
+        "The authorities that clients' certificates are verified against.",
+        &Field(|c| &mut ssl(c).root_ca, Maybe(FilePath)),
+    ),
+    key(
+        "http.ssl.client_auth_type",
+        "What clients are asked for: no_client_cert, request_client_cert, require_any_client_cert, verify_client_cert_if_given or require_and_verify_client_cert.",
+        &Field(|c| &mut ssl(c).client_auth, Choice),
+    ),
+    key("http.ssl.redirect", "Answer requests to http.address with a redirect to here.", &Field(|c| &mut ssl(c).redirect, Flag)),
+    key(
+        "http.ssl.hsts",
+        "With redirect, the Strict-Transport-Security of answers; empty for none.",
+        &Field(|c| &mut ssl(c).hsts, HEADER),
+    ),
+    key(
+        "http.ssl.profile",
+        "intermediate, which is TLS 1.2 and 1.3, or modern, which is 1.3 alone.",
+        &Field(|c| &mut ssl(c).profile, Choice),
+    ),
+    key("http.ssl.handshake_timeout", "How long a handshake may take.", &Field(|c| &mut ssl(c).handshake_timeout, BOUND)),
+    zero_is_default(
+        "http.ssl.max_handshakes",
+        "Handshakes at once; further ones wait, no longer than one may take.",
+        &Field(|c| &mut ssl(c).max_handshakes, Count(1, 1_000_000)),
+    ),
+    key(
+        "http.proxy_protocol.address",
+        "Those of http.address and http.ssl.address where connections begin with a PROXY header, version 1 or 2.",
+        &Field(|c| &mut c.http.proxy_protocol.address, List(Listen(""))),
+    ),
+    key(
+        "http.proxy_protocol.trusted",
+        "The proxies, such as 10.0.0.0/8; connections from elsewhere are closed. On unix sockets all are trusted.",
+        &Field(|c| &mut c.http.proxy_protocol.trusted, List(Network)),
+    ),
+    key("http.proxy_protocol.timeout", "How long the header may take.", &Field(|c| &mut c.http.proxy_protocol.timeout, BOUND)),
+];
+
+const ORIGIN: Text = Text("an origin such as https://example.com", |text| !text.is_empty() && !text.contains(' '));
+const TOKEN: Text = Text("a name without spaces", |text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()));

@@ -1,0 +1,117 @@
+//! What requests pass on their way in, and answers on their way out: one file each.
+//!
+//! They wrap each other as RoadRunner's do: the last one listed is outermost. None of them waits for anything, so each is two plain
+//! functions: what it does before, which may be to answer, and what it does to the answer. What the first has to tell the second is
+//! a [`Note`].
+
+mod compress;
+mod cors;
+mod headers;
+mod https;
+mod proxy_ip;
+pub mod statics;
+
+use http::{HeaderName, HeaderValue, Response, request::Parts};
+
+pub use compress::{Compress, Compressed, Levels};
+pub use cors::{Cors, Origins};
+pub use headers::Headers;
+pub use https::Https;
+pub use proxy_ip::ProxyIp;
+pub use statics::Statics;
+
+use super::{Body, Peer, files::Coding};
+
+/// One middleware.
+#[derive(Debug)]
+pub enum Middleware {
+    /// Makes answers smaller.
+    Compress(Compress),
+    /// Adds headers, and speaks CORS.
+    Headers(Headers),
+    /// Answers without TLS with where to go.
+    Https(Https),
+    /// Learns from a proxy who the client is.
+    ProxyIp(ProxyIp),
+}
+
+/// Middlewares around each other.
+#[derive(Debug)]
+pub struct Chain {
+    // The outermost first.
+    layers: Vec<Middleware>,
+}
+
+/// What a middleware does with a request.
+enum Verdict {
+    Pass(Note),
+    Answer(Box<Response<Body>>),
+}
+
+/// What a middleware has to remember until the answer comes.
+#[derive(Debug)]
+enum Note {
+    Nothing,
+    /// What the client takes.
+    Coding(Option<Coding>),
+    /// To be added to the answer.
+    Headers(Vec<(HeaderName, HeaderValue)>),
+    /// The request came over TLS.
+    Secure,
+}
+
+/// The notes of one request, in the order of the layers that it has passed.
+#[derive(Debug)]
+pub(crate) struct Notes(Vec<Note>);
+
+// === impl Chain ===
+
+impl Chain {
+    /// The middlewares in the order of the configuration, innermost first; none if there are none.
+    pub fn new(mut listed: Vec<Middleware>) -> Option<Self> {
+        listed.reverse();
+        (!listed.is_empty()).then_some(Self { layers: listed })
+    }
+
+    /// Lets a request pass. The answer, if one of them has it already, still has to go through [`after`](Self::after).
+    pub(crate) fn before(&self, parts: &mut Parts, peer: &mut Peer) -> (Notes, Option<Response<Body>>) {
+        let mut notes = Vec::with_capacity(self.layers.len());
+        for layer in &self.layers {
+            match layer.before(parts, peer) {
+                Verdict::Pass(note) => notes.push(note),
+                Verdict::Answer(response) => return (Notes(notes), Some(*response)),
+            }
+        }
+        (Notes(notes), None)
+    }
+
+    /// Lets an answer pass those that the request has passed.
+    pub(crate) fn after(&self, notes: Notes, mut response: Response<Body>) -> Response<Body> {
+        for (layer, note) in self.layers.iter().zip(notes.0).rev() {
+            response = layer.after(note, response);
+        }
+        response
+    }
+}
+
+// === impl Middleware ===
+
+impl Middleware {
+    fn before(&self, parts: &mut Parts, peer: &mut Peer) -> Verdict {
+        match self {
+            Self::Compress(compress) => compress.before(parts),
+            Self::Headers(headers) => headers.before(parts),
+            Self::Https(https) => https.before(parts, peer),
+            Self::ProxyIp(proxy_ip) => proxy_ip.before(parts, peer),
+        }
+    }
+
+    fn after(&self, note: Note, response: Response<Body>) -> Response<Body> {
+        match self {
+            Self::Compress(compress) => compress.after(&note, response),
+            Self::Headers(headers) => headers.after(note, response),
+            Self::Https(https) => https.after(&note, response),
+            Self::ProxyIp(_) => response,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `compress` and `gzip`: answers made smaller for clients that take it.
+
+mod body;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http_body::Body as _;
+
+pub use body::Compressed;
+
+use super::{Note, Verdict};
+use crate::http::{
+    Body,
+    files::{Coding, choose},
+};
+
+/// Compresses what is worth it.
+#[derive(Debug)]
+pub struct Compress {
+    /// What may be chosen, the preferred one first.
+    pub codings: Vec<Coding>,
+    /// Answers known to be shorter are left alone.
+    pub min_size: u64,
+    /// How hard each tries.
+    pub levels: Levels,
+}
+
+/// How hard each coding tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// 1 to 9.
+    pub gzip: u32,
+    /// 0 to 11.
+    pub brotli: u32,
+    /// 1 to 19.
+    pub zstd: u32,
+}
+
+// === impl Compress ===
+
+impl Compress {
+    pub(super) fn before(&self, parts: &Parts) -> Verdict {
+        let chosen = choose(self.codings.iter().copied(), &parts.headers).map(|index| self.codings[index]);
+        // The answer to HEAD has no body that its length could be taken from.
+        Verdict::Pass(Note::Coding(chosen.filter(|_| parts.method != Method::HEAD)))
+    }
+
+    pub(super) fn after(&self, note: &Note, response: Response<Body>) -> Response<Body> {
+        let Note::Coding(coding) = *note else { return response };
+        if !self.is_worth_it(&response) {
+            return response;
+        }
+        let (mut parts, body) = response.into_parts();
+        vary(&mut parts.headers);
+        let Some(coding) = coding else { return Response::from_parts(parts, body) };
+        let body = match Compressed::new(body, coding, self.levels) {
+            Ok(compressed) => Body::Compressed(Box::new(compressed)),
+            Err((body, error)) => {
+                tracing::warn!(%error, coding = coding.name(), "not compressed");
+                return Response::from_parts(parts, body);
+            }
+        };
+        parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+        for name in WRONG_NOW {
+            parts.headers.remove(name);
+        }
+        weaken(&mut parts.headers);
+        Response::from_parts(parts, body)
+    }
+
+    fn is_worth_it(&self, response: &Response<Body>) -> bool {
+        let headers = response.headers();
+        let status = response.status();
+        let has_body = !status.is_informational()
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
+        let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let length = response.body().size_hint().exact().or(declared);
+        has_body
+            && length.is_none_or(|length| length >= self.min_size.max(1))
+            && !headers.contains_key(header::CONTENT_ENCODING)
+            && !headers.contains_key(header::CONTENT_RANGE)
+            && !forbids(headers)
+            && headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_compressible(kind.as_bytes()))
+    }
+}
+
+/// `no-transform` is about us.
+fn forbids(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
+}
+
+/// What is text in one way or another; images, films and archives are compressed already.
+fn is_compressible(kind: &[u8]) -> bool {
+    let Ok(kind) = std::str::from_utf8(kind) else { return false };
+    let kind = kind.split(';').next().unwrap_or(kind).trim().to_ascii_lowercase();
+    let kind = kind.as_str();
+    kind.starts_with("text/")
+        || kind.ends_with("+json")
+        || kind.ends_with("+xml")
+        || kind.ends_with("+text")
+        || TEXTUAL.contains(&kind)
+}
+
+fn vary(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
+    let names =
+        |line: &str| line.split(',').any(|name| matches!(name.trim().to_ascii_lowercase().as_str(), "*" | "accept-encoding"));
+    if !lines.any(names) {
+        headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+}
+
+/// Other bytes under the same tag are allowed for a weak one only (RFC 9110, 8.8.1).
+fn weaken(headers: &mut HeaderMap) {
+    let weak =
+        headers.get(header::ETAG).filter(|tag| tag.as_bytes().starts_with(b"\"")).map(|tag| [b"W/", tag.as_bytes()].concat());
+    if let Some(tag) = weak.and_then(|tag| HeaderValue::from_bytes(&tag).ok()) {
+        headers.insert(header::ETAG, tag);
+    }
+}
+
+/// Headers that speak of the bytes as they were.
+const WRONG_NOW: [HeaderName; 3] = [header::CONTENT_LENGTH, header::ACCEPT_RANGES, HeaderName::from_static("content-md5")];
+
+const TEXTUAL: &[&str] = &[
+    "application/ecmascript",
+    "application/javascript",
+    "application/json",
+    "application/manifest+json",
+    "application/rtf",
+    "application/vnd.ms-fontobject",
+    "application/wasm",
+    "application/x-javascript",
+    "application/x-ndjson",
+    "application/xml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/x-icon",
+];
+
+#[cfg(test)]
+mod tests;

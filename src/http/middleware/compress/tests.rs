@@ -1,0 +1,104 @@
+use std::io::Read;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::BodyExt;
+
+use super::{body::Encoder, *};
+
+/// A method, what the client accepts, what the script says, and how much of it.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], usize);
+
+const LEVELS: Levels = Levels { gzip: 5, brotli: 4, zstd: 3 };
+
+fn compress() -> Compress {
+    Compress { codings: vec![Coding::Zstd, Coding::Brotli, Coding::Gzip], min_size: 1024, levels: LEVELS }
+}
+
+fn text() -> Bytes {
+    "The quick brown fox jumps over the lazy dog. ".repeat(5000).into()
+}
+
+/// The answer to a client that accepts `accept`, to which a script has given `headers`.
+fn passed(method: &str, accept: &str, headers: &[(&str, &str)], body: Bytes) -> Response<Body> {
+    let request = Request::builder().method(method).header("accept-encoding", accept).body(()).unwrap();
+    let Verdict::Pass(note) = compress().before(&request.into_parts().0) else { panic!("it answers by itself") };
+    let mut response = Response::builder();
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    compress().after(&note, response.body(Body::from(body)).unwrap())
+}
+
+fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+fn decoded(coding: Coding, bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match coding {
+        Coding::Brotli => brotli::Decompressor::new(bytes, 4096).read_to_end(&mut plain).unwrap(),
+        Coding::Gzip => flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).unwrap(),
+        Coding::Zstd => zstd::stream::read::Decoder::new(bytes).unwrap().read_to_end(&mut plain).unwrap(),
+        Coding::Identity => bytes.to_vec().as_slice().read_to_end(&mut plain).unwrap(),
+    };
+    plain
+}
+
+#[tokio::test]
+async fn what_comes_out_is_what_went_in() {
+    for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
+        let lines = [("content-type", "text/html"), ("content-length", "225000"), ("etag", "\"a\""), ("accept-ranges", "bytes")];
+        let response = passed("GET", coding.name(), &lines, text());
+        assert_eq!(header(&response, "content-encoding"), Some(coding.name()));
+        assert_eq!((header(&response, "vary"), header(&response, "etag")), (Some("accept-encoding"), Some("W/\"a\"")));
+        assert_eq!((header(&response, "content-length"), header(&response, "accept-ranges")), (None, None));
+        assert_eq!(response.body().size_hint().exact(), None);
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(bytes.len() < 20_000, "{coding:?}: {} bytes", bytes.len());
+        assert!(decoded(coding, &bytes) == text(), "{coding:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_script_has_flushed_can_be_read_at_once() {
+    for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
+        let mut encoder = Encoder::new(coding, LEVELS).unwrap();
+        encoder.write(b"first").unwrap();
+        let before = encoder.take().len();
+        encoder.flush().unwrap();
+        let flushed = encoder.take();
+        assert!(flushed.len() + before > 5, "{coding:?}: nothing comes out of a flush");
+        encoder.write(b"second").unwrap();
+        assert!(!encoder.finish().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_is_not_worth_it_or_not_allowed_stays() {
+    let html = ("content-type", "text/html; charset=utf-8");
+    let cases: &[Case<'_>] = &[
+        ("GET", "identity", &[html], 2000),
+        ("GET", "", &[html], 2000),
+        ("GET", "gzip;q=0, *;q=0", &[html], 2000),
+        ("HEAD", "gzip", &[html], 2000),
+        ("GET", "gzip", &[html], 1023),
+        ("GET", "gzip", &[("content-type", "image/png")], 2000),
+        ("GET", "gzip", &[], 2000),
+        ("GET", "gzip", &[html, ("content-encoding", "br")], 2000),
+        ("GET", "gzip", &[html, ("content-range", "bytes 0-1/2")], 2000),
+        ("GET", "gzip", &[html, ("cache-control", "private, No-Transform")], 2000),
+    ];
+    for (method, accept, headers, length) in cases {
+        let response = passed(method, accept, headers, vec![b'x'; *length].into());
+        assert!(matches!(response.body(), Body::Bytes(bytes) if bytes.len() == *length), "{method} {accept} {headers:?}");
+    }
+    for kind in ["application/json", "image/svg+xml", "application/ld+json", "TEXT/CSS"] {
+        let response = passed("GET", "gzip", &[("content-type", kind), ("vary", "Cookie")], text());
+        assert_eq!(header(&response, "content-encoding"), Some("gzip"), "{kind}");
+        assert_eq!(response.headers().get_all("vary").iter().count(), 2);
+    }
+    let refused = passed("GET", "identity", &[html, ("vary", "Accept-Encoding, Cookie")], text());
+    assert_eq!(refused.headers().get_all("vary").iter().count(), 1, "said already");
+    assert_eq!(header(&passed("GET", "identity", &[html], text()), "vary"), Some("accept-encoding"), "for caches");
+}

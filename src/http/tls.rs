@@ -1,0 +1,150 @@
+//! TLS: certificates by the name asked for, clients' certificates, and the handshake, bounded in time and number.
+//!
+//! Files are looked at again while serving: new certificates are in force for the next handshake, and those that cannot be read
+//! change nothing.
+
+mod certificates;
+mod clients;
+mod connection;
+mod handshake;
+mod watch;
+mod x509;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use rustls::{
+    ServerConfig, SupportedProtocolVersion,
+    crypto::{CryptoProvider, aws_lc_rs},
+    server::ProducesTickets,
+    version::{TLS12, TLS13},
+};
+use tokio::sync::Semaphore;
+
+pub use clients::ClientAuth;
+pub(crate) use handshake::{Greeted, Refused};
+
+/// What TLS is spoken with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Certificate chains and their keys, as PEM files. The first is for clients that ask for no name, or an unknown one.
+    pub certificates: Vec<Pair>,
+    /// Authorities that clients' certificates are checked against, as a PEM file.
+    pub root_ca: Option<PathBuf>,
+    /// What is asked of clients.
+    pub client_auth: ClientAuth,
+    /// Which clients are understood.
+    pub profile: Profile,
+    /// How long a handshake may take.
+    pub handshake_timeout: Duration,
+    /// Handshakes at once; further ones wait, no longer than one may take.
+    pub max_handshakes: usize,
+}
+
+/// A certificate's two files.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Pair {
+    /// The chain, the server's own certificate first.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Mozilla's names for what a server speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Profile {
+    /// TLS 1.2 and 1.3.
+    Intermediate,
+    /// TLS 1.3 only.
+    Modern,
+}
+
+/// TLS at work. Clones share it.
+#[derive(Clone)]
+pub struct Tls(Arc<Shared>);
+
+/// TLS cannot be spoken.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct Error {
+    /// The file at fault.
+    pub path: PathBuf,
+    reason: String,
+}
+
+struct Shared {
+    config: Config,
+    provider: Arc<CryptoProvider>,
+    // Kept when certificates change, so that clients resume across it.
+    tickets: Arc<dyn ProducesTickets>,
+    current: RwLock<Arc<ServerConfig>>,
+    seen: Mutex<Vec<watch::Stamp>>,
+    permits: Semaphore,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads all files.
+    pub fn build(self) -> Result<Tls, Error> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tickets = aws_lc_rs::Ticketer::new().map_err(|error| Error {
+            path: self.certificates.first().map_or_else(PathBuf::new, |pair| pair.chain.clone()),
+            reason: error.to_string(),
+        })?;
+        let seen = watch::stamps(&self);
+        let current = RwLock::new(Arc::new(self.load(&provider, &tickets)?));
+        let permits = Semaphore::new(self.max_handshakes.min(Semaphore::MAX_PERMITS));
+        Ok(Tls(Arc::new(Shared { config: self, provider, tickets, current, seen: Mutex::new(seen), permits })))
+    }
+
+    fn load(&self, provider: &Arc<CryptoProvider>, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, Error> {
+        let certificates = certificates::Certificates::load(&self.certificates, provider)?;
+        let clients = self.client_auth.verifier(self.root_ca.as_deref(), provider)?;
+        let builder = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(self.profile.versions())
+            .expect("the provider has suites for TLS 1.2 and 1.3");
+        let builder = match clients {
+            Some(clients) => builder.with_client_cert_verifier(clients),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
+        config.ticketer = tickets.clone();
+        Ok(config)
+    }
+}
+
+// === impl Profile ===
+
+impl Profile {
+    fn versions(self) -> &'static [&'static SupportedProtocolVersion] {
+        static INTERMEDIATE: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
+        match self {
+            Self::Intermediate => &INTERMEDIATE,
+            Self::Modern => &INTERMEDIATE[..1],
+        }
+    }
+}
+
+// === impl Tls ===
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}
+
+// === impl Error ===
+
+impl Error {
+    fn new(path: &std::path::Path, reason: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+const H2: &[u8] = b"h2";
+const HTTP11: &[u8] = b"http/1.1";

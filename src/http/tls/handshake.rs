@@ -1,0 +1,54 @@
+//! One handshake, and what was agreed on.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+
+use super::{H2, Tls, connection};
+use crate::worker::Secure;
+
+/// A connection that has been greeted.
+pub(crate) struct Greeted<I> {
+    pub(crate) stream: TlsStream<I>,
+    /// HTTP/2 was agreed on.
+    pub(crate) is_http2: bool,
+    /// What scripts are told.
+    pub(crate) secure: Arc<Secure>,
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    /// It took too long.
+    #[error("the handshake took too long")]
+    Timeout,
+    /// The two could not agree, or the peer left.
+    #[error("{0}")]
+    Failed(#[from] std::io::Error),
+}
+
+// === impl Tls ===
+
+impl Tls {
+    /// Greets a client.
+    pub(crate) async fn greet<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I) -> Result<Greeted<I>, Refused> {
+        let handshake = async {
+            let permit = self.0.permits.acquire().await.ok();
+            let config = self.0.current.read().clone();
+            let stream = self.accept(io, config).await;
+            drop(permit);
+            stream
+        };
+        let timeout = tokio::time::timeout(self.0.config.handshake_timeout, handshake);
+        let stream = timeout.await.map_err(|_| Refused::Timeout)??;
+        let (_, session) = stream.get_ref();
+        let is_http2 = session.alpn_protocol() == Some(H2);
+        let secure = Arc::new(Secure { variables: connection::variables(session, self.0.config.client_auth) });
+        Ok(Greeted { stream, is_http2, secure })
+    }
+
+    fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, config: Arc<rustls::ServerConfig>) -> Accept<I> {
+        TlsAcceptor::from(config).accept(io)
+    }
+}
