@@ -64,6 +64,8 @@ int rr_php_startup(const rr_engine *engine)
 	if (!php_tsrm_startup_ex(engine->threads + 1)) {
 		return -1;
 	}
+	/* The engine calls us while it starts, and a shared libphp has a cache of its own. */
+	ZEND_TSRMLS_CACHE_UPDATE();
 	zend_signal_startup();
 	rr_sapi.name = (char *) engine->sapi_name;
 	sapi_startup(&rr_sapi);

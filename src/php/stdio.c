@@ -188,6 +188,8 @@ static void (*stock_error_cb)(int type, zend_string *file, const uint32_t line, 
 static ZEND_INI_MH(rr_display_errors)
 {
 	zend_result result = stock_display_errors(entry, new_value, mh_arg1, mh_arg2, mh_arg3, stage);
+	/* A new thread's settings are made before rr_php_thread_start() has learnt where they are. */
+	ZEND_TSRMLS_CACHE_UPDATE();
 	errors_to_stderr = PG(display_errors) == PHP_DISPLAY_ERRORS_STDERR && strcmp(sapi_module.name, "cli") == 0;
 	if (errors_to_stderr) {
 		PG(display_errors) = 0;
