@@ -20,7 +20,7 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::read,
+    unistd::{read, write},
 };
 use parking_lot::Mutex;
 
@@ -153,7 +153,10 @@ impl Shared {
             };
             if ready.get(strangers.len()) == Some(&true) {
                 match listener.accept() {
-                    Ok(connection) => strangers.push(Stranger::new(connection)),
+                    Ok(connection) => match Stranger::greet(connection) {
+                        Ok(stranger) => strangers.push(stranger),
+                        Err(error) => tracing::warn!("a connection to server.relay is closed: it takes no greeting: {error}"),
+                    },
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) => {
                         tracing::error!(%error, "a worker's connection cannot be accepted");
@@ -192,8 +195,14 @@ impl Shared {
 // === impl Stranger ===
 
 impl Stranger {
-    fn new(connection: OwnedFd) -> Self {
-        Self { connection, decoder: Decoder::new(MAX_FIRST), since: Instant::now() }
+    /// Asks for its pid: the server speaks first, as over pipes. The frame is far smaller than what a new socket takes at once.
+    fn greet(connection: OwnedFd) -> io::Result<Self> {
+        let greeting = message::pid(std::process::id()).to_bytes().map_err(io::Error::other)?;
+        match write(&connection, &greeting)? {
+            written if written == greeting.len() => {}
+            _ => return Err(io::ErrorKind::WriteZero.into()),
+        }
+        Ok(Self { connection, decoder: Decoder::new(MAX_FIRST), since: Instant::now() })
     }
 
     /// The pid that it says it has, once it has said so. Nothing is read past that.
