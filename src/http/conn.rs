@@ -7,6 +7,7 @@
 //! ```
 
 mod body;
+mod frames;
 mod h1;
 mod h2;
 mod head;

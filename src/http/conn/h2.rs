@@ -15,7 +15,7 @@ use std::{
             Ordering::{Relaxed, SeqCst},
         },
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -27,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     Config, Handler, Server,
+    frames::Frames,
     link::{Expired, Link, Timer, now},
 };
 use crate::http::{Body, Peer, drain::Timeout};
@@ -40,6 +41,9 @@ struct Streams {
     sending: AtomicUsize,
     idle_since: AtomicU64,
     progress: AtomicU64,
+    answered: AtomicUsize,
+    // Streams that their client reset while a script was at work for them.
+    abandoned: AtomicUsize,
 }
 
 /// A stream, for as long as its answer is not wholly sent.
@@ -47,6 +51,7 @@ struct Streams {
 struct Active {
     streams: Arc<Streams>,
     is_sending: AtomicBool,
+    is_answered: AtomicBool,
 }
 
 /// A body that tells when it is asked for more, and gives little at once.
@@ -64,10 +69,15 @@ struct Socket<I> {
     io: I,
     read: BytesMut,
     link: Arc<Link>,
+    frames: Frames,
 }
 
 /// What hyper gets at once. Given all of a large body, it would let go of the stream long before the client has it.
 const PIECE: usize = 32 * 1024;
+
+/// How many more requests than were answered a client may leave before their answer. A browser leaves a page with some dozens open;
+/// who does nothing else makes scripts run for nobody (CVE-2023-44487), which h2's own limits do not see.
+const ABANDONED: usize = 100;
 
 /// Serves `io`, from which `read` was already read.
 pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
@@ -86,10 +96,11 @@ where
                 Ok(()) => handler.handle_hinted(request, peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
+            stream.answer();
             Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
         }
     });
-    let socket = TokioIo::new(Socket { io, read, link: link.clone() });
+    let socket = TokioIo::new(Socket { io, read, link: link.clone(), frames: Frames::new() });
     let mut connection = pin!(server.http2.serve_connection(socket, service));
     let mut drain = server.drain.signal();
     let mut timer = Timer::default();
@@ -105,6 +116,11 @@ where
             }
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return Poll::Ready(result);
+            }
+            if streams.is_abused() {
+                link.drain.count_refusal();
+                tracing::debug!(client = ?peer.remote, "connection closed: too many requests were left before their answer");
+                return Poll::Ready(Ok(()));
             }
             // The request that was one too many may just have come.
             if !is_leaving && link.is_last(link.requests()) {
@@ -173,7 +189,20 @@ fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {
 impl Streams {
     fn new(link: Arc<Link>) -> Self {
         let started = AtomicU64::new(now());
-        Self { link, active: AtomicUsize::new(0), sending: AtomicUsize::new(0), idle_since: started, progress: AtomicU64::new(0) }
+        let none = AtomicUsize::default;
+        Self {
+            link,
+            active: none(),
+            sending: none(),
+            idle_since: started,
+            progress: AtomicU64::new(0),
+            answered: none(),
+            abandoned: none(),
+        }
+    }
+
+    fn is_abused(&self) -> bool {
+        self.abandoned.load(Relaxed) > self.answered.load(Relaxed) + ABANDONED
     }
 
     /// When to look again; a connection that is `leaving` was told to go.
@@ -213,7 +242,12 @@ impl Streams {
 impl Active {
     fn new(streams: Arc<Streams>) -> Self {
         streams.active.fetch_add(1, SeqCst);
-        Self { streams, is_sending: AtomicBool::new(false) }
+        Self { streams, is_sending: AtomicBool::new(false), is_answered: AtomicBool::new(false) }
+    }
+
+    fn answer(&self) {
+        self.is_answered.store(true, Relaxed);
+        self.streams.answered.fetch_add(1, Relaxed);
     }
 
     fn set_sending(&self, is_sending: bool) {
@@ -231,6 +265,12 @@ impl Active {
 impl Drop for Active {
     fn drop(&mut self) {
         self.set_sending(false);
+        if !self.is_answered.load(Relaxed) {
+            self.streams.abandoned.fetch_add(1, Relaxed);
+            if self.streams.is_abused() {
+                self.streams.link.wake();
+            }
+        }
         self.streams.idle_since.store(now(), Relaxed);
         if self.streams.active.fetch_sub(1, SeqCst) == 1 {
             // The connection may have been polled for the last time before this, with no idle deadline.
@@ -276,22 +316,38 @@ impl http_body::Body for Watched {
 
 // === impl Socket ===
 
+impl<I> Socket<I> {
+    fn wrote(&mut self, result: &Poll<io::Result<usize>>) {
+        self.link.wrote(result);
+        if let Poll::Ready(Ok(count)) = result {
+            self.frames.wrote(*count);
+        }
+    }
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Socket<I> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.read.is_empty() {
-            let count = self.read.len().min(out.remaining());
-            out.put_slice(&self.read[..count]);
-            self.read.advance(count);
+        let this = &mut *self;
+        let before = out.filled().len();
+        if this.read.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(context, out))?;
+        } else {
+            let count = this.read.len().min(out.remaining());
+            out.put_slice(&this.read[..count]);
+            this.read.advance(count);
+        }
+        if this.frames.read(&out.filled()[before..]) {
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.io).poll_read(context, out)
+        this.link.drain.count_refusal();
+        Poll::Ready(Err(io::Error::other("too many frames that carry nothing")))
     }
 }
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.link.wrote(&result);
+        self.wrote(&result);
         result
     }
 
@@ -301,7 +357,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.io).poll_write_vectored(context, slices);
-        self.link.wrote(&result);
+        self.wrote(&result);
         result
     }
 

@@ -202,6 +202,26 @@ mod tests {
     }
 
     #[test]
+    fn no_bytes_can_hurt() {
+        let ssl = b"\x20\x00\x15\x07\0\0\0\0\x21\x00\x07TLSv1.3\x22\x00\x03bob";
+        let whole = [&[9; 36][..], ssl].concat();
+        let line = b"PROXY TCP6 2001:db8::1 ::1 1 65535\r\n";
+        let mut clients = 0;
+        for at in 0..whole.len() {
+            for byte in 0..=255 {
+                let mut bytes = whole.clone();
+                bytes[at] = byte;
+                clients += u32::from(matches!(version2(PROXY, 0x21, &bytes), Ok(Claim::Client { .. })));
+                drop((version2(PROXY, byte, &bytes[..at]), version2(byte, 0x21, &bytes[at..])));
+                let mut bytes = line.to_vec();
+                bytes[at % line.len()] = byte;
+                drop((version1(&bytes), version1(&bytes[at % line.len()..])));
+            }
+        }
+        assert!(clients > 36 * 256, "what changes an address leaves the header whole");
+    }
+
+    #[test]
     fn version_2_is_read_with_its_values() {
         let v4 = [192, 0, 2, 1, 198, 51, 100, 2, 0xc7, 0x38, 1, 0xbb];
         assert_eq!(shown(version2(PROXY, 0x11, &v4)), "192.0.2.1:51000 198.51.100.2:443");

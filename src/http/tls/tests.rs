@@ -257,4 +257,16 @@ fn names_are_shown_so_that_nothing_can_hide_in_them() {
     for end in 0..certificate.der().len() {
         assert!(Certificate::parse(&certificate.der()[..end]).is_none(), "cut at {end}");
     }
+    let mut readable = 0;
+    for at in 0..certificate.der().len() {
+        for byte in [0, 1, 0x7f, 0x80, 0x84, 0xff] {
+            let mut bytes = certificate.der().to_vec();
+            bytes[at] = byte;
+            if let Some(parsed) = Certificate::parse(&bytes) {
+                readable += 1;
+                drop((parsed.subject().to_string(), parsed.issuer().common_name(), parsed.validity(), parsed.dns_names()));
+            }
+        }
+    }
+    assert!(readable > 100, "none of these may panic: {readable}");
 }

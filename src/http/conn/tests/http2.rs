@@ -131,3 +131,80 @@ async fn the_last_of_keepalive_requests_ends_the_connection() {
     assert_eq!(text(client.send_request(get(&server, "/a")).await.unwrap()).await, "/a");
     connection.await.unwrap();
 }
+
+// === floods ===
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// The head of a GET that ends its stream; `path` is shorter than 127 bytes.
+fn head(path: &str) -> Vec<u8> {
+    [b"\x82\x86\x41\x01x\x44".as_slice(), &[u8::try_from(path.len()).unwrap()], path.as_bytes()].concat()
+}
+
+async fn begun(server: &Server) -> Client {
+    let mut client = server.connect().await;
+    client.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    client.send(frame(4, 0, 0, &[])).await;
+    client
+}
+
+/// Sends until the server has had enough; false if it bears it all.
+async fn is_cut(client: Client, flood: &[u8], times: usize) -> bool {
+    let (mut reading, mut writing) = client.0.into_split();
+    let drained = tokio::spawn(async move { tokio::io::copy(&mut reading, &mut tokio::io::sink()).await });
+    for _ in 0..times {
+        if writing.write_all(flood).await.is_err() {
+            return true;
+        }
+    }
+    // Cut after the last write, if at all: it would stay for longer than this otherwise.
+    tokio::time::timeout(Duration::from_secs(2), drained).await.is_ok()
+}
+
+#[tokio::test]
+async fn floods_of_frames_that_carry_nothing_end_the_connection() {
+    let server = h2c().await;
+    let opened = frame(1, 0, 1, &head("/1"));
+    let floods = [
+        ("ping", vec![], frame(6, 0, 0, &[0; 8])),
+        ("settings", vec![], frame(4, 0, 0, &[])),
+        ("window updates", vec![], frame(8, 0, 0, &[0, 0, 0, 1])),
+        ("priorities", vec![], frame(2, 0, 3, &[0, 0, 0, 0, 9])),
+        ("empty data", [opened.clone(), frame(9, 4, 1, &[])].concat(), frame(0, 0, 1, &[])),
+        ("continuation", opened, frame(9, 0, 1, &[])),
+    ];
+    for (name, start, flood) in floods {
+        let mut client = begun(&server).await;
+        client.send(&start).await;
+        assert!(is_cut(client, &flood.repeat(100), 1000).await, "{name}");
+    }
+    let (mut client, _connection) = h2_client(&server).await;
+    assert_eq!(text(client.send_request(get(&server, "/well")).await.unwrap()).await, "/well");
+}
+
+#[tokio::test]
+async fn requests_that_are_reset_at_once_end_the_connection() {
+    let server = h2c().await;
+    let mut client = begun(&server).await;
+    let is_cut = || server.drain.snapshot().refused > 0;
+    let mut borne = 0;
+    for stream in (1..2000).step_by(2) {
+        drop(client.0.write_all(&frame(1, 5, stream, &head("/wait"))).await);
+        let cut = async {
+            while !is_cut() {
+                tokio::task::yield_now().await;
+            }
+        };
+        // Each is accepted, and at work, before it is reset: h2 itself sees no harm in that.
+        tokio::select! {
+            () = server.app.entered.notified() => borne += 1,
+            () = cut => break,
+        }
+        drop(client.0.write_all(&frame(3, 0, stream, &[0, 0, 0, 8])).await);
+    }
+    assert!(is_cut() && (101..110).contains(&borne), "{borne}");
+    assert!(server.finished().await);
+}
