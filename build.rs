@@ -12,6 +12,7 @@ const SERVER: &[&str] = &[
     "src/php/pull.c",
     "src/php/request.c",
     "src/php/response.c",
+    "src/php/task.c",
     "src/php/reset.c",
     "src/php/leaks.c",
     "src/php/debugger.c",

@@ -16,6 +16,12 @@ namespace RR {
      *         $worker->respond("Hello, {$request->path()}\n");
      *     }
      *
+     * Where works are no requests (`tcp.worker`), it takes tasks in the same way:
+     *
+     *     while ($task = $worker->waitTask()) {
+     *         $worker->respond("You said {$task->body()}", 'WRITE');
+     *     }
+     *
      * The superglobals are the request's, sessions work, and the fields that header() and setcookie() set leave with the answer.
      * What the script prints goes to the log. exit(), an uncaught exception or a fatal error end the script, which boots again;
      * a request without an answer then gets a 500 (`http.internal_error_code`). Between two requests the same is reset as for
@@ -30,9 +36,17 @@ namespace RR {
          * Waits for a request. The one before is over then: if it has no answer, its client gets a 500 and the log a line.
          *
          * @return Request|null null when the script is to leave its loop: the server stops, or wants the script to boot again
-         * @throws \Error while a request is being handled in another way
+         * @throws \Error while a request is being handled in another way, and in a script that is given tasks
          */
         public function waitRequest(): ?Request {}
+
+        /**
+         * Waits for a task. The one before is over then: if it has no answer, whoever asked is told so and the log has a line.
+         *
+         * @return Task|null null when the script is to leave its loop
+         * @throws \Error in a script that is given requests
+         */
+        public function waitTask(): ?Task {}
 
         /**
          * Answers the request; a text alone is a body with status 200. The script may go on afterwards: the client does not wait.
@@ -42,15 +56,18 @@ namespace RR {
          * its `finally` blocks run. What a generator throws comes out here; as long as nothing of the answer has left, there may
          * be another one. For HEAD, 204 and 304 neither is touched.
          *
+         * A task is answered with a body and `$context`, which only tasks have; of a Response it gets the body alone. A stream or a
+         * generator is for those who take an answer in parts: "streaming is not supported" by `tcp`.
+         *
          * @return bool false if the client has left before it had all
-         * @throws \Error if there is no request, or it has been answered
-         * @throws \ValueError|\TypeError if status, headers or body are none; nothing is sent then
+         * @throws \Error if there is nothing to answer, or it has been answered
+         * @throws \ValueError|\TypeError if status, headers, body or context are none; nothing is sent then
          */
-        public function respond(Response|string $response): bool {}
+        public function respond(Response|string $response, string $context = ''): bool {}
 
         /**
          * Answers with a 500 (`http.internal_error_code`), and writes the error to the log. With `display_errors` the client sees
-         * it too.
+         * it too. Whoever asked for a task is told the error.
          */
         public function error(\Throwable|string $error): void {}
 
@@ -123,6 +140,18 @@ namespace RR {
 
         /** As `$_SERVER`. */
         public function server(): array {}
+    }
+
+    /** Work that is no request: what it says is between the plugin that gives it and the script. */
+    final class Task
+    {
+        private function __construct() {}
+
+        /** What is said about the body: for `tcp` JSON of `remote_addr`, `server`, `uuid` and `event`. */
+        public function context(): string {}
+
+        /** The data. */
+        public function body(): string {}
     }
 
     /** What RR\Worker::respond() sends. */

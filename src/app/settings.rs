@@ -115,7 +115,7 @@ pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
             (pool.clone(), script, command.variables(config, "http"))
         }
         (Some(_), _) => (none(), php::ScriptKind::Classic, Vec::new()),
-        (None, Some(script)) => (pool.clone(), php::ScriptKind::Worker { script, reset }, Vec::new()),
+        (None, Some(script)) => (pool.clone(), php::ScriptKind::Worker { script, reset, tasks: false }, Vec::new()),
         (None, None) => (pool.clone(), php::ScriptKind::Classic, Vec::new()),
     };
     php::PoolConfig {

@@ -431,7 +431,7 @@ impl Strings {
         let script = &request.script;
         let server_name = match &request.source {
             Source::Http(head) => head.server_name.as_bytes(),
-            Source::FastCgi(_) | Source::Boot => request.param(b"SERVER_NAME").unwrap_or_default(),
+            Source::FastCgi(_) | Source::Task(_) | Source::Boot => request.param(b"SERVER_NAME").unwrap_or_default(),
         };
         let ini = always.iter().chain(&request.ini).map(|ini| ffi::Ini {
             name: ffi::Bytes::of(ini.name.as_bytes()),
@@ -477,6 +477,7 @@ impl Strings {
             ScriptKind::RoadRunner { .. } => (ffi::Kind::RoadRunner, ffi::Reset::Basic),
         };
         let is_command = kind == ffi::Kind::RoadRunner;
+        let answers_request = !is_command && request.task().is_none();
         if let ScriptKind::RoadRunner { arguments, .. } = &settings.script {
             let bytes = &mut self.bytes;
             let starts: Vec<usize> =
@@ -486,9 +487,10 @@ impl Strings {
         ffi::Request {
             kind,
             reset,
+            tasks: matches!(&settings.script, ScriptKind::Worker { tasks: true, .. }),
             // A command answers no request.
-            method: if is_command { ptr::null() } else { self.at(self.method) },
-            query: if is_command { ptr::null_mut() } else { self.at(self.query).cast_mut() },
+            method: if answers_request { self.at(self.method) } else { ptr::null() },
+            query: if answers_request { self.at(self.query).cast_mut() } else { ptr::null_mut() },
             uri: self.at(self.uri).cast_mut(),
             path_info: self.at(self.path_info),
             script: self.at(self.script).cast_mut(),

@@ -103,6 +103,8 @@ pub enum ScriptKind {
         script: Script,
         /// What is undone between its requests.
         reset: Reset,
+        /// It asks for tasks, not for requests.
+        tasks: bool,
     },
     /// A script that boots once and then reads its requests from STDIN, as RoadRunner's workers do.
     RoadRunner {
@@ -285,7 +287,7 @@ impl PoolConfig {
         let extra = if self.debug { debug::ini(&self.ini) } else { Vec::new() };
         let own = self.ini.into_iter().map(|(name, value)| IniValue { name, value, locked: false });
         let mut variables = self.variables;
-        if matches!(self.script, ScriptKind::Worker { .. }) {
+        if matches!(self.script, ScriptKind::Worker { tasks: false, .. }) {
             // By this applications written for FrankenPHP know that they may boot once and loop.
             variables.push(("FRANKENPHP_WORKER".into(), "1".into()));
         }

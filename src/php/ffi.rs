@@ -116,6 +116,7 @@ pub(crate) enum Variables {
 pub(crate) struct Request {
     pub(crate) kind: Kind,
     pub(crate) reset: Reset,
+    pub(crate) tasks: bool,
     pub(crate) method: *const c_char,
     pub(crate) query: *mut c_char,
     pub(crate) uri: *mut c_char,

@@ -355,6 +355,19 @@ static void send_trailers(const answer *answer)
 	free_fields(&list);
 }
 
+/* Lets go of a body that was sent, as far as it was. */
+static rr_verdict end_body(body *body, rr_verdict verdict)
+{
+	zval_ptr_dtor(&body->value);
+	if (verdict == RR_FATAL) {
+		zend_error_noreturn(E_ERROR, "The server failed internally while it handled this request");
+	}
+	if (verdict == RR_ABORTED) {
+		PG(connection_status) = PHP_CONNECTION_ABORTED;
+	}
+	return verdict;
+}
+
 /* Takes over the body. */
 static rr_verdict send_answer(answer *answer)
 {
@@ -370,14 +383,7 @@ static rr_verdict send_answer(answer *answer)
 			send_trailers(answer);
 		}
 	}
-	zval_ptr_dtor(&answer->body.value);
-	if (verdict == RR_FATAL) {
-		zend_error_noreturn(E_ERROR, "The server failed internally while it handled this request");
-	}
-	if (verdict == RR_ABORTED) {
-		PG(connection_status) = PHP_CONNECTION_ABORTED;
-	}
-	return verdict;
+	return end_body(&answer->body, verdict);
 }
 
 rr_verdict rr_respond_text(zend_string *text)
@@ -408,6 +414,31 @@ rr_verdict rr_respond(zend_object *response)
 	zval_ptr_dtor(&headers);
 	zval_ptr_dtor(&reason);
 	return verdict;
+}
+
+rr_verdict rr_respond_task(zend_object *response, zend_string *text, zend_string *context)
+{
+	body body = {.kind = WHOLE};
+	if (!response) {
+		ZVAL_STR_COPY(&body.value, text);
+	} else if (!take_body(&body, property(response, BODY))) {
+		return RR_GO_ON;
+	}
+	rr_verdict verdict = RR_GO_ON;
+	bool in_parts = body.kind == STREAM || body.kind == PIECES;
+	if (in_parts && !rr_on_task_streams(SG(server_context))) {
+		zend_throw_error(NULL, "RR\\Worker::respond(): streaming is not supported");
+	} else if (!rr_on_answer_task(SG(server_context), ZSTR_VAL(context), ZSTR_LEN(context))) {
+		zend_throw_error(NULL, "RR\\Worker::respond(): a part of another answer is out");
+	} else if (body.kind == WHOLE) {
+		verdict = rr_on_answer_whole(SG(server_context), Z_STRVAL(body.value), Z_STRLEN(body.value));
+	} else {
+		verdict = send_parts(&body);
+		if (!EG(exception)) {
+			rr_on_answer_end(SG(server_context), NULL, 0);
+		}
+	}
+	return end_body(&body, verdict);
 }
 
 bool rr_early_hints(HashTable *headers)

@@ -89,7 +89,8 @@ typedef enum {
 typedef struct {
 	rr_kind kind;
 	rr_reset reset;
-	const char *method;
+	bool tasks;               /* what a worker asks for are tasks, not requests */
+	const char *method;       /* NULL where there is no request */
 	char *query;
 	char *uri;                /* SCRIPT_NAME, as php-fpm has it */
 	const char *path_info;    /* what PHP_SELF adds to the script's name */
@@ -181,6 +182,12 @@ rr_verdict rr_on_answer_whole(void *context, const char *bytes, size_t length);
 rr_verdict rr_on_answer_part(void *context, const char *bytes, size_t length, bool flush);
 /* The end of a body given in parts. */
 void rr_on_answer_end(void *context, const rr_pair *trailers, size_t count);
+/* The context of the task at hand; borrowed until it is over. */
+rr_bytes rr_on_task(void *context);
+bool rr_on_task_streams(void *context); /* whether its answer may come in parts */
+/* The context of its answer, whose body follows by the functions above; false if a part of another one is out. */
+bool rr_on_answer_task(void *context, const char *bytes, size_t length);
+void rr_on_answer_task_error(void *context, const char *text, size_t length);
 /* There is no answer, or no more of it; `said` if the log has the reason already. */
 void rr_on_answer_fail(void *context, bool said);
 bool rr_on_answer_interim(void *context, int status, const rr_pair *fields, size_t count);
@@ -234,8 +241,9 @@ void rr_worker_install(void);
 void rr_worker_settle(void);
 /* The script has a new request: a step debugger may want to hear of it. */
 void rr_debugger_begin(void);
-/* For pull.c: waits for the next request of a script that answers by itself. False if there is none, or an error was thrown. */
-bool rr_worker_pull(void);
+/* For pull.c: waits for the next request, or task, of a script that answers by itself. False if there is none, or an error was
+ * thrown. */
+bool rr_worker_pull(bool task);
 /* For worker.c: the pulled request is over, answered or not. */
 void rr_pull_close(void);
 bool rr_pull_is_answering(void);
@@ -276,6 +284,9 @@ extern const zend_function_entry rr_sapi_functions[];
 extern sapi_module_struct rr_sapi;
 size_t rr_header_lines(sapi_headers_struct *headers, rr_bytes *lines);
 void rr_request_install(void);
+void rr_task_install(void);
+/* An RR\Task of the task at hand. */
+void rr_task_make(zval *into);
 /* An RR\Request of the request at hand; `serial` tells it from all others of the thread. */
 void rr_request_make(zval *into, uint64_t serial);
 /* That of the request at hand, 0 if there is none. */
@@ -285,6 +296,8 @@ void rr_response_install(void);
 /* RR_ABORTED if the client did not take all of it; RR_GO_ON with an exception if it could not be made. */
 rr_verdict rr_respond(zend_object *response);
 rr_verdict rr_respond_text(zend_string *text);
+/* The same for a task, of whose answer there is a body and a context alone; `response` may be NULL, and then there is `text`. */
+rr_verdict rr_respond_task(zend_object *response, zend_string *text, zend_string *context);
 bool rr_early_hints(HashTable *headers);
 void rr_import_environment(zval *into);
 #endif

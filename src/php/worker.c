@@ -32,6 +32,7 @@ ZEND_TSRMLS_CACHE_EXTERN()
 
 static __thread struct {
 	bool worker;
+	bool tasks;
 	bool booted;
 	/* FrankenPHP's applications boot when their first request is there: what that changes for its own use is the boot's. */
 	bool boots_late;
@@ -63,6 +64,7 @@ void rr_worker_start(const rr_request *request)
 {
 	memset(&state, 0, sizeof(state));
 	state.worker = true;
+	state.tasks = request->tasks;
 	state.reset = request->reset;
 	PG(html_errors) = false;
 }
@@ -403,19 +405,22 @@ static bool next_request(bool pull)
 }
 
 /* False, with an error thrown, where the script cannot ask for a request. */
-static bool may_ask(const char *function)
+static bool may_ask(const char *function, bool task)
 {
 	if (!state.worker) {
 		zend_throw_error(NULL, "%s() can only be called from a worker script: set http.worker", function);
+	} else if (state.tasks != task) {
+		zend_throw_error(NULL, "%s(): this worker is given %s: call %s", function, task ? "requests, not tasks" : "tasks, not requests",
+			task ? "RR\\Worker::waitRequest()" : "RR\\Worker::waitTask()");
 	} else if (state.ending || rr_pull_is_answering() || (state.in_request && !state.pulled)) {
 		zend_throw_error(NULL, "%s() was called while a request is being handled", function);
 	}
 	return !EG(exception);
 }
 
-bool rr_worker_pull(void)
+bool rr_worker_pull(bool task)
 {
-	return may_ask("RR\\Worker::waitRequest") && next_request(true);
+	return may_ask(task ? "RR\\Worker::waitTask" : "RR\\Worker::waitRequest", task) && next_request(true);
 }
 
 void rr_worker_end(void)
@@ -448,7 +453,7 @@ void rr_worker_end(void)
 static void handle_request(zend_fcall_info *handler, zend_fcall_info_cache *cache, zval *return_value)
 {
 	const char *name = get_active_function_name();
-	if (!may_ask(name)) {
+	if (!may_ask(name, false)) {
 		return;
 	}
 	if (!state.booted) {
@@ -526,6 +531,7 @@ void rr_worker_install(void)
 {
 	zend_register_functions(NULL, functions, NULL, MODULE_PERSISTENT);
 	rr_request_install();
+	rr_task_install();
 	rr_response_install();
 	rr_pull_install();
 	/* slog's levels, which FrankenPHP's are. */

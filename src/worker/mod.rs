@@ -17,6 +17,7 @@ pub mod roadrunner;
 pub mod scoreboard;
 mod standing;
 mod supervise;
+mod task;
 
 pub(crate) use control::date_of;
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, ThreadRow, Told, WorkerRow, WorkerStatus};
@@ -30,3 +31,4 @@ pub use request::{Body, BodyReader, IniValue, Interim, Phases, Request, Script, 
 pub(crate) use standing::{Jobs, Permit, Standing};
 pub(crate) use supervise::Load;
 pub use supervise::{Growth, Rules};
+pub use task::{NO_STREAMS, Task, TaskAnswer, TaskError, Tasks};

@@ -78,7 +78,7 @@ impl Variables {
         match &request.source {
             Source::Http(head) => self.fill_http(request, head),
             Source::FastCgi(params) => params.iter().for_each(|(name, value)| self.push(name, value)),
-            Source::Boot => {
+            Source::Task(_) | Source::Boot => {
                 self.push(b"SCRIPT_FILENAME", &request.script.filename);
                 self.push(b"SCRIPT_NAME", &request.script.name);
                 self.push(b"DOCUMENT_ROOT", &request.script.document_root);
@@ -111,7 +111,7 @@ impl Variables {
                     self.push_value(start, |bytes| bytes.extend_from_slice(value));
                 }
             }
-            Source::Boot => {}
+            Source::Task(_) | Source::Boot => {}
         }
     }
 
@@ -189,18 +189,20 @@ impl Variables {
 // === impl Request ===
 
 impl Request {
-    /// The method, upper case as sent.
+    /// The method, upper case as sent; the plugin whose task it is.
     pub fn method(&self) -> &[u8] {
         match &self.source {
             Source::Http(head) => head.method.as_str().as_bytes(),
+            Source::Task(task) => task.plugin.as_bytes(),
             Source::FastCgi(_) | Source::Boot => self.param(b"REQUEST_METHOD").unwrap_or(b"GET"),
         }
     }
 
-    /// The request target, undecoded.
+    /// The request target, undecoded; the task's name.
     pub fn target(&self) -> &[u8] {
         match &self.source {
             Source::Http(head) => head.target.as_bytes(),
+            Source::Task(task) => task.name.as_bytes(),
             Source::FastCgi(_) | Source::Boot => self.param(b"REQUEST_URI").unwrap_or_default(),
         }
     }
@@ -209,7 +211,7 @@ impl Request {
     pub fn query(&self) -> &[u8] {
         match &self.source {
             Source::Http(head) => head.query.as_bytes(),
-            Source::FastCgi(_) | Source::Boot => self.param(b"QUERY_STRING").unwrap_or_default(),
+            Source::FastCgi(_) | Source::Task(_) | Source::Boot => self.param(b"QUERY_STRING").unwrap_or_default(),
         }
     }
 
@@ -217,7 +219,7 @@ impl Request {
     pub fn header(&self, name: HeaderName) -> Option<&[u8]> {
         match &self.source {
             Source::Http(head) => head.headers.get(name).map(http::HeaderValue::as_bytes),
-            Source::FastCgi(_) | Source::Boot => {
+            Source::FastCgi(_) | Source::Task(_) | Source::Boot => {
                 let mut variable = Vec::with_capacity(name.as_str().len() + 5);
                 if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
                     variable.extend_from_slice(b"HTTP_");
@@ -232,14 +234,16 @@ impl Request {
     pub fn cookies(&self, into: &mut Vec<u8>) {
         match &self.source {
             Source::Http(head) => join(&head.headers, &header::COOKIE, into),
-            Source::FastCgi(_) | Source::Boot => into.extend_from_slice(self.param(b"HTTP_COOKIE").unwrap_or_default()),
+            Source::FastCgi(_) | Source::Task(_) | Source::Boot => {
+                into.extend_from_slice(self.param(b"HTTP_COOKIE").unwrap_or_default())
+            }
         }
     }
 
     /// A FastCGI parameter.
     pub fn param(&self, name: &[u8]) -> Option<&[u8]> {
         match &self.source {
-            Source::Http(_) | Source::Boot => None,
+            Source::Http(_) | Source::Task(_) | Source::Boot => None,
             Source::FastCgi(params) => params.iter().rev().find(|(key, _)| key.as_ref() == name).map(|(_, value)| value.as_ref()),
         }
     }

@@ -38,7 +38,8 @@ pub struct Head {
     pub reason: Option<Box<[u8]>>,
     /// Header fields in the order the script sent them.
     pub headers: HeaderMap,
-    /// The same as lines in the script's own spelling, each with its CRLF, for a FastCGI client. Empty for all others.
+    /// For a FastCGI client the same as lines in the script's own spelling, each with its CRLF; for a task its answer's context.
+    /// Empty for all others.
     pub lines: Vec<u8>,
 }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode};
 
-use super::{HttpHead, Responder, roadrunner::Encoded};
+use super::{HttpHead, Responder, Task, roadrunner::Encoded};
 
 /// A request on its way to a worker, with the way back.
 #[derive(Debug)]
@@ -75,12 +75,13 @@ pub struct Script {
 
 /// Where a request came from, and so how its variables are made.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "made once per request; a box would cost more than the move")]
 pub enum Source {
     /// Our own HTTP front; the variables are those that nginx's `fastcgi_params` would set.
     Http(HttpHead),
     /// A FastCGI client, whose parameters are passed on as they are, in their order.
     FastCgi(Vec<(Bytes, Bytes)>),
+    /// A plugin that has a task, not a request.
+    Task(Task),
     /// Nobody: a worker script that boots.
     Boot,
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::{Active, Answer, Head, parse_head};
 use crate::{
     php::{ffi, sapi::enter},
-    worker::{Failure, Source},
+    worker::{Failure, Reply, Source},
 };
 
 /// A long text leaves in pieces of this size, so that the bounds of the client's buffer hold for it too.
@@ -32,7 +32,7 @@ impl Active {
 
     /// The whole body.
     fn answer_whole(&mut self, bytes: &[u8]) -> ffi::Verdict {
-        if bytes.len() <= self.limits.stream.memory {
+        if bytes.len() <= self.limits.stream.memory || self.request.task().is_some() {
             let gone = self.lifeline.is_abandoned();
             self.output.extend_from_slice(bytes);
             self.finish();
@@ -57,6 +57,9 @@ impl Active {
             return ffi::Verdict::Aborted;
         }
         self.output.extend_from_slice(bytes);
+        if self.request.task().is_some_and(|task| !task.streams) {
+            return ffi::Verdict::GoOn;
+        }
         if flush || self.output.len() >= self.limits.first_chunk { self.pass_on() } else { ffi::Verdict::GoOn }
     }
 
@@ -81,6 +84,17 @@ impl Active {
             tracing::error!(request = self.request.id, "{method} {target}: the worker script left it without a complete answer");
         }
         self.fail(Failure::NoAnswer);
+    }
+
+    /// The task could not be done.
+    fn answer_task_error(&mut self, text: &[u8]) {
+        match std::mem::replace(&mut self.answer, Answer::Over) {
+            Answer::Pending { .. } => self.lifeline.send(Ok(Reply::task_error(text))),
+            answer => {
+                self.answer = answer;
+                self.fail(Failure::NoAnswer);
+            }
+        }
     }
 
     fn answer_interim(&self, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -217,4 +231,33 @@ unsafe extern "C" fn rr_on_answer_interim(context: *mut c_void, status: c_int, f
     };
     // SAFETY: C passes the context of the running request.
     unsafe { enter(context, false, act) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_task(context: *mut c_void) -> ffi::Bytes {
+    let act = |active: &mut Active| active.request().task().map_or(ffi::Bytes::of(b""), |task| ffi::Bytes::of(&task.context));
+    // SAFETY: C passes the context of the running task.
+    unsafe { enter(context, ffi::Bytes::of(b""), act) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_task_streams(context: *mut c_void) -> bool {
+    // SAFETY: C passes the context of the running task.
+    unsafe { enter(context, false, |active| active.request().task().is_some_and(|task| task.streams)) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_answer_task(context: *mut c_void, bytes: *const c_char, length: usize) -> bool {
+    // SAFETY: C holds the string until this call returns.
+    let bytes = unsafe { ffi::view(bytes, length) };
+    // SAFETY: C passes the context of the running task.
+    unsafe { enter(context, false, |active| active.answer(Head::of_task(bytes))) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_answer_task_error(context: *mut c_void, text: *const c_char, length: usize) {
+    // SAFETY: C holds the string until this call returns.
+    let text = unsafe { ffi::view(text, length) };
+    // SAFETY: C passes the context of the running task.
+    unsafe { enter(context, (), |active| active.answer_task_error(text)) }
 }

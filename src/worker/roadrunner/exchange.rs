@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{Answer, Encoded, Error, Settings, TemporaryFiles, decode, encode, sniff::name_content_type};
 use crate::worker::{
-    Body, Failure, Head, Lifeline, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Source, Work,
+    Body, Failure, Head, Lifeline, NO_STREAMS, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Source, Work,
     goridge::{
         self, Flags, Frame, TooLong,
         message::{self, FromWorker},
@@ -101,7 +101,9 @@ impl Exchange {
             }),
             Err(error) => {
                 tracing::error!(request = request.id, "request: {error}");
-                responder.send(Ok(plain(error.status(), error.to_string())));
+                let text = error.to_string();
+                let is_task = request.task().is_some();
+                responder.send(Ok(if is_task { Reply::task_error(text.as_bytes()) } else { plain(error.status(), text) }));
                 None
             }
         }
@@ -160,7 +162,8 @@ impl Exchange {
     /// Answers with the status of a failure and `reason`, as the client may know it.
     pub fn refuse_with(&mut self, reason: String) {
         self.state = State::Over;
-        self.lifeline.send(Ok(plain(self.terms.error_status, reason)));
+        let reply = self.failure(reason);
+        self.lifeline.send(Ok(reply));
     }
 
     /// The work, for another worker; none if something was answered already, or so many have handed it on that its client is told.
@@ -180,6 +183,7 @@ impl Exchange {
     fn part(&mut self, part: message::Answer) -> Step {
         let message::Answer { context, body, more, ping, .. } = part;
         let step = match std::mem::replace(&mut self.state, State::Over) {
+            State::Awaited if self.request.task().is_some() => self.first_of_task(&context, body, more),
             State::Awaited => self.first(&context, body, more),
             State::Streaming(writer, trailers) => self.pass_on(writer, trailers, body, more),
             State::Swallowing | State::Over if more => {
@@ -238,6 +242,22 @@ impl Exchange {
         self.pass_on(writer, trailers, body, more)
     }
 
+    /// The same of a task's answer: whatever its context is, the asker reads it.
+    fn first_of_task(&mut self, context: &[u8], body: Bytes, more: bool) -> Step {
+        if !more {
+            self.lifeline.send(Ok(Reply::of_task(context, ReplyBody::Whole(body))));
+            return Step::Done;
+        }
+        if self.request.task().is_some_and(|task| task.streams) {
+            let (writer, reader) = OutputWriter::new(self.terms.output.clone());
+            self.lifeline.stream(Reply::of_task(context, ReplyBody::Stream(reader)), writer.cutter());
+            return self.pass_on(writer, HeaderMap::new(), body, more);
+        }
+        tracing::error!(request = self.request.id, "worker: {NO_STREAMS}");
+        self.lifeline.send(Ok(Reply::task_error(NO_STREAMS.as_bytes())));
+        self.ask_to_end()
+    }
+
     fn pass_on(&mut self, writer: OutputWriter, trailers: HeaderMap, body: Bytes, more: bool) -> Step {
         let written = if writer.is_abandoned() { Err(io::ErrorKind::BrokenPipe.into()) } else { writer.write(body) };
         match written {
@@ -276,10 +296,19 @@ impl Exchange {
         tracing::error!(request = self.request.id, "worker: {}", text.trim_end());
         if matches!(self.state, State::Awaited) {
             self.state = State::Over;
-            let text = if self.terms.debug { text.into_owned() } else { String::new() };
-            self.lifeline.send(Ok(plain(self.terms.error_status, text)));
+            let is_told = self.terms.debug || self.request.task().is_some();
+            let reply = self.failure(if is_told { text.into_owned() } else { String::new() });
+            self.lifeline.send(Ok(reply));
         } else {
             self.fail(Failure::WorkerLost);
+        }
+    }
+
+    /// What the asker gets for an answer.
+    fn failure(&self, text: String) -> Reply {
+        match self.request.task() {
+            Some(_) => Reply::task_error(text.as_bytes()),
+            None => plain(self.terms.error_status, text),
         }
     }
 

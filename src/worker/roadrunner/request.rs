@@ -12,7 +12,7 @@ use super::{
     multipart,
 };
 use crate::worker::{
-    Body, BodyReader, HttpHead, Request, Source, Variables,
+    Body, BodyReader, HttpHead, Request, Source, Task, Variables,
     goridge::Flags,
     params::{protocol, shown, title_case},
 };
@@ -55,16 +55,25 @@ enum Content {
     Multipart,
 }
 
+/// A task's context and body are sent as they are.
+fn of_task(task: &mut Task, body: Body) -> Result<Encoded, Error> {
+    let context = mem::take(&mut task.context).into();
+    Ok(Encoded { codec: task.codec, context, body: whole(body)?, files: TemporaryFiles::default(), handed_on: 0 })
+}
+
 /// Takes the body of `request` and gives what a worker is sent. Reads files, so not for an io thread.
 pub fn encode(request: &mut Request, attributes: &[(String, String)], settings: &Settings) -> Result<Encoded, Error> {
     let body = match mem::take(&mut request.body) {
         Body::Encoded(encoded) => return Ok(*encoded),
         body => body,
     };
+    if let Source::Task(task) = &mut request.source {
+        return of_task(task, body);
+    }
     let mut context = match &request.source {
         Source::Http(head) => of_http(head),
         // The latter has nothing to show; it is not made for this kind of worker.
-        Source::FastCgi(_) | Source::Boot => of_fastcgi(request),
+        Source::FastCgi(_) | Source::Task(_) | Source::Boot => of_fastcgi(request),
     };
     context.attributes = attributes.to_vec();
     let mut cookies = Vec::new();

@@ -15,17 +15,17 @@ use crate::worker::{
     },
 };
 
-type Heard = crate::worker::Answer;
+pub(super) type Heard = crate::worker::Answer;
 
 /// What has been answered by now.
-fn heard(answer: &mut Heard) -> Option<Result<Reply, Failure>> {
+pub(super) fn heard(answer: &mut Heard) -> Option<Result<Reply, Failure>> {
     match std::pin::Pin::new(answer).poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
         std::task::Poll::Ready(answer) => Some(answer),
         std::task::Poll::Pending => None,
     }
 }
 
-fn terms() -> Terms {
+pub(super) fn terms() -> Terms {
     Terms {
         requests: Settings::default(),
         output: Arc::new(crate::worker::OutputLimits {
@@ -45,7 +45,7 @@ fn work(request: Request) -> (Work, Heard) {
     (Work { request: Box::new(request), responder, submitted: Instant::now() }, answer)
 }
 
-fn begun(request: Request, terms: Terms) -> (Exchange, Heard) {
+pub(super) fn begun(request: Request, terms: Terms) -> (Exchange, Heard) {
     let (work, answer) = work(request);
     (Exchange::begin(work, &Arc::new(terms)).expect("a plain request"), answer)
 }
@@ -54,21 +54,21 @@ fn get() -> (Exchange, Heard) {
     begun(request("GET", "/", &[], ""), terms())
 }
 
-fn said(context: &str, body: &str, stream: Stream) -> FromWorker {
+pub(super) fn said(context: &str, body: &str, stream: Stream) -> FromWorker {
     let payload = format!("{context}{body}");
     let split = u32::try_from(context.len()).unwrap();
     message::read(&Frame::new(Flags::default(), payload).with_options(&[split]).with_stream(stream)).unwrap()
 }
 
-fn last(context: &str, body: &str) -> FromWorker {
+pub(super) fn last(context: &str, body: &str) -> FromWorker {
     said(context, body, Stream::default())
 }
 
-fn more(context: &str, body: &str) -> FromWorker {
+pub(super) fn more(context: &str, body: &str) -> FromWorker {
     said(context, body, Stream::MORE)
 }
 
-fn reply(mut answer: Heard) -> Reply {
+pub(super) fn reply(mut answer: Heard) -> Reply {
     heard(&mut answer).expect("answered").expect("no failure")
 }
 
@@ -77,7 +77,7 @@ fn whole(reply: Reply) -> (StatusCode, Bytes) {
     (reply.head.status, body)
 }
 
-fn streamed(reply: Reply) -> (Bytes, HeaderMap) {
+pub(super) fn streamed(reply: Reply) -> (Bytes, HeaderMap) {
     let ReplyBody::Stream(reader) = reply.body else { panic!("a stream was expected") };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let all = runtime.block_on(reader.collect()).expect("it ends well");

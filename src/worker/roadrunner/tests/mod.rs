@@ -3,6 +3,7 @@
 mod answers;
 mod exchange;
 mod multipart;
+mod tasks;
 
 use std::{fs, path::PathBuf, time::SystemTime};
 
