@@ -29,4 +29,5 @@ mod settings;
 mod stubs;
 mod stuck;
 mod supervisor;
+mod tcp;
 mod worker;

@@ -48,10 +48,10 @@ mod settings;
 mod site;
 mod sockets;
 mod status;
+mod tcp;
 
 use development::Development;
 use line::{Asked, Line};
-use reload::Reload;
 use sockets::{Keeper, Listening};
 
 /// How long a short work may wait for a worker that is busy while others sleep.
@@ -98,9 +98,9 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let Inherited { http, ssl, fcgi, rpc, .. } = inherited;
+    let Inherited { http, ssl, fcgi, tcp, rpc, .. } = inherited;
     // A supervisor answers health checks itself.
-    let sockets = sockets::adopted(supervisor::Sockets { http, ssl, fcgi, rpc, status: Vec::new() });
+    let sockets = sockets::adopted(supervisor::Sockets { http, ssl, fcgi, tcp, rpc, status: Vec::new() });
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
@@ -160,8 +160,10 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         let settings = settings::fastcgi(section, &config.http, &request_ids, engine.version());
         Arc::new(settings.build(means.sockets.fcgi, first.pool.clone(), status.clone()))
     });
+    let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &request_ids);
     let controls = rpc::controls(engine.pools(), &processes);
-    let calls = calls.map(|bound| bound.build(&config, controls.clone(), Reload::new(wishes))).transpose()?.map(Arc::new);
+    let services = tcp.iter().map(tcp::service).chain([reload::service(wishes)]).collect();
+    let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let service = Service::new(Needs {
@@ -185,6 +187,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
+        tcp,
         calls,
         drain: Drain::new(),
         pools: all.iter().map(|one| one.pool.clone()).collect(),
@@ -241,6 +244,9 @@ fn start_processes(configs: Vec<Option<process::Config>>) -> Result<Vec<Option<A
 pub fn check(config: &Config) -> Result<(), Error> {
     settings::listen(&config.http, &config.http.address)?;
     edge::check(&config.http)?;
+    for server in &config.tcp.servers {
+        settings::address(&format!("tcp.servers.{}.addr", server.name), &server.address)?;
+    }
     if let Some(section) = &config.http.fcgi {
         settings::listen_fastcgi(section, &section.address)?;
     }
@@ -362,6 +368,7 @@ struct Front {
     config: Arc<conn::Config>,
     service: Service,
     fcgi: Option<Arc<fcgi::Server>>,
+    tcp: Option<Arc<crate::tcp::Server>>,
     calls: Option<Arc<rpc::Calls>>,
     processes: Arc<[Arc<Processes>]>,
     drain: Drain,
@@ -400,6 +407,13 @@ impl Front {
                 tracing::error!(%error, "the FastCGI listener ended");
             }
         };
+        let tcp = async {
+            if let Some(server) = &self.tcp
+                && let Err(error) = server.serve().await
+            {
+                tracing::error!(%error, "the TCP servers ended");
+            }
+        };
         let calls = async {
             if let Some(calls) = &self.calls
                 && let Err(error) = calls.server.serve().await
@@ -407,7 +421,7 @@ impl Front {
                 tracing::error!(%error, "the RPC listener ended");
             }
         };
-        tokio::join!(http, fcgi, calls);
+        tokio::join!(http, fcgi, tcp, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.wait(Instant::now() + Duration::from_secs(3600)).await;
     }
@@ -424,6 +438,9 @@ impl Front {
         self.drain.stop_accepting();
         if let Some(server) = &self.fcgi {
             server.stop(idle);
+        }
+        if let Some(server) = &self.tcp {
+            server.stop();
         }
         let finished = self.wait(deadline).await;
         // Last, for the scripts of those connections may still call.
@@ -442,8 +459,14 @@ impl Front {
                 None => true,
             }
         };
-        let (http, fcgi) = tokio::join!(self.drain.wait(deadline), fcgi);
-        http && fcgi
+        let tcp = async {
+            match &self.tcp {
+                Some(server) => server.wait(deadline).await,
+                None => true,
+            }
+        };
+        let (http, fcgi, tcp) = tokio::join!(self.drain.wait(deadline), fcgi, tcp);
+        http && fcgi && tcp
     }
 
     fn finish(&self, io_threads: Vec<JoinHandle<()>>) {

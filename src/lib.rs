@@ -17,6 +17,7 @@
 //! ```
 //!
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
+//! [`tcp`] has its own pool, whose works are no requests but tasks ([`worker::Tasks`]): a context and a body, both ways.
 //! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, and of our own `rr workers` and `rr reset`.
 //!
 //! ## Processes
@@ -71,7 +72,8 @@
 //!
 //! ## Who may name whom
 //!
-//! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `worker → nothing`; `watch → nothing`.
+//! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `tcp → worker`, and the listening half of `http`;
+//! `worker → nothing`; `watch → nothing`.
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
 //! ## Bounds
@@ -79,7 +81,7 @@
 //! Every queue, buffer and wait has a key in the configuration ([`config`], listed in `config.php.dist`): works that wait
 //! (`http.pool.max_queue_size`, `allocate_timeout`), request heads and bodies (`http.limits`), answers (`http.output`),
 //! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`), calls
-//! (`rpc`).
+//! (`rpc`), TCP messages and connections (`tcp`).
 
 #[cfg(php_embed)]
 pub mod app;
@@ -94,6 +96,7 @@ pub mod php;
 pub mod rpc;
 pub mod supervisor;
 pub mod sys;
+pub mod tcp;
 pub mod telemetry;
 pub mod watch;
 pub mod worker;

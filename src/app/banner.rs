@@ -6,6 +6,7 @@ use super::{
     Front,
     command::Workers,
     served::{At, Served},
+    tcp,
 };
 use crate::{config::Address, php::Engine};
 
@@ -35,6 +36,10 @@ pub(super) fn print(facts: &Facts<'_>) {
         match &one.at {
             At::Hosts(hosts) if hosts.is_empty() => rows.extend(site(one)),
             At::Hosts(hosts) => rows.push(("site", format!("{}: {}", hosts.join(", "), summary(one)))),
+            At::Tcp => {
+                let endpoints = facts.front.tcp.iter().flat_map(|server| server.endpoints());
+                rows.extend(endpoints.map(|endpoint| ("tcp", format!("{}: {}", tcp::shown(endpoint), summary(one)))));
+            }
             At::Path { pattern, .. } => rows.push(("route", format!("{pattern}: {}", summary(one)))),
         }
     }

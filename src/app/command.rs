@@ -36,12 +36,12 @@ pub(super) struct PhpCommand {
     pub(super) ini_file: IniFile,
 }
 
-/// The workers that `config` asks for, if it does; `version` is that of our own PHP.
-pub(super) fn http_workers(config: &Config, version: &str) -> Result<Option<Workers>, Error> {
+/// The workers that `config` asks for, if it does; they are of `plugin`, and `version` is that of our own PHP.
+pub(super) fn workers(config: &Config, plugin: &str, version: &str) -> Result<Option<Workers>, Error> {
     let pool = &config.http.pool;
     let (key, command) = match &pool.command[..] {
-        [] => ("server.command", &config.server.command),
-        _ => ("http.pool.command", &pool.command),
+        [] => ("server.command".to_owned(), &config.server.command),
+        _ => (format!("{plugin}.pool.command"), &pool.command),
     };
     if command.is_empty() || config.http.worker.is_some() {
         return Ok(None);
@@ -49,9 +49,9 @@ pub(super) fn http_workers(config: &Config, version: &str) -> Result<Option<Work
     let refused = |reason: String| Error::Config(format!("{key}: {reason}"));
     let by_socket = config.server.relay != Relay::Pipes;
     match pool.carrier {
-        Carrier::Thread if by_socket => Err(Error::Config(
-            "server.relay: threads have no sockets to speak through; use pipes, or http.pool.carrier process".into(),
-        )),
+        Carrier::Thread if by_socket => Err(Error::Config(format!(
+            "server.relay: threads have no sockets to speak through; use pipes, or {plugin}.pool.carrier process"
+        ))),
         Carrier::Thread if !is_our_php(&command[0], version) => {
             Err(refused(format!("{:?} is not PHP {version}, and nothing else runs on threads", command[0])))
         }
@@ -135,7 +135,7 @@ impl PhpCommand {
                 _ => {
                     return Err(format!(
                         "option {argument} of php is not supported on threads (-d, -c, -n and -f are); \
-                         http.pool.carrier process starts the command as it is"
+                         carrier process in the pool starts the command as it is"
                     ));
                 }
             }
@@ -201,7 +201,7 @@ mod tests {
         let mut config = Config::default();
         config.server.command = command.split_whitespace().map(str::to_owned).collect();
         change(&mut config);
-        http_workers(&config, "8.4.24").map_err(|error| error.to_string())
+        super::workers(&config, "http", "8.4.24").map_err(|error| error.to_string())
     }
 
     fn php(command: &str) -> Result<PhpCommand, String> {

@@ -1,5 +1,7 @@
 //! The service `server`: what its supervisor can be asked by a call.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::line::Wished;
@@ -10,15 +12,16 @@ use crate::{
 
 /// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done.
 #[derive(Clone, Debug)]
-pub(super) struct Reload(mpsc::Sender<Wished>);
+struct Reload(mpsc::Sender<Wished>);
+
+/// What may be asked of the supervisor, through `wishes`.
+pub(super) fn service(wishes: mpsc::Sender<Wished>) -> Arc<dyn Service> {
+    Arc::new(Reload(wishes))
+}
 
 // === impl Reload ===
 
 impl Reload {
-    pub(super) fn new(wishes: mpsc::Sender<Wished>) -> Self {
-        Self(wishes)
-    }
-
     async fn ask(&self, wish: Wish) -> Result<String, Error> {
         let (tell, told) = oneshot::channel();
         let ended = |_| Error::Failed("the server is stopping".into());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{control::ThreadPool, reload::Reload, settings};
+use super::{control::ThreadPool, settings};
 use crate::{
     config::{self, Config},
     error::Error,
@@ -72,17 +72,17 @@ impl Bound {
         }
     }
 
-    /// Puts the services behind the socket.
-    pub(super) fn build(self, config: &Config, pools: Controls, reload: Reload) -> Result<Calls, Error> {
+    /// Puts the services behind the socket, the built-in ones and `others`.
+    pub(super) fn build(self, config: &Config, pools: Controls, others: Vec<Arc<dyn Service>>) -> Result<Calls, Error> {
         let section = &self.section;
         let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
-        let services: Vec<Arc<dyn Service>> = vec![
+        let mut services: Vec<Arc<dyn Service>> = vec![
             Arc::new(about),
             Arc::new(Informer::new(pools.clone())),
             Arc::new(Status::new(pools.clone())),
             Arc::new(Resetter::new(pools)),
-            Arc::new(reload),
         ];
+        services.extend(others);
         let bounds = Bounds {
             max_connections: section.max_connections,
             max_calls: section.max_calls,

@@ -1,4 +1,4 @@
-//! All that has a pool of its own: the server's site, further sites by host, and routes by path.
+//! All that has a pool of its own: the server's site, further sites by host, routes by path, and the TCP servers.
 
 use std::{mem, path::Path, sync::Arc};
 
@@ -38,6 +38,8 @@ pub(super) enum At {
     Hosts(Vec<String>),
     /// A path of the site with this number.
     Path { of: usize, pattern: String },
+    /// The TCP servers, whose works are tasks.
+    Tcp,
 }
 
 /// Whether `config` names anything to serve.
@@ -49,13 +51,20 @@ pub(super) fn has_something(config: &Config) -> bool {
 pub(super) fn find(config: &Config, dir: Option<&Path>) -> Result<Vec<Served>, Error> {
     let mut found = Finder { all: Vec::new(), pools: count(config) };
     // The first site is what other hosts get if there is nothing else.
-    if dir.is_some() || has_main(config) || config.sites.is_empty() {
+    if let (Some(dir), false) = (dir, config.serves_http()) {
+        let reason = format!("http.address: {} is to be served, and nothing listens for requests", dir.display());
+        return Err(Error::Config(reason));
+    }
+    if config.serves_http() && (dir.is_some() || has_main(config) || config.sites.is_empty()) {
         let main = Config { sites: Vec::new(), ..config.clone() };
         found.site("http".into(), Vec::new(), main, Vec::new(), dir)?;
     }
     for site in &config.sites {
         let name = format!("http:{}", site.hosts.first().map_or("", String::as_str));
         found.site(name, site.hosts.clone(), config.of_site(site), site.own.ini.clone(), None)?;
+    }
+    if !config.tcp.servers.is_empty() {
+        found.tcp(config)?;
     }
     let mut all = found.all;
     one_personality(&all)?;
@@ -82,6 +91,8 @@ pub(super) fn sites(all: &[Served]) -> Result<Sites, Error> {
                 by_host.extend(hosts.iter().map(|host| (host.clone(), answers.clone())));
                 default = Some(answers);
             }
+            // Without HTTP nobody asks.
+            At::Tcp => default = Some(answers),
         }
     }
     Ok(Sites::new(default.expect("something is served"), by_host))
@@ -100,7 +111,8 @@ fn has_main(config: &Config) -> bool {
 
 fn count(config: &Config) -> usize {
     let of_sites = config.sites.iter().map(|site| 1 + site.own.http.routes.len());
-    1 + config.http.routes.len() + of_sites.sum::<usize>()
+    let of_tcp = usize::from(!config.tcp.servers.is_empty());
+    usize::from(config.serves_http()) + of_tcp + config.http.routes.len() + of_sites.sum::<usize>()
 }
 
 /// RoadRunner workers on threads see another `PHP_SAPI` than all other scripts, and a process has one.
@@ -164,6 +176,17 @@ impl Finder {
         Ok(())
     }
 
+    fn tcp(&mut self, config: &Config) -> Result<(), Error> {
+        let config = config.of_tcp();
+        let site = Site::find(&config, "tcp", None)?;
+        if site.worker.is_none() {
+            return Err(Error::Config("tcp: no workers: set server.command, tcp.pool.command or tcp.worker".into()));
+        }
+        let pool = self.pool(&config.http.pool);
+        self.all.push(Served { name: "tcp".into(), at: At::Tcp, config, ini: Vec::new(), site, pool });
+        Ok(())
+    }
+
     fn pool(&self, pool: &config::Pool) -> Pool {
         Pool::new(settings::pool(pool, self.pools))
     }
@@ -172,6 +195,16 @@ impl Finder {
 // === impl Served ===
 
 impl Served {
+    /// The plugin whose works are done.
+    pub(super) fn plugin(&self) -> &'static str {
+        if self.does_tasks() { "tcp" } else { "http" }
+    }
+
+    /// Whether its works are tasks, not requests.
+    pub(super) fn does_tasks(&self) -> bool {
+        matches!(self.at, At::Tcp)
+    }
+
     /// Its command, if PHP threads run that.
     pub(super) fn php_command(&self) -> Option<&PhpCommand> {
         match &self.site.workers {

@@ -112,10 +112,14 @@ pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
         (Some(Workers::Threads(command)), Some(script)) => {
             let arguments = command.arguments.clone();
             let script = php::ScriptKind::RoadRunner { script, arguments, terms: Arc::new(terms(config)) };
-            (pool.clone(), script, command.variables(config, "http"))
+            (pool.clone(), script, command.variables(config, served.plugin()))
         }
         (Some(_), _) => (none(), php::ScriptKind::Classic, Vec::new()),
-        (None, Some(script)) => (pool.clone(), php::ScriptKind::Worker { script, reset, tasks: false }, Vec::new()),
+        (None, Some(script)) => {
+            let tasks = served.does_tasks();
+            let mode = tasks.then(|| ("RR_MODE".to_owned(), served.plugin().to_owned()));
+            (pool.clone(), php::ScriptKind::Worker { script, reset, tasks }, mode.into_iter().collect())
+        }
         (None, None) => (pool.clone(), php::ScriptKind::Classic, Vec::new()),
     };
     php::PoolConfig {
@@ -160,13 +164,13 @@ pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<p
     let Served { config, pool, site, .. } = served;
     let Some(Workers::Processes(command)) = &site.workers else { return Ok(None) };
     if config.http.pool.dynamic_allocator.is_some() {
-        let reason = "http.pool.dynamic_allocator: not supported for workers in processes by this version of rr";
-        return Err(Error::Config(reason.into()));
+        let reason = "pool.dynamic_allocator: not supported for workers in processes by this version of rr";
+        return Err(Error::Config(format!("{}.{reason}", served.plugin())));
     }
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
     let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && name != spawn::HANDOVER);
     let rpc = rpc.map(|dsn| ("RR_RPC".to_owned(), dsn));
-    let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, "http"));
+    let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, served.plugin()));
     for (name, value) in inherited.chain(given.map(|(name, value)| (name.into(), value.into()))) {
         environment.retain(|(known, _)| *known != name);
         environment.push((name, value));
@@ -395,6 +399,7 @@ fn temp_dir(http: &config::Http) -> PathBuf {
     http.temp_dir.clone().unwrap_or_else(env::temp_dir)
 }
 
-fn size(bytes: u64) -> usize {
+/// As a length in memory.
+pub(super) fn size(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }

@@ -35,7 +35,7 @@ pub(super) struct Site {
 impl Site {
     /// What `config` says is served, `key` being where it says so; `dir` wins over its root.
     pub(super) fn find(config: &Config, key: &str, dir: Option<&Path>) -> Result<Self, Error> {
-        let workers = command::http_workers(config, php::VERSION)?;
+        let workers = command::workers(config, if key == "tcp" { "tcp" } else { "http" }, php::VERSION)?;
         let mut site = Self::find_root(&config.http, key, dir, workers.is_some())?;
         site.worker = match &workers {
             Some(workers) => Some(workers.script()?),

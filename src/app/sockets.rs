@@ -2,7 +2,7 @@
 
 use std::{os::fd::OwnedFd, path::Path, slice};
 
-use super::{health_checks, rpc, settings};
+use super::{health_checks, rpc, settings, tcp};
 use crate::{
     config::{Address, Config},
     error::Error,
@@ -17,6 +17,7 @@ pub(super) struct Keeper<L> {
     http: Kept,
     ssl: Kept,
     fcgi: Kept,
+    tcp: Kept,
     rpc: Kept,
     status: Kept,
 }
@@ -34,7 +35,7 @@ struct Kept {
 impl<L: FnMut() -> Result<Config, Error>> Keeper<L> {
     pub(super) fn new(load: L) -> Self {
         let kept = Kept::default;
-        Self { load, http: kept(), ssl: kept(), fcgi: kept(), rpc: kept(), status: kept() }
+        Self { load, http: kept(), ssl: kept(), fcgi: kept(), tcp: kept(), rpc: kept(), status: kept() }
     }
 }
 
@@ -67,18 +68,21 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
             }
             None => Vec::new(),
         };
+        let tcp = self.tcp.find_or_bind(&tcp::addresses(config), |wanted| tcp::bind(config, wanted))?;
         let http = self.http.find_or_bind(&config.http.address, |wanted| bind(settings::listen(&config.http, wanted)?))?;
         let checks = status.iter().map(|(_, listeners)| listeners.sockets().map_err(Error::system("status.address")));
         let sockets = Sockets {
             http: duplicates(&http)?,
             ssl: duplicates(&ssl)?,
             fcgi: duplicates(&fcgi)?,
+            tcp: duplicates(&tcp)?,
             rpc: duplicates(&rpc)?,
             status: checks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
         };
         self.http.replace(http);
         self.ssl.replace(ssl);
         self.fcgi.replace(fcgi);
+        self.tcp.replace(tcp);
         self.rpc.replace(rpc);
         self.status.replace(status);
         Ok(sockets)
@@ -121,6 +125,8 @@ pub(super) struct Listening {
     pub(super) http: Listeners,
     pub(super) ssl: Listeners,
     pub(super) fcgi: Listeners,
+    /// One for each TCP server.
+    pub(super) tcp: Vec<Listeners>,
     pub(super) rpc: Listeners,
     /// For health checks; a supervisor answers them itself.
     pub(super) status: Listeners,
@@ -136,6 +142,10 @@ pub(super) fn own(config: &Config) -> Result<Listening, Error> {
         fcgi: fcgi.transpose()?.unwrap_or_else(none),
         status: config.status.address.as_ref().map(|_| health_checks::bind(&config.status)).transpose()?.unwrap_or_else(none),
         ssl: ssl.transpose()?.unwrap_or_else(none),
+        tcp: tcp::addresses(config)
+            .iter()
+            .map(|address| tcp::bind(config, slice::from_ref(address)))
+            .collect::<Result<_, _>>()?,
         // Last, as above.
         http: bind(settings::listen(&config.http, &config.http.address)?)?,
     })
@@ -143,11 +153,12 @@ pub(super) fn own(config: &Config) -> Result<Listening, Error> {
 
 /// A supervisor's.
 pub(super) fn adopted(sockets: Sockets) -> Listening {
-    let Sockets { http, ssl, fcgi, rpc, .. } = sockets;
+    let Sockets { http, ssl, fcgi, tcp, rpc, .. } = sockets;
     Listening {
         http: Listeners::adopt(http),
         ssl: Listeners::adopt(ssl),
         fcgi: Listeners::adopt(fcgi),
+        tcp: tcp.into_iter().map(|socket| Listeners::adopt(vec![socket])).collect(),
         rpc: Listeners::adopt(rpc),
         status: Listeners::adopt(Vec::new()),
     }

@@ -58,7 +58,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("server.user", LATER, &[]),
     section("service", LATER),
     section("sqs", LATER),
-    section("tcp", LATER),
     section("temporal", LATER),
 ];
 

@@ -189,7 +189,8 @@ fn split(text: &str) -> Vec<&str> {
     .collect()
 }
 
-fn collect<T>(parts: impl Iterator<Item = (String, Result<T, Wrong>)>) -> Result<Vec<T>, Wrong> {
+/// All that could be read, or all that is wrong.
+pub(super) fn collect<T>(parts: impl Iterator<Item = (String, Result<T, Wrong>)>) -> Result<Vec<T>, Wrong> {
     let (mut good, mut wrong) = (Vec::new(), Vec::new());
     for (place, part) in parts {
         match part {

@@ -23,6 +23,7 @@ mod server;
 mod site;
 mod source;
 mod suggest;
+mod tcp;
 mod types;
 
 #[cfg(test)]
@@ -38,4 +39,5 @@ pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};
 pub use source::{LoadOptions, find, load, rpc_address};
+pub use tcp::{Tcp, TcpServer};
 pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc, Status};

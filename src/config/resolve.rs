@@ -136,7 +136,7 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { http, logs, rpc, .. } = &mut self.config;
+        let Config { http, tcp, logs, rpc, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
@@ -152,7 +152,10 @@ impl Walk {
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
         http.headers.cors.take_if(|cors| *cors == Cors::default());
         let wants_tls = http.ssl.take_if(|ssl| *ssl == Ssl::default()).is_none() && http.ssl.is_some();
-        if (http.fcgi.is_some() || wants_tls) && !self.given.contains_key("http.address") {
+        let serves_tcp = !tcp.servers.is_empty();
+        // Who asks for TCP alone gets no web server beside it.
+        let only_tcp = serves_tcp && !self.given.keys().any(|key| *key == "sites" || key.starts_with("http."));
+        if (http.fcgi.is_some() || wants_tls || only_tcp) && !self.given.contains_key("http.address") {
             http.address.clear();
         }
         let listening: Vec<_> = http.address.iter().chain(http.ssl.iter().flat_map(|ssl| &ssl.address)).collect();
@@ -166,7 +169,7 @@ impl Walk {
             .host_of_two_sites()
             .map(|(first, second, host)| (format!("sites[{second}].hosts"), format!("{host} is a host of sites[{first}] too")));
         let http = &self.config.http;
-        let deaf = http.address.is_empty() && http.fcgi.is_none() && !wants_tls;
+        let deaf = http.address.is_empty() && http.fcgi.is_none() && !wants_tls && !serves_tcp;
         let unheard = !self.config.sites.is_empty() && http.address.is_empty() && !wants_tls && !deaf;
         if is_nowhere {
             self.problem("http.static.dir", "missing, while http.middleware has static");

@@ -17,6 +17,7 @@ use super::{
 
 mod edge;
 mod pool;
+mod tcp;
 
 /// A row of [`KEYS`].
 #[derive(Clone, Copy)]
@@ -53,7 +54,14 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] = &joined::<{ OWN.len() + pool::HTTP.len() + edge::HTTP.len() }>(&[OWN, pool::HTTP, edge::HTTP]);
+pub(super) static KEYS: &[Key] =
+    &joined::<{ OWN.len() + pool::HTTP.len() + edge::HTTP.len() + tcp::OWN.len() + pool::TCP.len() }>(&[
+        OWN,
+        pool::HTTP,
+        edge::HTTP,
+        tcp::OWN,
+        pool::TCP,
+    ]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),

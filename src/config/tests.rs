@@ -91,6 +91,7 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("dev.rs"),
         include_str!("edge.rs"),
         include_str!("middleware.rs"),
+        include_str!("tcp.rs"),
     ]
     .concat();
     // Every pool's keys are documented once.
@@ -227,6 +228,32 @@ fn proxies_are_named_with_the_listeners_they_speak_to() {
     ];
     for (raw, expected) in cases {
         assert_eq!(proxied(raw), Err(expected.into()));
+    }
+}
+
+#[test]
+fn tcp_servers_have_names_and_need_no_http() {
+    let config = read(json!({"tcp": {"servers": {"smtp": {"addr": "tcp://127.0.0.1:7777", "delimiter": "\r\n.\r\n"}, "x": {"addr": ":1", "delimiter": ""}}, "read_buf_size": 2, "pool": {"num_workers": 3}}})).unwrap();
+    let server = |name: &str, address: &str, delimiter: &str| TcpServer {
+        name: name.into(),
+        address: tcp(address),
+        delimiter: delimiter.into(),
+    };
+    assert_eq!(config.tcp.servers, [server("smtp", "127.0.0.1:7777", "\r\n.\r\n"), server("x", ":1", "\r\n")]);
+    assert_eq!((config.tcp.read_buf_size, config.tcp.pool.num_workers, config.http.address.len()), (2 << 20, Some(3), 0));
+    assert!(!config.serves_http());
+    assert_eq!(read(config.to_json()), Ok(config));
+    let both = read(json!({"http": {"root": "public"}, "tcp": {"servers": {"a": {"addr": ":1"}}}})).unwrap();
+    assert!(both.serves_http(), "whoever says something of http wants it");
+    for (wrong, message) in [
+        (json!({"a": {}}), "tcp.servers.a.addr: missing"),
+        (json!({"a": {"addr": "nowhere"}}), "tcp.servers.a.addr: expected an address such as"),
+        (json!({"a": {"adr": ":1"}}), "tcp.servers.a.adr: unknown key, did you mean addr?"),
+        (json!({"a": {"addr": ":1"}, "b": {"addr": ":1"}}), "tcp.servers.b.addr: expected an address of its own, got that of a"),
+        (json!(7), "tcp.servers: expected a map, got 7"),
+    ] {
+        let error = read(json!({"tcp": {"servers": wrong}})).unwrap_err();
+        assert!(error.contains(message), "{error}");
     }
 }
 

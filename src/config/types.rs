@@ -7,6 +7,7 @@ use super::{
     http::{Address, Http},
     server::Server,
     site::Site,
+    tcp::Tcp,
 };
 
 /// Everything the operator asked for, resolved.
@@ -25,6 +26,8 @@ pub struct Config {
     pub http: Http,
     /// Further sites, each for hosts of its own.
     pub sites: Vec<Site>,
+    /// TCP servers.
+    pub tcp: Tcp,
     /// Remote procedure calls, if asked for.
     pub rpc: Option<Rpc>,
     /// Health checks.
@@ -187,6 +190,15 @@ pub enum Encoding {
     Console,
     /// A JSON object per line.
     Json,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Whether anything listens for requests, by HTTP or FastCGI.
+    pub fn serves_http(&self) -> bool {
+        !self.http.address.is_empty() || self.http.fcgi.is_some()
+    }
 }
 
 // === impl Engine ===

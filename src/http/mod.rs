@@ -28,6 +28,10 @@ pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
 pub use nudge::Nudge;
 
+// For all that listens, and is no HTTP.
+pub(crate) use accept::{Acceptor, Stream, accept};
+pub(crate) use drain::OpenConnection;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::worker::Secure;

@@ -25,6 +25,7 @@ struct Letter {
     http: Vec<RawFd>,
     ssl: Vec<RawFd>,
     fcgi: Vec<RawFd>,
+    tcp: Vec<RawFd>,
     rpc: Vec<RawFd>,
     scoreboard: RawFd,
     line: RawFd,
@@ -47,6 +48,8 @@ pub struct Handover<'a> {
     pub ssl: Vec<BorrowedFd<'a>>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<BorrowedFd<'a>>,
+    /// Sockets of the TCP servers, in their order.
+    pub tcp: Vec<BorrowedFd<'a>>,
     /// Sockets that listen for remote procedure calls.
     pub rpc: Vec<BorrowedFd<'a>>,
     /// The shared page.
@@ -72,6 +75,8 @@ pub struct Inherited {
     pub ssl: Vec<OwnedFd>,
     /// Sockets that listen for FastCGI.
     pub fcgi: Vec<OwnedFd>,
+    /// Sockets of the TCP servers, in their order.
+    pub tcp: Vec<OwnedFd>,
     /// Sockets that listen for remote procedure calls.
     pub rpc: Vec<OwnedFd>,
     /// The shared page.
@@ -94,12 +99,13 @@ impl Handover<'_> {
             http: numbers(&self.http),
             ssl: numbers(&self.ssl),
             fcgi: numbers(&self.fcgi),
+            tcp: numbers(&self.tcp),
             rpc: numbers(&self.rpc),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
-        let mut descriptors = [letter.http, letter.ssl, letter.fcgi, letter.rpc].concat();
+        let mut descriptors = [letter.http, letter.ssl, letter.fcgi, letter.tcp, letter.rpc].concat();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
@@ -125,6 +131,7 @@ impl Inherited {
             http: adopt(letter.http)?,
             ssl: adopt(letter.ssl)?,
             fcgi: adopt(letter.fcgi)?,
+            tcp: adopt(letter.tcp)?,
             rpc: adopt(letter.rpc)?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),

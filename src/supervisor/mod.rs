@@ -74,6 +74,8 @@ pub struct Sockets {
     pub ssl: Vec<OwnedFd>,
     /// For FastCGI.
     pub fcgi: Vec<OwnedFd>,
+    /// For the TCP servers, in their order.
+    pub tcp: Vec<OwnedFd>,
     /// For remote procedure calls.
     pub rpc: Vec<OwnedFd>,
     /// For health checks, which the supervisor answers itself.
@@ -209,6 +211,7 @@ impl<N: Needs> Supervisor<N> {
             http: engine::borrow(&sockets.http),
             ssl: engine::borrow(&sockets.ssl),
             fcgi: engine::borrow(&sockets.fcgi),
+            tcp: engine::borrow(&sockets.tcp),
             rpc: engine::borrow(&sockets.rpc),
             scoreboard: std::os::fd::AsFd::as_fd(&page),
             line: std::os::fd::AsFd::as_fd(&line),

@@ -86,6 +86,7 @@ impl Tasks {
             body: if body.is_empty() { Body::Empty } else { Body::Memory(body) },
             ini: Vec::new(),
             interim: None,
+            phases: None,
         });
         let work = Work { request, responder, submitted: Instant::now() };
         self.pool.submit(work, Wake::Now).map_err(|_| TaskError::Refused(plugin))?;

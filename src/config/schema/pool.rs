@@ -111,3 +111,4 @@ macro_rules! pool_keys {
 }
 
 pub(super) const HTTP: &[Key] = pool_keys!("http.pool", |c| c.http.pool);
+pub(super) const TCP: &[Key] = pool_keys!("tcp.pool", |c| c.tcp.pool);

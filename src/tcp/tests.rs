@@ -1,0 +1,228 @@
+//! Real sockets, and a worker that is a closure.
+
+use std::{
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    sync::mpsc::{Receiver, Sender, channel},
+    thread,
+};
+
+use serde_json::Value;
+
+use super::*;
+use crate::{
+    http::listen,
+    worker::{self, Body, Next, Pool, Reply, ReplyBody, Script, Work},
+};
+
+/// An event as the worker was told of it: its name, the connection and the body.
+type Event = (String, String, String);
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server of one endpoint, whose events can be read.
+struct Running {
+    server: Arc<Server>,
+    port: u16,
+    events: Receiver<Event>,
+    pool: Pool,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+/// Starts a server; `answer` says a command and a body for an event and its body.
+fn running(config: Config, answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> Running {
+    let pool = Pool::new(worker::Config { num_workers: 1, max_queue_size: 100, allocate_timeout: PATIENCE });
+    let script = Script { filename: "".into(), name: "".into(), path_info: "".into(), document_root: "".into() };
+    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], backlog: 16 }.build().unwrap();
+    let port = listeners.addresses()[0].port();
+    let endpoint = Endpoint { name: "echo".into(), delimiter: b"\r\n".to_vec(), listeners };
+    let server = Arc::new(config.build(vec![endpoint], Tasks::new(pool.clone(), script, Arc::default())));
+    let (tell, events) = channel();
+    let worker = thread::spawn({
+        let pool = pool.clone();
+        move || work(&pool, &tell, answer)
+    });
+    let io = thread::spawn({
+        let server = server.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                server.serve().await.unwrap();
+                assert!(server.wait(Instant::now() + PATIENCE).await);
+            });
+        }
+    });
+    Running { server, port, events, pool, threads: vec![worker, io] }
+}
+
+fn work(pool: &Pool, tell: &Sender<Event>, answer: impl Fn(&str, &str) -> (&'static str, String)) {
+    let seat = pool.seat();
+    while let Next::Work(Work { request, responder, .. }) = seat.next() {
+        let context: Value = serde_json::from_slice(&request.task().unwrap().context).unwrap();
+        assert_eq!(context["server"], "echo");
+        assert!(context["remote_addr"].as_str().unwrap().starts_with("127.0.0.1:"));
+        let text = |key: &str| context[key].as_str().unwrap().to_owned();
+        let body = match request.body {
+            Body::Memory(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            _ => String::new(),
+        };
+        let (command, said) = answer(&text("event"), &body);
+        // A test that has seen enough does not listen any more.
+        drop(tell.send((text("event"), text("uuid"), body)));
+        responder.send(Ok(match command {
+            "ERROR" => Reply::task_error(said.as_bytes()),
+            command => Reply::of_task(command.as_bytes(), ReplyBody::Whole(said.into())),
+        }));
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    /// The next event but for its connection, which is returned too.
+    fn event(&self) -> ((String, String), String) {
+        let (event, uuid, body) = self.events.recv_timeout(PATIENCE).unwrap();
+        ((event, body), uuid)
+    }
+
+    fn expect(&self, event: &str, body: &str) -> String {
+        let (seen, uuid) = self.event();
+        assert_eq!(seen, (event.to_owned(), body.to_owned()));
+        uuid
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.server.stop();
+        self.pool.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() && !thread::panicking() {
+                panic!("a thread of the server has panicked");
+            }
+        }
+    }
+}
+
+fn all(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn echo(event: &str, body: &str) -> (&'static str, String) {
+    match (event, body) {
+        ("CONNECTED", _) => ("WRITE", "hello\r\n".into()),
+        (_, "quiet\r\n") => ("CONTINUE", "unseen".into()),
+        (_, "bye\r\n") => ("WRITECLOSE", "bye\r\n".into()),
+        (_, "cut\r\n") => ("CLOSE", "unseen".into()),
+        (_, "nonsense\r\n") => ("WHAT", "unseen".into()),
+        (_, "error\r\n") => ("ERROR", "it broke".into()),
+        _ => ("WRITE", body.to_uppercase()),
+    }
+}
+
+#[test]
+fn messages_are_told_and_commands_are_obeyed() {
+    let running = running(Config::default(), echo);
+    let mut client = running.connect();
+    // Two and a half messages in one piece; the rest comes when the first has been answered.
+    client.write_all(b"one\r\nquiet\r\ntw").unwrap();
+    let uuid = running.expect("CONNECTED", "");
+    running.expect("DATA", "one\r\n");
+    running.expect("DATA", "quiet\r\n");
+    client.write_all(b"o\r\nbye\r\nnever\r\n").unwrap();
+    assert_eq!(all(client), "hello\r\nONE\r\nTWO\r\nbye\r\n");
+    running.expect("DATA", "two\r\n");
+    running.expect("DATA", "bye\r\n");
+    assert_eq!(running.expect("CLOSE", ""), uuid);
+}
+
+#[test]
+fn whatever_is_no_command_closes() {
+    let running = running(Config::default(), echo);
+    for last in ["cut\r\n", "nonsense\r\n", "error\r\n"] {
+        let mut client = running.connect();
+        client.write_all(last.as_bytes()).unwrap();
+        assert_eq!(all(client), "hello\r\n");
+        running.expect("CONNECTED", "");
+        running.expect("DATA", last);
+        running.expect("CLOSE", "");
+    }
+}
+
+#[test]
+fn what_a_client_says_last_is_told_before_its_leaving() {
+    let running = running(Config::default(), echo);
+    let mut client = running.connect();
+    client.write_all(b"one\r\nrest").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(all(client), "hello\r\nONE\r\nREST");
+    let told: Vec<_> = (0..4).map(|_| running.event().0.0).collect();
+    assert_eq!(told, ["CONNECTED", "DATA", "DATA", "CLOSE"]);
+}
+
+#[test]
+fn a_connection_can_be_closed_from_elsewhere() {
+    let running = running(Config::default(), echo);
+    let client = running.connect();
+    let uuid = running.expect("CONNECTED", "");
+    assert!(!running.server.close("another"));
+    assert!(running.server.close(&uuid));
+    assert_eq!(running.expect("CLOSE", ""), uuid);
+    // It is cut, perhaps before the greeting.
+    let mut text = Vec::new();
+    drop((&client).read_to_end(&mut text));
+    assert!(b"hello\r\n".starts_with(&text));
+}
+
+#[test]
+fn bounds_close_connections() {
+    let small = Config { max_message: 10, read_size: 4, idle_timeout: PATIENCE, ..Config::default() };
+    let running_small = running(small, echo);
+    for long in ["0123456789a", "012345678\r\n"] {
+        let mut client = running_small.connect();
+        running_small.expect("CONNECTED", "");
+        client.write_all(long.as_bytes()).unwrap();
+        running_small.expect("CLOSE", "");
+        assert_eq!(all(client), "hello\r\n");
+    }
+    let silent = running(Config { idle_timeout: Duration::from_millis(20), ..Config::default() }, echo);
+    assert_eq!(all(silent.connect()), "hello\r\n");
+    silent.expect("CONNECTED", "");
+    silent.expect("CLOSE", "");
+    // Nobody reads the answer, which is larger than any socket's buffer.
+    let answer = |event: &str, _: &str| (if event == "DATA" { "WRITE" } else { "CONTINUE" }, "x".repeat(64 << 20));
+    let stuck = running(Config { write_timeout: Duration::from_millis(50), ..Config::default() }, answer);
+    let mut client = stuck.connect();
+    client.write_all(b"go\r\n").unwrap();
+    assert_eq!(stuck.event().0.0, "CONNECTED");
+    assert_eq!(stuck.event().0.0, "DATA");
+    assert_eq!(stuck.event().0.0, "CLOSE");
+}
+
+#[test]
+fn a_stop_closes_what_waits_and_tells_of_it() {
+    let running = running(Config::default(), echo);
+    let mut client = running.connect();
+    client.write_all(b"one\r\n").unwrap();
+    running.expect("CONNECTED", "");
+    running.expect("DATA", "one\r\n");
+    running.server.stop();
+    running.expect("CLOSE", "");
+    assert_eq!(all(client), "hello\r\nONE\r\n");
+    assert_eq!(running.server.snapshot().accepted, 1);
+}
+
+#[test]
+fn names_are_uuids_of_version_4() {
+    assert_eq!(uuid([0, 0]), "00000000-0000-4000-8000-000000000000");
+    assert_eq!(uuid([u64::MAX, u64::MAX]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+    assert_eq!(uuid([0x0123_4567_89ab_cdef, 0x3edc_ba98_7654_3210]), "01234567-89ab-4def-bedc-ba9876543210");
+}
