@@ -74,7 +74,7 @@ fn what_cannot_be_served_is_said() {
     }
     for (options, said) in [
         (&["http.middleware=static"][..], "http.static.dir: missing, while http.middleware has static"),
-        (&["http.middleware=statics"], "http.middleware: expected one of static, got \"statics\"; did you mean static?"),
+        (&["http.middleware=statics"], "http.middleware: no middleware is called \"statics\""),
         (&["http.middleware=static", "http.static.dir=/no/such/dir"], "http.static.dir /no/such/dir"),
         (&["http.static.response.a b=c"], "http.static.response.a b: expected the name of a header field"),
     ] {
