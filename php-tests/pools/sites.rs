@@ -344,6 +344,26 @@ sites:
 }
 
 #[test]
+fn what_two_pools_cannot_share_is_refused() {
+    let sites_of = |command: &str, of_each: [&str; 2]| {
+        let site = |(host, options): (&str, &str)| format!("  - {{ hosts: {host}, pool: {{ command: {command} {options} }} }}\n");
+        format!("sites:\n{}{}", site(("a.example", of_each[0])), site(("b.example", of_each[1])))
+    };
+    let main = "server: { command: php DIR/roadrunner.php }\n";
+    let relay = "server: { command: php DIR/roadrunner.php, relay: 'tcp://127.0.0.1:1' }\n";
+    for (config, reason) in [
+        (main.to_owned() + &sites_of("php", ["-c DIR/one.ini DIR/roadrunner.php", "-n DIR/roadrunner.php"]), "-c, -n"),
+        (relay.to_owned() + &sites_of("php", ["DIR/roadrunner.php"; 2]), "server.relay: one socket cannot serve two pools"),
+    ] {
+        let Some(setup) = sites(&config) else { return };
+        fs::write(setup.scratch().join("roadrunner.php"), "<?php").unwrap();
+        let output = finish(setup.command(free_port(), None), b"");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(reason) && said.trim().lines().count() == 1, "{said}");
+    }
+}
+
+#[test]
 fn classic_scripts_and_roadrunner_workers_in_processes_are_side_by_side() {
     let config = "
 sites:

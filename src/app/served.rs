@@ -69,6 +69,7 @@ pub(super) fn find(config: &Config, dir: Option<&Path>) -> Result<Vec<Served>, E
     let mut all = found.all;
     one_personality(&all)?;
     one_ini_file(&all)?;
+    one_relay(&all)?;
     if all.len() > 1 {
         all.iter_mut().for_each(Served::take_ini_of_command);
     }
@@ -140,6 +141,18 @@ fn one_ini_file(all: &[Served]) -> Result<(), Error> {
              run one of them in processes (carrier: process in its pool)"
         ))),
         None => Ok(()),
+    }
+}
+
+/// A socket that workers connect to says not for which pool they come.
+fn one_relay(all: &[Served]) -> Result<(), Error> {
+    let mut in_processes = all.iter().filter(|one| matches!(one.site.workers, Some(Workers::Processes(_))));
+    match (in_processes.next(), in_processes.next()) {
+        (Some(first), Some(other)) if first.config.server.relay != config::Relay::Pipes => Err(Error::Config(format!(
+            "server.relay: one socket cannot serve two pools, {} and {}; use pipes",
+            first.name, other.name
+        ))),
+        _ => Ok(()),
     }
 }
 

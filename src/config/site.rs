@@ -285,6 +285,9 @@ fn unknown(name: &str, keys: &[&str]) -> String {
     if schema::find(&format!("http.{name}")).is_some() {
         return format!("all share it: set http.{name}");
     }
+    if matches!(name, "server" | "command") {
+        return "a command of its own is pool.command".into();
+    }
     let known = keys.iter().copied().chain(["hosts", "path", "php"]);
     closest(name, known).map_or("unknown key".into(), |meant| format!("unknown key, did you mean {meant}?"))
 }

@@ -393,7 +393,7 @@ fn faults_of_a_site_are_told_with_its_number() {
         5,
         {"root": "/a"},
         {"hosts": ["a.example:80", "*", "ok.example"], "root": "/a", "pool": {"num_worker": 1}, "php": {"ini": {"extension": "x"}, "env": {"A": "b"}}},
-        {"hosts": "b.example", "address": ":81", "prset": "files", "pool": {"num_workers": "many"}},
+        {"hosts": "b.example", "address": ":81", "prset": "files", "server": {"command": "php w.php"}, "pool": {"num_workers": "many"}},
         {"hosts": ["c.example"], "root": "/c", "php": {"ini": {"opcache.memory_consumption": 1, "opcache.enable": 0}}},
         {"hosts": ["d.example"], "pool": {"num_workers": 1}},
     ]}));
@@ -406,6 +406,7 @@ fn faults_of_a_site_are_told_with_its_number() {
         "sites[2].php.env: all share it: set it for the server",
         "sites[3].address: all share it: set http.address",
         "sites[3].prset: unknown key, did you mean preset?",
+        "sites[3].server: a command of its own is pool.command",
         r#"sites[3].pool.num_workers: expected a whole number from 1 to 1024, got "many""#,
         "sites[4].php.ini.opcache.memory_consumption: PHP reads it once, for all sites: set it in php.ini of the server",
         "sites[5].root: missing, as are worker, pool.command and routes",
