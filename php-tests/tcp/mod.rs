@@ -200,8 +200,10 @@ every_kind! {
             assert!(is_told(&server, &uuid), "by the next worker");
             assert_eq!(Client::greeted(address).ask("up again"), "UP AGAIN");
         }
-        let mut client = Client::greeted(address);
-        assert_eq!(client.ask("print"), "printed");
+        // A process prints where frames belong, which ends it.
+        if kind != Kind::Processes {
+            assert_eq!(Client::greeted(address).ask("print"), "printed");
+        }
     }
 
     fn messages_of_any_bytes_and_any_length_up_to_the_bound(kind: Kind) {

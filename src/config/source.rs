@@ -207,8 +207,16 @@ fn split_key(key: &str) -> (Vec<String>, String) {
     while let Some((name, more)) = rest.split_once('.') {
         levels.push(name.to_lowercase());
         rest = more;
-        if schema::find(&levels.join(".")).is_some_and(|key| key.setting.is_some()) {
-            return (levels, rest.to_owned());
+        let section = levels.join(".");
+        if schema::find(&section).is_some_and(|key| key.setting.is_some()) {
+            return match rest.rsplit_once('.') {
+                // Here it is a server and its key.
+                Some((server, key)) if section == "tcp.servers" => {
+                    levels.push(server.to_owned());
+                    (levels, key.to_lowercase())
+                }
+                _ => (levels, rest.to_owned()),
+            };
         }
     }
     (levels, rest.to_lowercase())

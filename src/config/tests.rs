@@ -245,6 +245,9 @@ fn tcp_servers_have_names_and_need_no_http() {
     assert_eq!(read(config.to_json()), Ok(config));
     let both = read(json!({"http": {"root": "public"}, "tcp": {"servers": {"a": {"addr": ":1"}}}})).unwrap();
     assert!(both.serves_http(), "whoever says something of http wants it");
+    let files = Files::new("tcp", &[(".rr.yaml", "version: '3'")]);
+    let given = load(&files.options(&["tcp.servers.Echo.addr=127.0.0.1:1", "tcp.servers.Echo.delimiter=;"])).unwrap();
+    assert_eq!(given.tcp.servers, [server("Echo", "127.0.0.1:1", ";")]);
     for (wrong, message) in [
         (json!({"a": {}}), "tcp.servers.a.addr: missing"),
         (json!({"a": {"addr": "nowhere"}}), "tcp.servers.a.addr: expected an address such as"),
