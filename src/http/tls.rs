@@ -91,14 +91,17 @@ impl Config {
     /// Reads all files.
     pub fn build(self) -> Result<Tls, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let tickets = aws_lc_rs::Ticketer::new().map_err(|error| Error {
-            path: self.certificates.first().map_or_else(PathBuf::new, |pair| pair.chain.clone()),
-            reason: error.to_string(),
-        })?;
+        let tickets = self.tickets()?;
         let seen = watch::stamps(&self);
         let current = RwLock::new(Arc::new(self.load(&provider, &tickets)?));
         let permits = Semaphore::new(self.max_handshakes.min(Semaphore::MAX_PERMITS));
         Ok(Tls(Arc::new(Shared { config: self, provider, tickets, current, seen: Mutex::new(seen), permits })))
+    }
+
+    /// New keys for tickets: those given before open nothing any more.
+    fn tickets(&self) -> Result<Arc<dyn ProducesTickets>, Error> {
+        let path = self.certificates.first().map_or_else(PathBuf::new, |pair| pair.chain.clone());
+        aws_lc_rs::Ticketer::new().map_err(|error| Error { path, reason: error.to_string() })
     }
 
     fn load(&self, provider: &Arc<CryptoProvider>, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, Error> {

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{Config, Tls};
+use super::{ClientAuth, Config, Tls};
 
 /// What tells one content of a file from another without reading it; nothing while there is no file.
 pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
@@ -41,7 +41,12 @@ impl Tls {
             return;
         }
         *shared.seen.lock() = now;
-        match shared.config.load(&shared.provider, &shared.tickets) {
+        // A client that resumes is not verified again, so with other authorities it has to begin anew.
+        let tickets = match shared.config.client_auth {
+            ClientAuth::None => Ok(shared.tickets.clone()),
+            _ => shared.config.tickets(),
+        };
+        match tickets.and_then(|tickets| shared.config.load(&shared.provider, &tickets)) {
             Ok(config) => {
                 *shared.current.write() = Arc::new(config);
                 tracing::info!("http.ssl: the certificates have changed and are in force");
