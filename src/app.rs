@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    iter,
+    net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicU64},
@@ -52,6 +52,7 @@ mod tcp;
 
 use development::Development;
 use line::{Asked, Line};
+use served::Served;
 use sockets::{Keeper, Listening};
 
 /// How long a short work may wait for a worker that is busy while others sleep.
@@ -145,13 +146,9 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
 
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let rpc = calls.as_ref().map(rpc::Bound::dsn);
-    let pools = all.iter().map(settings::php_pool).collect();
-    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
-    let settings = settings::engine(&config, &all, rpc);
     // Health checks are answered from it.
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
-    let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
-    let processes = start_processes(processes)?;
+    let (engine, processes) = start_workers(&config, &all, rpc, board)?;
     let statuses: Vec<_> =
         all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
     let (first, status) = (all.first().expect("something is served"), statuses.first().expect("each has one"));
@@ -166,24 +163,12 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
-    let service = Service::new(Needs {
-        middleware: edge::middleware(&config.http, &tls_at)?,
-        sites: served::sites(&all)?,
-        statics: settings::statics(&config)?,
-        files: settings::files(&config).build().map_err(Error::system("file threads"))?,
-        body: settings::body(&config.http),
-        slow_after: config.http.request_slowlog_timeout,
-        access: settings::access(&config).build().map_err(Error::system("access log"))?,
-        request_ids,
-        dev: dev.clone(),
-    });
-    let plain = edge::entry(&config.http, &config.http.address, means.sockets.http, None);
-    let tls = config.http.ssl.as_ref().zip(tls).map(|(section, tls)| {
+    let service = service(&config, &all, &tls_at, request_ids, dev.clone())?;
+    if let Some(tls) = &tls {
         runtime.spawn(tls.clone().watch());
-        edge::entry(&config.http, &section.address, means.sockets.ssl, Some(tls))
-    });
+    }
     let front = Front {
-        entries: iter::once(plain).chain(tls).collect(),
+        entries: edge::entries(&config.http, means.sockets.http, means.sockets.ssl, tls),
         config: Arc::new(settings::connections(&config.http)),
         service,
         fcgi,
@@ -196,18 +181,16 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
     if !options.silent {
-        let fcgi = config.http.fcgi.as_ref().map_or(&[][..], |section| &section.address);
-        let io_threads = io_threads.len();
-        let as_record = config.logs.encoding == config::Encoding::Json;
-        banner::print(&banner::Facts { all: &all, front: &front, engine: &engine, io_threads, fcgi, as_record });
+        banner::print(&banner::Facts {
+            all: &all,
+            front: &front,
+            engine: &engine,
+            io_threads: io_threads.len(),
+            config: &config,
+        });
     }
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
-    let health = Health::default();
-    let checks = runtime.block_on(async {
-        let sockets = means.sockets.status.sockets()?;
-        health::Server::start(sockets, health_checks::settings(&config.status), health.clone())
-    });
-    let checks = checks.map_err(Error::system("status.address"))?;
+    let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
     let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &health));
     drop(checks);
     front.finish(io_threads);
@@ -225,9 +208,47 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     Ok(())
 }
 
+/// What answers requests, whoever brings them.
+fn service(
+    config: &Config,
+    all: &[Served],
+    ssl: &[SocketAddr],
+    request_ids: Arc<AtomicU64>,
+    dev: Option<Dev>,
+) -> Result<Service, Error> {
+    Ok(Service::new(Needs {
+        middleware: edge::middleware(&config.http, ssl)?,
+        sites: served::sites(all)?,
+        statics: settings::statics(config)?,
+        files: settings::files(config).build().map_err(Error::system("file threads"))?,
+        body: settings::body(&config.http),
+        slow_after: config.http.request_slowlog_timeout,
+        access: settings::access(config).build().map_err(Error::system("access log"))?,
+        request_ids,
+        dev,
+    }))
+}
+
+/// In the order of the pools, for those that have one.
+type PerPool<T> = Vec<Option<Arc<T>>>;
+
+/// Starts PHP, then the processes that are not threads of it.
+fn start_workers(
+    config: &Config,
+    all: &[Served],
+    rpc: Option<String>,
+    board: Option<Scoreboard>,
+) -> Result<(php::Engine, PerPool<Processes>), Error> {
+    let pools = all.iter().map(settings::php_pool).collect();
+    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
+    let settings = settings::engine(config, all, rpc);
+    let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
+    Ok((engine, start_processes(processes)?))
+}
+
 /// Starts the processes of each pool that has any; if those of one do not start, none are left.
-fn start_processes(configs: Vec<Option<process::Config>>) -> Result<Vec<Option<Arc<Processes>>>, Error> {
-    let mut started: Vec<Option<Arc<Processes>>> = Vec::new();
+fn start_processes(configs: Vec<Option<process::Config>>) -> Result<PerPool<Processes>, Error> {
+    let mut started: PerPool<Processes> = Vec::new();
     for config in configs {
         match config.map(process::Config::start).transpose() {
             Ok(processes) => started.push(processes.map(Arc::new)),

@@ -8,7 +8,10 @@ use super::{
     served::{At, Served},
     tcp,
 };
-use crate::{config::Address, php::Engine};
+use crate::{
+    config::{Config, Encoding},
+    php::Engine,
+};
 
 /// What the banner speaks of.
 pub(super) struct Facts<'a> {
@@ -16,21 +19,21 @@ pub(super) struct Facts<'a> {
     pub(super) front: &'a Front,
     pub(super) engine: &'a Engine,
     pub(super) io_threads: usize,
-    pub(super) fcgi: &'a [Address],
-    /// The log is for programs.
-    pub(super) as_record: bool,
+    pub(super) config: &'a Config,
 }
 
 /// Prints the banner on standard error, or logs it as one record: Laravel Octane shows what else is there as errors.
 pub(super) fn print(facts: &Facts<'_>) {
-    let (bold, plain) = if io::stderr().is_terminal() && !facts.as_record { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+    let as_record = facts.config.logs.encoding == Encoding::Json;
+    let (bold, plain) = if io::stderr().is_terminal() && !as_record { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
     let mut rows = Vec::new();
     for entry in facts.front.entries.iter() {
         let scheme = if entry.tls.is_some() { "https" } else { "http" };
         let addresses = entry.listeners.addresses();
         rows.extend(addresses.iter().map(|address| (scheme, format!("{bold}{scheme}://{address}{plain}"))));
     }
-    rows.extend(facts.fcgi.iter().map(|address| ("fastcgi", address.to_string())));
+    let fcgi = facts.config.http.fcgi.iter().flat_map(|section| &section.address);
+    rows.extend(fcgi.map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
     for one in facts.all {
         match &one.at {
@@ -55,7 +58,7 @@ pub(super) fn print(facts: &Facts<'_>) {
         threads.push_str(&format!(", and {} processes", workers(&processes)));
     }
     rows.push(("threads", threads));
-    if facts.as_record {
+    if as_record {
         let rows: Vec<_> = rows.iter().map(|(name, value)| format!("{name} {value}")).collect();
         tracing::info!("rr {} serves: {}", env!("CARGO_PKG_VERSION"), rows.join("; "));
         return;

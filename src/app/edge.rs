@@ -1,6 +1,6 @@
 //! From the configuration's types to those of TLS, of listeners and of middleware.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{iter, net::SocketAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
@@ -10,7 +10,7 @@ use crate::{
     http::{
         conn::Entry,
         files::Coding,
-        listen,
+        listen::Listeners,
         middleware::{Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyIp},
         proxy::Proxies,
         subnet::Subnets,
@@ -113,8 +113,14 @@ fn value(key: &str, text: &str) -> Result<HeaderValue, Error> {
     HeaderValue::from_str(text).map_err(|_| Error::Config(format!("{key}: {text:?} is no header's value")))
 }
 
-/// Sockets that listen on `addresses`, in that order, and how connections begin there.
-pub(super) fn entry(http: &config::Http, addresses: &[config::Address], listeners: listen::Listeners, tls: Option<Tls>) -> Entry {
+/// What listens, and how connections begin there; that of TLS only where there is some.
+pub(super) fn entries(http: &config::Http, plain: Listeners, ssl: Listeners, tls: Option<Tls>) -> Arc<[Entry]> {
+    let secure = http.ssl.as_ref().zip(tls).map(|(section, tls)| entry(http, &section.address, ssl, Some(tls)));
+    iter::once(entry(http, &http.address, plain, None)).chain(secure).collect()
+}
+
+/// Sockets that listen on `addresses`, in that order.
+fn entry(http: &config::Http, addresses: &[config::Address], listeners: Listeners, tls: Option<Tls>) -> Entry {
     let section = &http.proxy_protocol;
     let proxies = Arc::new(Proxies { trusted: subnets(&section.trusted), timeout: section.timeout });
     let proxies = addresses.iter().map(|address| section.address.contains(address).then(|| proxies.clone()));

@@ -3,7 +3,12 @@
 use http::StatusCode;
 
 use super::settings;
-use crate::{config, error::Error, health, http::listen};
+use crate::{
+    config,
+    error::Error,
+    health::{self, Health},
+    http::listen,
+};
 
 /// Checks that the kernel queues: there are few.
 const BACKLOG: i32 = 128;
@@ -13,6 +18,14 @@ pub(super) fn bind(section: &config::Status) -> Result<listen::Listeners, Error>
     let address = section.address.iter().map(|given| settings::address("status.address", given));
     let listeners = listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG }.build();
     listeners.map_err(|error| Error::Listen(format!("status.address: {error}")))
+}
+
+/// Answers on `listeners`, in the background of the runtime that polls this.
+pub(super) async fn start(section: &config::Status, listeners: &listen::Listeners) -> Result<(Health, health::Server), Error> {
+    let health = Health::default();
+    let sockets = listeners.sockets();
+    let server = sockets.and_then(|sockets| health::Server::start(sockets, settings(section), health.clone()));
+    Ok((health, server.map_err(Error::system("status.address"))?))
 }
 
 pub(super) fn settings(section: &config::Status) -> health::Config {
