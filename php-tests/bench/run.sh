@@ -84,15 +84,6 @@ binaries() {
   fi
 }
 
-# documents FOLDER: our scripts and the static files, beside whatever is there; old enough for OPcache to keep them.
-documents() {
-  mkdir -p "$1/static"
-  cp "$here"/www/*.php "$1/"
-  head -c 1024 </dev/zero | tr '\0' x >"$1/static/1k.txt"
-  head -c 1048576 </dev/zero | tr '\0' x >"$1/static/1m.txt"
-  touch -d '1 day ago' "$1"/*.php "$1"/static/*
-}
-
 # --- one workload ----------------------------------------------------------------------------------------------------------
 
 path_of() {

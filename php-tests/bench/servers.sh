@@ -10,6 +10,15 @@ php_environment() {
   PHPRC=$tmp/ini
 }
 
+# documents FOLDER: our scripts and the static files, beside whatever is there; old enough for OPcache to keep them.
+documents() {
+  mkdir -p "$1/static"
+  cp "$here"/www/*.php "$1/"
+  head -c 1024 </dev/zero | tr '\0' x >"$1/static/1k.txt"
+  head -c 1048576 </dev/zero | tr '\0' x >"$1/static/1m.txt"
+  touch -d '1 day ago' "$1"/*.php "$1"/static/*
+}
+
 free_port() {
   local candidate
   while :; do
@@ -120,6 +129,14 @@ CONF
   for _ in {1..50}; do [ -S "$tmp/$key.sock" ] && break || sleep 0.1; done
   launch "$key" "$key-nginx" nginx -p "$tmp/run/$key-nginx" -e "$tmp/log/$key-nginx-error.log" -c "$tmp/$key.nginx.conf"
   ready "$key" /static/1k.txt
+}
+
+# PHP's own web server, one request at a time; $php_binary is it.
+start_php() {
+  port[$1]=$(free_port)
+  pids[$1]=
+  launch "$1" "$1" "${php_binary:?}" -S "127.0.0.1:${port[$1]}" -t "$2" "$here/router.php"
+  ready "$1" /static/1k.txt
 }
 
 # WordPress's recommended configuration (developer.wordpress.org, "Nginx") with nginx tuned as one would for speed.

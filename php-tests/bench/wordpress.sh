@@ -1,6 +1,7 @@
 # WordPress on a MariaDB of its own, installed through its own installer. Sourced by run.sh.
 
-# wordpress FOLDER: makes the tree there, the database, and installs. Fails, with a note, where WordPress cannot be had.
+# wordpress FOLDER [KIND]: makes the tree there, the database, and installs by a server of that kind, php-fpm's if none is named.
+# Fails, with a note, where WordPress cannot be had.
 wordpress() {
   local site=$RR_CACHE/apps/wordpress/site version reason=$RR_CACHE/apps/wordpress.reason
   "$here/../apps/fetch.sh" wordpress >"$tmp/log/fetch.log" 2>&1 || true
@@ -17,7 +18,7 @@ wordpress() {
   wp_config >"$1/wp-config.php"
   touch -d '1 day ago' "$1/wp-config.php"
   label[installer]='the installing server'
-  start_fpm installer "$1" 2
+  "start_${2:-fpm}" installer "$1" 2
   local answer
   answer=$(curl -s "http://127.0.0.1:${port[installer]}/wp-admin/install.php?step=2" --data-urlencode 'weblog_title=Bench' \
     -d user_name=admin -d admin_password=bench-bench -d admin_password2=bench-bench -d pw_weak=1 \
