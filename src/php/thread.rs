@@ -106,6 +106,8 @@ pub struct Slot {
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) standing: Standing,
     written_off: AtomicBool,
+    /// Its thread runs no script any more. Stored and read under the lock of the pool's `lost`.
+    has_ended: AtomicBool,
     board: Option<scoreboard::Lease>,
 }
 
@@ -238,7 +240,10 @@ impl Threads {
         self.forget(slot);
         let lost = {
             let mut lost = self.lost.lock();
-            lost.push((slot.clone(), Instant::now()));
+            // It may have come back at this very moment.
+            if !slot.has_ended.load(Relaxed) {
+                lost.push((slot.clone(), Instant::now()));
+            }
             lost.len()
         };
         if lost > self.base() {
@@ -256,6 +261,7 @@ impl Threads {
     /// The thread of `slot` has ended; it may have been given up.
     fn came_back(&self, slot: &Slot) {
         let mut lost = self.lost.lock();
+        slot.has_ended.store(true, Relaxed);
         let before = lost.len();
         lost.retain(|(other, _)| !std::ptr::eq(&**other, slot));
         if lost.len() < before {
@@ -302,6 +308,7 @@ impl Threads {
             target: Mutex::default(),
             standing: Standing::new(number, self.permit.clone()),
             written_off: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             board: self.board.and_then(Scoreboard::lease),
         });
         self.slots.lock().push(slot.clone());

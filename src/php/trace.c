@@ -99,7 +99,9 @@ static size_t walk(const zend_execute_data *first, char *buffer, size_t room, in
 	text into = {buffer, room};
 	zend_execute_data frame;
 	int number = 0;
-	for (; first && number < depth && peek(first, &frame, sizeof(frame)); first = frame.prev_execute_data) {
+	/* Frames of a thread that runs on may be read as a circle. */
+	int steps = 4 * depth;
+	for (; first && number < depth && steps-- > 0 && peek(first, &frame, sizeof(frame)); first = frame.prev_execute_data) {
 		uint8_t type;
 		/* Some frames stand for no call. */
 		if (!frame.func || !peek(&frame.func->type, &type, sizeof(type))) {

@@ -66,7 +66,9 @@ impl Threads {
             thread::sleep(LOOK);
         }
         let look = |(slot, is_lost): (Arc<Slot>, bool)| {
-            let trace = if slot.is_at_work() { slot.collect_trace(slot.current.lock().request) } else { Vec::new() };
+            // Its lock is not held while the trace is collected: the watchdog takes the two the other way round.
+            let request = slot.current.lock().request;
+            let trace = if slot.is_at_work() { slot.collect_trace(request) } else { Vec::new() };
             Snapshot { slot, is_lost, trace }
         };
         slots.into_iter().map(look).collect()

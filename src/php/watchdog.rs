@@ -132,7 +132,9 @@ fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>)
     if last.is_some_and(|last| last.elapsed() < SIGNAL_AFTER) {
         return;
     }
-    if let Some(target) = &*slot.target.lock() {
+    let target = slot.target.lock();
+    // What comes after the boot must not end for it.
+    if let Some(target) = target.as_ref().filter(|_| supervise::boots_too_long(slot, limit)) {
         match last {
             None => tracing::warn!(thread = slot.name(), ?limit, "a worker script takes too long to boot; it is interrupted"),
             Some(_) => target.break_off(),
@@ -308,7 +310,8 @@ impl Seen {
         }
         if target.cpu_time().saturating_sub(self.cpu_at_start) >= limit {
             self.cpu_expired = true;
-            target.interrupt();
+            // The next request of the thread must not end for this one.
+            slot.while_running(self.request, || target.interrupt());
             tracing::debug!(thread = slot.name(), request = self.request, ?limit, "max_execution_time reached");
         }
     }
