@@ -108,7 +108,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board });
     if let Err(error) = &served {
         // For whoever asked for a reload. If the supervisor is gone, nobody did.
-        drop((&line).write_all(&supervisor::encode(&supervisor::Report::Failed(error.to_string()))));
+        drop((&line).write_all(&supervisor::encode(&supervisor::Report::Failed(supervisor::shortened(&error.to_string())))));
     }
     served
 }
@@ -304,6 +304,7 @@ async fn run(
     health.set(health::State::Stopping);
     let (delay, idle) = match asked {
         Asked::Stop => (engine.shutdown_delay, None),
+        Asked::Leave => leave(front),
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
     };
     if let (Asked::HandOver, Some(calls)) = (asked, &front.calls) {
@@ -327,17 +328,22 @@ async fn run(
                 return deadline;
             }
             () = pulse.go_on() => {}
-            again = line.asked() => {
+            again = line.asked() => match (asked, again) {
                 // Told to stop while it hands over, it ends as it would have without.
-                if asked == Asked::Stop || again == Asked::HandOver {
-                    tracing::warn!("told again to stop: leaving at once");
-                    front.processes.iter().for_each(|processes| processes.kill());
-                    exit::now(1);
-                }
-                front.drain.start();
-            }
+                (Asked::HandOver, Asked::Stop) => front.drain.start(),
+                (_, Asked::HandOver) => {}
+                (_, Asked::Stop) if line.is_supervised() => {}
+                _ => leave(front),
+            },
         }
     }
+}
+
+/// Ends with whatever is in progress.
+fn leave(front: &Front) -> ! {
+    tracing::warn!("told again to stop: leaving at once");
+    front.processes.iter().for_each(|processes| processes.kill());
+    exit::now(1)
 }
 
 /// What an engine does four times a second.

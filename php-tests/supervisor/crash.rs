@@ -102,3 +102,19 @@ fn what_scripts_left_running_ends_with_a_dead_engine() {
     kill(old, Signal::SIGKILL).unwrap();
     assert!(is_gone(nix::unistd::Pid::from_raw(child)));
 }
+
+#[test]
+fn a_server_whose_engines_keep_dying_can_be_stopped() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    // From the second death on there is a pause before the next engine.
+    for _ in 0..3 {
+        let old = engine(&server);
+        kill(old, Signal::SIGKILL).unwrap();
+        assert!(is_gone(old));
+    }
+    assert!(server.logs("engines keep dying"), "{}", server.log.text());
+    server.stop();
+}

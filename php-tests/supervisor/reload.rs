@@ -9,7 +9,7 @@ use std::{
 use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{engine, is_gone, site};
-use crate::harness::{PATIENCE, Server, reference, wait_until};
+use crate::harness::{PATIENCE, Request, Server, free_port, reference, wait_until};
 
 /// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
 fn reload(server: &Server, signal: Signal) -> Pid {
@@ -122,4 +122,33 @@ fn a_release_is_deployed_by_changing_a_symbolic_link() {
     assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
     fs::remove_dir_all(releases.join("1")).unwrap();
     assert_eq!(server.text("/"), "release 2");
+}
+
+#[test]
+fn failed_reloads_cost_the_server_no_socket() {
+    if reference().is_some() {
+        return;
+    }
+    let (first, second) = (free_port(), free_port());
+    let config = |address, more: &str| format!("version: '3'\nstatus:\n  address: {address}\n{more}");
+    let server = site().config(".rr.yaml", &config(first, "")).start();
+    let old = engine(&server);
+    let answers = |address| Request::new(address, "GET", "/livez").try_send().is_ok_and(|reply| reply.status == 200);
+    assert!(wait_until(PATIENCE, || answers(first)));
+    let worker = server.dir().join("no-boot.php");
+    fs::write(&worker, "<?php throw new Exception('no boot');").unwrap();
+    let file = server.dir().join(".rr.yaml");
+    fs::write(&file, config(second, &format!("http:\n  worker: {}\n", worker.display()))).unwrap();
+    for round in 1..3 {
+        server.signal(Signal::SIGHUP);
+        let failed = || server.log.text().matches("the new engine ended before it served").count() == round;
+        assert!(wait_until(PATIENCE, failed), "{}", server.log.text());
+    }
+    assert!(answers(first) && engine(&server) == old, "{}", server.log.text());
+    fs::write(&file, config(first, "")).unwrap();
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
+    assert!(wait_until(PATIENCE, || answers(first)), "{}", server.log.text());
+    fs::write(&file, config(second, "")).unwrap();
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
+    assert!(wait_until(PATIENCE, || answers(second)) && !answers(first), "{}", server.log.text());
 }

@@ -18,6 +18,8 @@ pub(super) enum Asked {
     Stop,
     /// A newer engine serves.
     HandOver,
+    /// The supervisor was told twice to stop.
+    Leave,
 }
 
 /// What an engine listens to.
@@ -58,6 +60,12 @@ impl Line {
     /// Tells the supervisor that requests are answered.
     pub(super) async fn ready(&mut self) {
         self.tell(&Report::Ready).await;
+    }
+
+    /// Whether a supervisor says what a second signal means. Service managers send each signal to all processes, so an engine gets
+    /// most of them twice.
+    pub(super) fn is_supervised(&self) -> bool {
+        self.supervisor.is_some()
     }
 
     async fn tell(&mut self, report: &Report) {
@@ -110,6 +118,7 @@ impl Line {
             Some(wished) = self.wishes.recv() => Heard::Wish(wished),
             heard = heard => match heard {
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
+                Ok(Some(Order::Leave)) => Heard::Asked(Asked::Leave),
                 Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
                 Ok(None) | Err(_) => {
                     self.supervisor = None;

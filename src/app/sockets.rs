@@ -25,9 +25,10 @@ pub(super) struct Keeper<L> {
 /// Sockets by their address.
 #[derive(Default)]
 struct Kept {
-    now: Vec<(Address, Listeners)>,
-    /// Of the configuration before: an engine that does not start must not have cost them.
-    retired: Vec<(Address, Listeners)>,
+    /// An engine serves on them.
+    active: Vec<(Address, Listeners)>,
+    /// Those of an engine that has not served yet, which must not cost the active ones.
+    next: Vec<(Address, Listeners)>,
 }
 
 // === impl Keeper ===
@@ -79,13 +80,18 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
             rpc: duplicates(&rpc)?,
             status: checks.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect(),
         };
-        self.http.replace(http);
-        self.ssl.replace(ssl);
-        self.fcgi.replace(fcgi);
-        self.tcp.replace(tcp);
-        self.rpc.replace(rpc);
-        self.status.replace(status);
+        self.http.next = http;
+        self.ssl.next = ssl;
+        self.fcgi.next = fcgi;
+        self.tcp.next = tcp;
+        self.rpc.next = rpc;
+        self.status.next = status;
         Ok(sockets)
+    }
+
+    fn settle(&mut self, serves: bool) {
+        let Self { http, ssl, fcgi, tcp, rpc, status, .. } = self;
+        [http, ssl, fcgi, tcp, rpc, status].into_iter().for_each(|kept| kept.settle(serves));
     }
 
     fn health(&self, config: &Config) -> health::Config {
@@ -102,7 +108,7 @@ impl Kept {
         wanted: &[Address],
         bind: impl Fn(&[Address]) -> Result<Listeners, Error>,
     ) -> Result<Vec<(Address, Listeners)>, Error> {
-        let known = |address: &Address| self.now.iter().chain(&self.retired).find(|(known, _)| known == address);
+        let known = |address: &Address| self.active.iter().chain(&self.next).find(|(known, _)| known == address);
         let socket = |address: &Address| match known(address) {
             Some((_, listeners)) => Ok((address.clone(), listeners.clone())),
             None => Ok((address.clone(), bind(slice::from_ref(address))?)),
@@ -110,8 +116,12 @@ impl Kept {
         wanted.iter().map(socket).collect()
     }
 
-    fn replace(&mut self, next: Vec<(Address, Listeners)>) {
-        self.retired = std::mem::replace(&mut self.now, next);
+    /// The next ones become the active ones, or are given up.
+    fn settle(&mut self, serves: bool) {
+        let next = std::mem::take(&mut self.next);
+        if serves {
+            self.active = next;
+        }
     }
 }
 

@@ -391,7 +391,11 @@ const OWN: &[Key] = &[
         "How long a connection may wait for its request, and an answer for its reader.",
         &Field(|c| &mut c.status.check_timeout, BOUND),
     ),
-    key("status.max_connections", "Connections at once.", &Field(|c| &mut c.status.max_connections, Count(1, 10_000))),
+    key(
+        "status.max_connections",
+        "Connections at once; for one more the oldest is closed.",
+        &Field(|c| &mut c.status.max_connections, Count(1, 10_000)),
+    ),
     section("logs", "The server's own log."),
     key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
     derived(

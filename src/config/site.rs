@@ -240,6 +240,8 @@ impl Form<Route> for RouteForm {
 impl Form<String> for HostName {
     fn read(&self, raw: &Value) -> Result<String, Wrong> {
         let given = text(raw).unwrap_or_default().to_lowercase();
+        // As in requests, a dot at the end means nothing.
+        let given = given.strip_suffix('.').map(str::to_owned).unwrap_or(given);
         let name = given.strip_prefix("*.").unwrap_or(&given);
         let is_ipv6 = name.starts_with('[') && name.ends_with(']');
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));

@@ -186,6 +186,7 @@ fn tls_is_on_with_a_certificate_and_its_keys_must_fit() {
     let ssl = |raw: Value| read(json!({"http": {"ssl": raw}}));
     let both = json!({"cert": "a.pem", "key": "a.key", "client_auth_type": "request_client_cert", "profile": "modern"});
     let config = ssl(both).unwrap();
+    assert!(config.serves_http());
     assert_eq!(
         (config.http.address.len(), config.http.ssl.as_ref().unwrap().address.as_slice()),
         (0, [tcp("127.0.0.1:443")].as_slice())

@@ -129,7 +129,7 @@ pub struct Status {
     pub unavailable_status_code: u16,
     /// How long a connection may wait for its request, and an answer for its reader.
     pub check_timeout: Duration,
-    /// Connections at once.
+    /// Connections at once; for one more the oldest is closed.
     pub max_connections: usize,
 }
 
@@ -195,9 +195,9 @@ pub enum Encoding {
 // === impl Config ===
 
 impl Config {
-    /// Whether anything listens for requests, by HTTP or FastCGI.
+    /// Whether anything listens for requests, by HTTP, with or without TLS, or FastCGI.
     pub fn serves_http(&self) -> bool {
-        !self.http.address.is_empty() || self.http.fcgi.is_some()
+        !self.http.address.is_empty() || self.http.ssl.is_some() || self.http.fcgi.is_some()
     }
 }
 

@@ -12,7 +12,7 @@
 
 mod report;
 
-use std::{convert::Infallible, io, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -20,10 +20,7 @@ use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
-use tokio::{
-    sync::Semaphore,
-    task::{AbortHandle, JoinSet},
-};
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::{net::Socket, worker::scoreboard::Scoreboard};
 
@@ -36,7 +33,7 @@ pub struct Config {
     pub unavailable: StatusCode,
     /// How long a connection may wait for its request, and an answer for its reader.
     pub timeout: Duration,
-    /// Connections at once; more wait in the backlog.
+    /// Connections at once on each socket; for one more the oldest is closed.
     pub max_connections: usize,
 }
 
@@ -84,24 +81,30 @@ impl Health {
 impl Server {
     /// Answers on `sockets`, in the background of the runtime it is called in.
     pub fn start(sockets: Vec<Socket>, config: Config, health: Health) -> io::Result<Self> {
-        let places = Arc::new(Semaphore::new(config.max_connections));
         let config = Arc::new(config);
         let mut accepting = JoinSet::new();
         for socket in sockets {
             let listener = socket.register()?;
-            let (places, config, health) = (places.clone(), config.clone(), health.clone());
+            let (config, health) = (config.clone(), health.clone());
             accepting.spawn(async move {
+                // Ends them all with this loop.
                 let mut connections = JoinSet::new();
+                let mut open = VecDeque::new();
                 loop {
-                    let Ok(place) = places.clone().acquire_owned().await else { return };
-                    while connections.try_join_next().is_some() {}
                     match listener.accept().await {
                         Ok(stream) => {
+                            while connections.try_join_next().is_some() {}
+                            open.retain(|connection: &AbortHandle| !connection.is_finished());
+                            if open.len() >= config.max_connections
+                                && let Some(oldest) = open.pop_front()
+                            {
+                                // Whoever keeps a place for nothing must not keep a check from being answered.
+                                oldest.abort();
+                            }
                             let (config, health) = (config.clone(), health.clone());
-                            connections.spawn(async move {
+                            open.push_back(connections.spawn(async move {
                                 converse(TokioIo::new(stream), &config, health).await;
-                                drop(place);
-                            });
+                            }));
                         }
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => {

@@ -7,14 +7,14 @@ use std::{
         unix::process::ExitStatusExt,
     },
     process::{Command, ExitStatus},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
-use tokio::{io::AsyncWriteExt, net::UnixStream, process::Child, sync::mpsc};
+use tokio::{io::AsyncWriteExt, net::UnixStream, process::Child, sync::mpsc, time::timeout};
 
 use super::{
     handover::Handover,
@@ -40,6 +40,22 @@ pub(super) enum Event {
     Ended(u64, ExitStatus),
 }
 
+// === impl Event ===
+
+impl Event {
+    fn of(generation: u64, report: Report) -> Self {
+        match report {
+            Report::Ready => Self::Ready(generation),
+            Report::Failed(reason) => Self::Failed(generation, reason),
+            Report::WornOut => Self::WornOut(generation),
+            Report::Ask { id, wish } => Self::Asked(generation, id, wish),
+        }
+    }
+}
+
+/// How long what a dead engine has said may take to be read; children of it may hold the other end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// A started engine.
 #[derive(Debug)]
 pub(super) struct Engine {
@@ -48,6 +64,9 @@ pub(super) struct Engine {
     pub(super) started: Instant,
     pub(super) ready: bool,
     pub(super) board: Scoreboard,
+    file: OwnedFd,
+    /// When it is ended if it has not ended by then.
+    pub(super) leave_by: Option<Instant>,
     /// When it was told to abort, being hung.
     pub(super) aborted: Option<Instant>,
     acts: mpsc::UnboundedSender<Act>,
@@ -69,21 +88,35 @@ pub(super) struct Start<'a> {
 /// The page and the two ends of the line, made before the handover that borrows them.
 #[derive(Debug)]
 pub(super) struct Means {
-    pub(super) page: OwnedFd,
+    pub(super) page: Page,
     pub(super) theirs: std::os::unix::net::UnixStream,
     ours: std::os::unix::net::UnixStream,
+}
+
+/// A scoreboard and the file it lies in. Its memory stays for good, so it is used again.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) file: OwnedFd,
     board: Scoreboard,
 }
 
 // === impl Means ===
 
 impl Means {
-    pub(super) fn new() -> io::Result<Self> {
-        let (page, shared) = Shared::create(c"rr scoreboard", WORDS)?;
-        let board = Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))?;
+    /// With a page that no engine has any more, if there is one.
+    pub(super) fn new(spare: Option<Page>) -> io::Result<Self> {
+        let page = match spare {
+            Some(page) => page,
+            None => {
+                let (file, shared) = Shared::create(c"rr scoreboard", WORDS)?;
+                let board = Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))?;
+                Page { file, board }
+            }
+        };
+        page.board.clear();
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        Ok(Self { page, theirs, ours, board })
+        Ok(Self { page, theirs, ours })
     }
 }
 
@@ -100,7 +133,13 @@ impl Engine {
         let line = UnixStream::from_std(means.ours)?;
         let (acts, inbox) = mpsc::unbounded_channel();
         tokio::spawn(watch(generation, child, line, inbox, events));
-        Ok(Self { generation, pid, started: Instant::now(), ready: false, board: means.board, aborted: None, acts })
+        let Page { file, board } = means.page;
+        Ok(Self { generation, pid, started: Instant::now(), ready: false, board, file, leave_by: None, aborted: None, acts })
+    }
+
+    /// What it leaves, once it has ended.
+    pub(super) fn into_page(self) -> Page {
+        Page { file: self.file, board: self.board }
     }
 
     pub(super) fn signal(&self, signal: Signal) {
@@ -132,12 +171,7 @@ async fn watch(
         tokio::select! {
             status = child.wait() => break status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8)),
             report = messages.next(&mut line), if listening => match report {
-                Ok(Some(report)) => drop(events.send(match report {
-                    Report::Ready => Event::Ready(generation),
-                    Report::Failed(reason) => Event::Failed(generation, reason),
-                    Report::WornOut => Event::WornOut(generation),
-                    Report::Ask { id, wish } => Event::Asked(generation, id, wish),
-                })),
+                Ok(Some(report)) => drop(events.send(Event::of(generation, report))),
                 Ok(None) | Err(_) => listening = false,
             },
             act = inbox.recv() => match (act, child.id().and_then(|id| i32::try_from(id).ok())) {
@@ -148,6 +182,10 @@ async fn watch(
             },
         }
     };
+    // Its last words come before its end.
+    while listening && let Ok(Ok(Some(report))) = timeout(LAST_WORDS, messages.next(&mut line)).await {
+        drop(events.send(Event::of(generation, report)));
+    }
     drop(events.send(Event::Ended(generation, status)));
 }
 

@@ -39,6 +39,8 @@ pub enum Wish {
 pub enum Order {
     /// A newer engine serves too: finish what is begun and end.
     HandOver,
+    /// End at once.
+    Leave,
     /// What became of a wish.
     Outcome {
         /// That of the wish.

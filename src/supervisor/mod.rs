@@ -17,6 +17,7 @@ mod release;
 mod report;
 
 use std::{
+    cell::RefCell,
     os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -35,7 +36,7 @@ pub use line::{Messages, Order, Report, Wish, encode};
 
 use self::{
     backoff::Backoff,
-    engine::{Engine, Event, Means, Start},
+    engine::{Engine, Event, Means, Page, Start},
     release::Release,
 };
 use crate::{
@@ -50,8 +51,14 @@ use crate::{
 const HUNG_AFTER: Duration = Duration::from_secs(10);
 /// An engine that does not serve by then is hung as well.
 const BOOTS_WITHIN: Duration = Duration::from_secs(120);
+/// What an engine may need to end beyond its grace period.
+const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 /// From SIGABRT, or from being told twice to stop, to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(2);
+
+const STOPPING: &str = "the server is stopping";
+/// Longer texts for those who asked are cut.
+const MAX_OUTCOME: usize = 8192;
 
 /// What the supervisor needs of those who know configurations and sockets.
 pub trait Needs {
@@ -59,8 +66,10 @@ pub trait Needs {
     fn load(&mut self) -> Result<Config, Error>;
     /// Looks at all of it that can be looked at without serving.
     fn check(&self, config: &Config, dir: Option<&Path>) -> Result<(), Error>;
-    /// Has all sockets that `config` names, keeping those it has already. Nothing changes if one cannot be had.
+    /// Has all sockets that `config` names, those among them that it has already. Nothing changes if one cannot be had.
     fn listen(&mut self, config: &Config) -> Result<Sockets, Error>;
+    /// The engine that got what [`Self::listen`] gave last serves, and no other sockets are kept; or it never will.
+    fn settle(&mut self, serves: bool);
     /// How health checks are answered.
     fn health(&self, config: &Config) -> health::Config;
 }
@@ -129,6 +138,10 @@ struct Supervisor<N> {
     has_served: bool,
     stopping: Option<Instant>,
     kill_at: Option<Instant>,
+    /// The last one, unless an engine ends badly at the end.
+    code: ExitCode,
+    /// Scoreboards of engines that are gone.
+    spare: RefCell<Vec<Page>>,
     health: Health,
     checks: Option<health::Server>,
 }
@@ -166,6 +179,8 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
             has_served: false,
             stopping: None,
             kill_at: None,
+            code: ExitCode::Ok,
+            spare: RefCell::default(),
             health: Health::default(),
             checks: None,
         };
@@ -200,8 +215,8 @@ impl<N: Needs> Supervisor<N> {
 
     fn spawn(&self, release: &Release, sockets: &Sockets) -> Result<Engine, Error> {
         let failed = || Error::system("cannot start an engine");
-        let means = Means::new().map_err(failed())?;
-        let page = means.page.try_clone().map_err(failed())?;
+        let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
+        let page = means.page.file.try_clone().map_err(failed())?;
         let line = means.theirs.try_clone().map_err(failed())?;
         let handover = Handover {
             config: release.config.to_json(),
@@ -230,7 +245,10 @@ impl<N: Needs> Supervisor<N> {
             Heard::Event(Some(Event::Asked(generation, id, wish))) => self.asked(Asker { generation, id }, wish),
             Heard::Event(Some(Event::Ended(generation, status))) => return self.ended(generation, status),
             Heard::Event(None) => return Some(ExitCode::Failure),
-            Heard::Stop => self.stop(),
+            Heard::Stop => {
+                self.stop();
+                return self.exit_code();
+            }
             Heard::Reload => self.reload(Vec::new()),
             Heard::ReopenLogs => self.each(|engine| engine.signal(Signal::SIGUSR1)),
             Heard::Tick => self.tick(),
@@ -239,10 +257,16 @@ impl<N: Needs> Supervisor<N> {
     }
 
     fn ready(&mut self, generation: u64) {
+        if self.stopping.is_some() {
+            // It has been told to stop as all others have.
+            return;
+        }
         if let Some(engine) = self.active.as_mut().filter(|engine| engine.generation == generation) {
             engine.ready = true;
             if self.has_served {
                 tracing::info!(generation, "the engine serves again");
+            } else {
+                self.needs.settle(true);
             }
         } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
             let Next { mut engine, release, sockets, askers, .. } = next;
@@ -251,11 +275,14 @@ impl<N: Needs> Supervisor<N> {
                 self.previous = Some(std::mem::replace(&mut self.release, release));
             }
             self.sockets = sockets;
+            self.needs.settle(true);
             self.answer_checks();
             let took = engine.started.elapsed().as_secs_f64();
             self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
-            if let Some(old) = self.active.replace(engine) {
+            if let Some(mut old) = self.active.replace(engine) {
+                self.let_go(old.generation);
                 old.say(Order::HandOver);
+                old.leave_by = Some(Instant::now() + self.time_to_leave());
                 self.draining.push(old);
             }
             self.restart_at = None;
@@ -265,6 +292,21 @@ impl<N: Needs> Supervisor<N> {
         }
         self.has_served = true;
         notify::send("READY=1");
+        self.reload_if_asked_meanwhile();
+    }
+
+    /// Those who wait in an engine for a reload that comes after its own end: they would keep it from ending.
+    fn let_go(&mut self, generation: u64) {
+        let Some(waiting) = &mut self.reload_again else { return };
+        let (gone, stay) = std::mem::take(waiting).into_iter().partition::<Vec<_>, _>(|asker| asker.generation == generation);
+        *waiting = stay;
+        self.tell(&gone, Ok("another reload follows: the log tells its outcome"));
+    }
+
+    /// An engine that was told to end is ended after this.
+    fn time_to_leave(&self) -> Duration {
+        let engine = &self.release.config.engine;
+        engine.shutdown_delay + engine.grace_period + LEAVES_WITHIN
     }
 
     fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
@@ -274,35 +316,62 @@ impl<N: Needs> Supervisor<N> {
             if !status.success() {
                 report::death(&engine, status);
             }
+            self.keep(engine);
             self.reload_if_asked_meanwhile();
         } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
             next.engine.kill_group();
-            let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
-            tracing::error!(generation, "{why}");
-            self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
-            notify::send("READY=1");
-            self.reload_if_asked_meanwhile();
+            self.needs.settle(false);
+            self.keep(next.engine);
+            if self.stopping.is_none() {
+                let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
+                tracing::error!(generation, "{why}");
+                self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
+                if self.active.is_none() && !self.has_served {
+                    return Some(ExitCode::Failure);
+                }
+                notify::send("READY=1");
+                self.reload_if_asked_meanwhile();
+            }
         } else if let Some(engine) = self.active.take_if(|engine| engine.generation == generation) {
             engine.kill_group();
-            if let Some(code) = self.active_ended(&engine, status) {
-                return Some(code);
+            let code = self.active_ended(&engine, status);
+            self.keep(engine);
+            if code.is_some() {
+                return code;
             }
         }
+        self.exit_code()
+    }
+
+    /// What an engine that is gone has left can be given to another.
+    fn keep(&self, engine: Engine) {
+        self.spare.borrow_mut().push(engine.into_page());
+    }
+
+    /// Known once the server was told to stop and no engine is left.
+    fn exit_code(&self) -> Option<ExitCode> {
         let all_gone = self.active.is_none() && self.next.is_none() && self.draining.is_empty();
-        (self.stopping.is_some() && all_gone).then_some(ExitCode::Ok)
+        (self.stopping.is_some() && all_gone).then_some(self.code)
     }
 
     fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
         if self.stopping.is_some() {
             // Told to stop before it listened to signals, it had begun nothing.
             let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
-            return (!status.success() && !at_our_word).then(|| code_of(status));
+            if !status.success() && !at_our_word {
+                // Others may still finish what they have begun.
+                self.code = code_of(status);
+            }
+            return None;
         }
-        if !self.has_served {
+        if !self.has_served && self.next.is_none() {
             // It has said why.
             return Some(if status.success() { ExitCode::Failure } else { code_of(status) });
         }
         report::death(engine, status);
+        if self.next.is_some() && !self.has_served {
+            return None;
+        }
         let pause = self.backoff.after(engine.started, Instant::now());
         self.restart_at = Some(Instant::now() + pause);
         if !pause.is_zero() {
@@ -335,9 +404,16 @@ impl<N: Needs> Supervisor<N> {
         notify::send("STOPPING=1");
         if self.stopping.replace(now).is_some() {
             self.kill_at = Some(now + KILL_AFTER);
+            self.each(|engine| engine.say(Order::Leave));
+        } else {
+            let next = self.next.iter().flat_map(|next| next.askers.clone());
+            let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).collect();
+            self.tell(&waiting, Err(STOPPING));
+            let leave_by = now + self.time_to_leave();
+            let next = self.next.as_mut().map(|next| &mut next.engine);
+            self.active.iter_mut().chain(next).for_each(|engine| engine.leave_by = Some(leave_by));
+            self.each(|engine| engine.signal(Signal::SIGTERM));
         }
-        // Told twice, an engine leaves at once.
-        self.each(|engine| engine.signal(Signal::SIGTERM));
         self.restart_at = None;
     }
 
@@ -349,6 +425,10 @@ impl<N: Needs> Supervisor<N> {
     }
 
     fn asked(&mut self, asker: Asker, wish: Wish) {
+        let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
+        if is_leaving && wish != Wish::Check {
+            return self.tell(&[asker], Err("this engine is being replaced: call again"));
+        }
         match wish {
             Wish::Check => {
                 let dir = self.plan.dir.clone();
@@ -363,7 +443,7 @@ impl<N: Needs> Supervisor<N> {
 
     fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
         for asker in askers {
-            let result = outcome.map(Into::into).map_err(Into::into);
+            let result = outcome.map(shortened).map_err(shortened);
             self.each(|engine| {
                 if engine.generation == asker.generation {
                     engine.say(Order::Outcome { id: asker.id, result: Result::clone(&result) });
@@ -374,7 +454,7 @@ impl<N: Needs> Supervisor<N> {
 
     fn reload(&mut self, mut askers: Vec<Asker>) {
         if self.stopping.is_some() {
-            return self.tell(&askers, Err("the server is stopping"));
+            return self.tell(&askers, Err(STOPPING));
         }
         if self.next.is_some() || !self.draining.is_empty() {
             // At most two engines at once; any number of requests meanwhile are one.
@@ -395,7 +475,7 @@ impl<N: Needs> Supervisor<N> {
 
     fn roll_back(&mut self, asker: Asker) {
         let refusal = match &self.previous {
-            _ if self.stopping.is_some() => "the server is stopping",
+            _ if self.stopping.is_some() => STOPPING,
             _ if self.next.is_some() || !self.draining.is_empty() => "a reload is in progress: try again when it is over",
             None => "there is nothing to go back to: the server has not been reloaded",
             Some(previous) => {
@@ -415,7 +495,8 @@ impl<N: Needs> Supervisor<N> {
 
     /// Starts the engine that is to succeed the active one, with the release in force if none is given.
     fn succeed(&mut self, release: Option<Release>, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
-        let engine = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets)?;
+        let spawned = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets);
+        let engine = spawned.inspect_err(|_| self.needs.settle(false))?;
         self.generation = engine.generation;
         self.next = Some(Next { engine, release, sockets, askers, reason: None });
         Ok(())
@@ -455,6 +536,16 @@ impl<N: Needs> Supervisor<N> {
             tracing::error!("{error}");
             self.restart_at = Some(now + Duration::from_secs(1));
         }
+        self.each(|engine| {
+            if engine.leave_by.is_some_and(|by| now >= by) {
+                tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
+                engine.signal(Signal::SIGKILL);
+            }
+        });
+        if self.stopping.is_some() {
+            // While it ends, an engine need show no other sign of life.
+            return;
+        }
         if let Some(next) = &mut self.next {
             end_if_hung(&mut next.engine, now);
         }
@@ -475,6 +566,11 @@ impl<N: Needs> Supervisor<N> {
     fn each(&self, act: impl Fn(&Engine)) {
         self.active.iter().chain(self.next.as_ref().map(|next| &next.engine)).chain(&self.draining).for_each(act);
     }
+}
+
+/// No more of a text than fits on the line.
+pub fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_OUTCOME)].to_owned()
 }
 
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
