@@ -35,6 +35,7 @@ pub(super) fn print(facts: &Facts<'_>) {
     let fcgi = facts.config.http.fcgi.iter().flat_map(|section| &section.address);
     rows.extend(fcgi.map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));
+    rows.extend(facts.config.status.address.iter().map(|address| ("health", address.to_string())));
     for one in facts.all {
         match &one.at {
             At::Hosts(hosts) if hosts.is_empty() => rows.extend(site(one)),

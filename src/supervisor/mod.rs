@@ -15,6 +15,8 @@ mod line;
 mod notify;
 mod release;
 mod report;
+mod signals;
+mod succession;
 
 use std::{
     cell::RefCell,
@@ -25,19 +27,18 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{
-    runtime::Builder,
-    signal::unix::{self, SignalKind},
-    sync::mpsc,
-};
+use tokio::{runtime::Builder, sync::mpsc};
 
 pub use handover::{Handover, Inherited};
 pub use line::{Messages, Order, Report, Wish, encode};
+pub use succession::shortened;
 
 use self::{
     backoff::Backoff,
     engine::{Engine, Event, Means, Page, Start},
     release::Release,
+    signals::Signals,
+    succession::{Asker, Next},
 };
 use crate::{
     config::Config,
@@ -57,9 +58,6 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 const KILL_AFTER: Duration = Duration::from_secs(2);
 
 const STOPPING: &str = "the server is stopping";
-/// Longer texts for those who asked are cut.
-const MAX_OUTCOME: usize = 8192;
-
 /// What the supervisor needs of those who know configurations and sockets.
 pub trait Needs {
     /// Reads the configuration anew.
@@ -100,24 +98,6 @@ pub struct Plan {
     pub dir: Option<PathBuf>,
     /// No banner.
     pub silent: bool,
-}
-
-/// Somebody who waits for the outcome of a wish, in the engine of this generation.
-#[derive(Clone, Copy, Debug)]
-struct Asker {
-    generation: u64,
-    id: u32,
-}
-
-/// An engine that is to succeed the active one.
-struct Next {
-    engine: Engine,
-    /// None if it is the one in force.
-    release: Option<Release>,
-    sockets: Sockets,
-    askers: Vec<Asker>,
-    /// Why it cannot, in its own words.
-    reason: Option<String>,
 }
 
 struct Supervisor<N> {
@@ -295,14 +275,6 @@ impl<N: Needs> Supervisor<N> {
         self.reload_if_asked_meanwhile();
     }
 
-    /// Those who wait in an engine for a reload that comes after its own end: they would keep it from ending.
-    fn let_go(&mut self, generation: u64) {
-        let Some(waiting) = &mut self.reload_again else { return };
-        let (gone, stay) = std::mem::take(waiting).into_iter().partition::<Vec<_>, _>(|asker| asker.generation == generation);
-        *waiting = stay;
-        self.tell(&gone, Ok("another reload follows: the log tells its outcome"));
-    }
-
     /// An engine that was told to end is ended after this.
     fn time_to_leave(&self) -> Duration {
         let engine = &self.release.config.engine;
@@ -417,114 +389,6 @@ impl<N: Needs> Supervisor<N> {
         self.restart_at = None;
     }
 
-    /// An engine that has not served yet says why it cannot.
-    fn failed(&mut self, generation: u64, reason: String) {
-        if let Some(next) = self.next.as_mut().filter(|next| next.engine.generation == generation) {
-            next.reason = Some(reason);
-        }
-    }
-
-    fn asked(&mut self, asker: Asker, wish: Wish) {
-        let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
-        if is_leaving && wish != Wish::Check {
-            return self.tell(&[asker], Err("this engine is being replaced: call again"));
-        }
-        match wish {
-            Wish::Check => {
-                let dir = self.plan.dir.clone();
-                let checked = self.needs.load().and_then(|config| self.needs.check(&config, dir.as_deref()));
-                let outcome = checked.map_err(|error| error.to_string());
-                self.tell(&[asker], outcome.as_ref().map(|()| "a reload would take it").map_err(String::as_str));
-            }
-            Wish::Reload => self.reload(vec![asker]),
-            Wish::Rollback => self.roll_back(asker),
-        }
-    }
-
-    fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
-        for asker in askers {
-            let result = outcome.map(shortened).map_err(shortened);
-            self.each(|engine| {
-                if engine.generation == asker.generation {
-                    engine.say(Order::Outcome { id: asker.id, result: Result::clone(&result) });
-                }
-            });
-        }
-    }
-
-    fn reload(&mut self, mut askers: Vec<Asker>) {
-        if self.stopping.is_some() {
-            return self.tell(&askers, Err(STOPPING));
-        }
-        if self.next.is_some() || !self.draining.is_empty() {
-            // At most two engines at once; any number of requests meanwhile are one.
-            self.reload_again.get_or_insert_default().append(&mut askers);
-            return;
-        }
-        notify::reloading();
-        let started = self.needs.load().and_then(|config| {
-            let sockets = self.needs.listen(&config)?;
-            self.succeed(Some(Release::of(config, self.plan.dir.clone())), sockets, askers.clone())
-        });
-        if let Err(error) = started {
-            tracing::error!("not reloaded, nothing has changed: {error}");
-            self.tell(&askers, Err(&error.to_string()));
-            notify::send("READY=1");
-        }
-    }
-
-    fn roll_back(&mut self, asker: Asker) {
-        let refusal = match &self.previous {
-            _ if self.stopping.is_some() => STOPPING,
-            _ if self.next.is_some() || !self.draining.is_empty() => "a reload is in progress: try again when it is over",
-            None => "there is nothing to go back to: the server has not been reloaded",
-            Some(previous) => {
-                let release = previous.clone();
-                notify::reloading();
-                let sockets = self.needs.listen(&release.config);
-                if let Err(error) = sockets.and_then(|sockets| self.succeed(Some(release), sockets, vec![asker])) {
-                    tracing::error!("not rolled back, nothing has changed: {error}");
-                    self.tell(&[asker], Err(&error.to_string()));
-                    notify::send("READY=1");
-                }
-                return;
-            }
-        };
-        self.tell(&[asker], Err(refusal));
-    }
-
-    /// Starts the engine that is to succeed the active one, with the release in force if none is given.
-    fn succeed(&mut self, release: Option<Release>, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
-        let spawned = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets);
-        let engine = spawned.inspect_err(|_| self.needs.settle(false))?;
-        self.generation = engine.generation;
-        self.next = Some(Next { engine, release, sockets, askers, reason: None });
-        Ok(())
-    }
-
-    fn reload_if_asked_meanwhile(&mut self) {
-        if self.stopping.is_none()
-            && self.draining.is_empty()
-            && let Some(askers) = self.reload_again.take()
-        {
-            self.reload(askers);
-        }
-    }
-
-    /// Starts another engine in the place of one that has lost threads; it asks again if this is no time for it.
-    fn replace_worn_out(&mut self, generation: u64) {
-        let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
-        if !is_active || self.stopping.is_some() || self.next.is_some() || !self.draining.is_empty() {
-            return;
-        }
-        tracing::warn!(generation, "PHP threads of the engine are stuck for good: a new engine takes its place");
-        let sockets = self.needs.listen(&self.release.config);
-        let started = sockets.and_then(|sockets| self.succeed(None, sockets, Vec::new()));
-        if let Err(error) = started {
-            tracing::error!("the engine goes on with fewer threads: {error}");
-        }
-    }
-
     fn tick(&mut self) {
         let now = Instant::now();
         if self.kill_at.is_some_and(|at| now >= at) {
@@ -568,11 +432,6 @@ impl<N: Needs> Supervisor<N> {
     }
 }
 
-/// No more of a text than fits on the line.
-pub fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_OUTCOME)].to_owned()
-}
-
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
 fn end_if_hung(engine: &mut Engine, now: Instant) {
     if let Some(aborted) = engine.aborted {
@@ -606,31 +465,5 @@ fn code_of(status: ExitStatus) -> ExitCode {
         Some(71) => ExitCode::System,
         Some(78) => ExitCode::Config,
         _ => ExitCode::Failure,
-    }
-}
-
-/// The signals that a supervisor hears.
-struct Signals([unix::Signal; 6]);
-
-// === impl Signals ===
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        let of = unix::signal;
-        let (user1, user2) = (SignalKind::user_defined1(), SignalKind::user_defined2());
-        let stops = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
-        Ok(Self([of(stops[0])?, of(stops[1])?, of(stops[2])?, of(SignalKind::hangup())?, of(user2)?, of(user1)?]))
-    }
-
-    async fn heard(&mut self) -> Heard {
-        let [term, int, quit, hup, usr2, usr1] = &mut self.0;
-        tokio::select! {
-            _ = term.recv() => Heard::Stop,
-            _ = int.recv() => Heard::Stop,
-            _ = quit.recv() => Heard::Stop,
-            _ = hup.recv() => Heard::Reload,
-            _ = usr2.recv() => Heard::Reload,
-            _ = usr1.recv() => Heard::ReopenLogs,
-        }
     }
 }

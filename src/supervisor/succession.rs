@@ -1,0 +1,157 @@
+//! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
+//! how it went.
+
+use super::{
+    Needs, STOPPING, Sockets, Supervisor,
+    engine::Engine,
+    line::{Order, Wish},
+    notify,
+    release::Release,
+};
+use crate::error::Error;
+
+/// Somebody who waits for the outcome of a wish, in the engine of this generation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker {
+    pub(super) generation: u64,
+    pub(super) id: u32,
+}
+
+/// An engine that is to succeed the active one.
+pub(super) struct Next {
+    pub(super) engine: Engine,
+    /// None if it is the one in force.
+    pub(super) release: Option<Release>,
+    pub(super) sockets: Sockets,
+    pub(super) askers: Vec<Asker>,
+    /// Why it cannot, in its own words.
+    pub(super) reason: Option<String>,
+}
+
+/// Longer texts for those who asked are cut.
+const MAX_OUTCOME: usize = 8192;
+
+// === impl Supervisor ===
+
+impl<N: Needs> Supervisor<N> {
+    /// An engine that has not served yet says why it cannot.
+    pub(super) fn failed(&mut self, generation: u64, reason: String) {
+        if let Some(next) = self.next.as_mut().filter(|next| next.engine.generation == generation) {
+            next.reason = Some(reason);
+        }
+    }
+
+    pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
+        let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
+        if is_leaving && wish != Wish::Check {
+            return self.tell(&[asker], Err("this engine is being replaced: call again"));
+        }
+        match wish {
+            Wish::Check => {
+                let dir = self.plan.dir.clone();
+                let checked = self.needs.load().and_then(|config| self.needs.check(&config, dir.as_deref()));
+                let outcome = checked.map_err(|error| error.to_string());
+                self.tell(&[asker], outcome.as_ref().map(|()| "a reload would take it").map_err(String::as_str));
+            }
+            Wish::Reload => self.reload(vec![asker]),
+            Wish::Rollback => self.roll_back(asker),
+        }
+    }
+
+    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
+        for asker in askers {
+            let result = outcome.map(shortened).map_err(shortened);
+            self.each(|engine| {
+                if engine.generation == asker.generation {
+                    engine.say(Order::Outcome { id: asker.id, result: Result::clone(&result) });
+                }
+            });
+        }
+    }
+
+    pub(super) fn reload(&mut self, mut askers: Vec<Asker>) {
+        if self.stopping.is_some() {
+            return self.tell(&askers, Err(STOPPING));
+        }
+        if self.next.is_some() || !self.draining.is_empty() {
+            // At most two engines at once; any number of requests meanwhile are one.
+            self.reload_again.get_or_insert_default().append(&mut askers);
+            return;
+        }
+        notify::reloading();
+        let started = self.needs.load().and_then(|config| {
+            let sockets = self.needs.listen(&config)?;
+            self.succeed(Some(Release::of(config, self.plan.dir.clone())), sockets, askers.clone())
+        });
+        if let Err(error) = started {
+            tracing::error!("not reloaded, nothing has changed: {error}");
+            self.tell(&askers, Err(&error.to_string()));
+            notify::send("READY=1");
+        }
+    }
+
+    fn roll_back(&mut self, asker: Asker) {
+        let refusal = match &self.previous {
+            _ if self.stopping.is_some() => STOPPING,
+            _ if self.next.is_some() || !self.draining.is_empty() => "a reload is in progress: try again when it is over",
+            None => "there is nothing to go back to: the server has not been reloaded",
+            Some(previous) => {
+                let release = previous.clone();
+                notify::reloading();
+                let sockets = self.needs.listen(&release.config);
+                if let Err(error) = sockets.and_then(|sockets| self.succeed(Some(release), sockets, vec![asker])) {
+                    tracing::error!("not rolled back, nothing has changed: {error}");
+                    self.tell(&[asker], Err(&error.to_string()));
+                    notify::send("READY=1");
+                }
+                return;
+            }
+        };
+        self.tell(&[asker], Err(refusal));
+    }
+
+    /// Starts the engine that is to succeed the active one, with the release in force if none is given.
+    fn succeed(&mut self, release: Option<Release>, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
+        let spawned = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets);
+        let engine = spawned.inspect_err(|_| self.needs.settle(false))?;
+        self.generation = engine.generation;
+        self.next = Some(Next { engine, release, sockets, askers, reason: None });
+        Ok(())
+    }
+
+    pub(super) fn reload_if_asked_meanwhile(&mut self) {
+        if self.stopping.is_none()
+            && self.draining.is_empty()
+            && let Some(askers) = self.reload_again.take()
+        {
+            self.reload(askers);
+        }
+    }
+
+    /// Starts another engine in the place of one that has lost threads; it asks again if this is no time for it.
+    pub(super) fn replace_worn_out(&mut self, generation: u64) {
+        let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
+        if !is_active || self.stopping.is_some() || self.next.is_some() || !self.draining.is_empty() {
+            return;
+        }
+        tracing::warn!(generation, "PHP threads of the engine are stuck for good: a new engine takes its place");
+        let sockets = self.needs.listen(&self.release.config);
+        let started = sockets.and_then(|sockets| self.succeed(None, sockets, Vec::new()));
+        if let Err(error) = started {
+            tracing::error!("the engine goes on with fewer threads: {error}");
+        }
+    }
+
+    /// Those who wait in an engine for a reload that comes after its own end: they would keep it from ending.
+    pub(super) fn let_go(&mut self, generation: u64) {
+        let Some(waiting) = &mut self.reload_again else { return };
+        let (gone, stay) = std::mem::take(waiting).into_iter().partition::<Vec<_>, _>(|asker| asker.generation == generation);
+        *waiting = stay;
+        self.tell(&gone, Ok("another reload follows: the log tells its outcome"));
+    }
+}
+
+/// No more of a text than fits on the line.
+pub fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_OUTCOME)].to_owned()
+}
