@@ -12,7 +12,7 @@ use tokio::{
 use super::{Endpoint, Entry, Shared, message::Messages};
 use crate::{
     http::{OpenConnection, Peer, Stream},
-    worker::{ReplyBody, Task, TaskAnswer, TaskError},
+    worker::{Failure, ReplyBody, Task, TaskAnswer, TaskError},
 };
 
 pub(super) struct Connection {
@@ -62,8 +62,12 @@ impl Connection {
     }
 
     pub(super) async fn run(mut self) {
-        let Ok(command) = self.ask("CONNECTED", Bytes::new()).await else { return };
-        self.converse(command).await;
+        match self.ask("CONNECTED", Bytes::new()).await {
+            Ok(command) => self.converse(command).await,
+            Err(error) if is_untold(&error) => return,
+            // The worker may have made a note of the connection before it failed.
+            Err(_) => {}
+        }
         let stream = self.stream.take();
         // A worker that is told may be the one who waits for the client to read on.
         tokio::join!(linger(stream), async { drop(self.ask("CLOSE", Bytes::new()).await) });
@@ -93,7 +97,7 @@ impl Connection {
     }
 
     /// Has a worker told of an event. An error has been logged.
-    async fn ask(&mut self, event: &'static str, body: Bytes) -> Result<Command, ()> {
+    async fn ask(&mut self, event: &'static str, body: Bytes) -> Result<Command, TaskError> {
         let context = Context { remote_addr: &self.remote, server: &self.endpoint.name, uuid: &self.entry.uuid, event };
         let context = serde_json::to_vec(&context).unwrap_or_default().into();
         let name = format!("{} {event}", self.endpoint.name);
@@ -107,7 +111,7 @@ impl Connection {
                 () = close.notified(), if self.stream.is_some() => self.stream = None,
             }
         };
-        answer.map(Command::of).map_err(|error| {
+        answer.map(Command::of).inspect_err(|error| {
             let (server, uuid) = (&self.endpoint.name, &self.entry.uuid);
             match error {
                 // The worker's log has it.
@@ -179,6 +183,11 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Whether no worker has heard of the event.
+fn is_untold(error: &TaskError) -> bool {
+    matches!(error, TaskError::Refused(_) | TaskError::Failed(Failure::QueueTimeout))
 }
 
 /// Says that nothing more comes, and waits a little for the client to have read that.

@@ -71,6 +71,7 @@ fn work(pool: &Pool, tell: &Sender<Event>, answer: impl Fn(&str, &str) -> (&'sta
         drop(tell.send((text("event"), text("uuid"), body)));
         responder.send(Ok(match command {
             "ERROR" => Reply::task_error(said.as_bytes()),
+            "DIE" => continue,
             command => Reply::of_task(command.as_bytes(), ReplyBody::Whole(said.into())),
         }));
     }
@@ -155,6 +156,25 @@ fn whatever_is_no_command_closes() {
         running.expect("DATA", last);
         running.expect("CLOSE", "");
     }
+}
+
+#[test]
+fn a_worker_that_fails_at_the_greeting_is_told_of_the_close() {
+    for failure in ["ERROR", "DIE"] {
+        let running = running(Config::default(), move |event, _| (if event == "CONNECTED" { failure } else { "CONTINUE" }, "no".into()));
+        let client = running.connect();
+        let uuid = running.expect("CONNECTED", "");
+        assert_eq!(running.expect("CLOSE", ""), uuid, "{failure}");
+        assert_eq!(all(client), "");
+    }
+}
+
+#[test]
+fn what_no_worker_has_heard_of_is_not_closed_for_it() {
+    let running = running(Config::default(), echo);
+    running.pool.close();
+    assert_eq!(all(running.connect()), "");
+    assert!(running.events.recv().is_err(), "the worker has left without an event");
 }
 
 #[test]
