@@ -43,7 +43,8 @@ fn a_task_is_answered_once() {
     assert_eq!(next.rest(), "a1b");
     let said: Vec<String> = serde_json::from_str(&_server.text("/said")).unwrap();
     let again = "the task has been answered";
-    let expected = ["ping\r\n", "ping\r\n", "", &format!("RR\\Worker::respond(): {again}"), &format!("RR\\Worker::error(): {again}")];
+    let expected =
+        ["ping\r\n", "ping\r\n", "", &format!("RR\\Worker::respond(): {again}"), &format!("RR\\Worker::error(): {again}")];
     assert_eq!(said, expected);
 }
 

@@ -6,4 +6,5 @@ pub mod exit;
 pub mod limits;
 pub mod memory;
 pub mod pid;
+pub mod socket;
 pub mod spawn;

@@ -12,6 +12,7 @@ use tokio::{
 use super::{Endpoint, Entry, Shared, message::Messages};
 use crate::{
     http::{OpenConnection, Peer, Stream},
+    sys::socket,
     worker::{Failure, ReplyBody, Task, TaskAnswer, TaskError},
 };
 
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     /// None once it is closed, by whomever.
     stream: Option<Stream>,
     messages: Messages,
+    /// Bytes still to be read of those that had arrived when the drain was noticed.
+    left: Option<usize>,
     _open: OpenConnection,
 }
 
@@ -55,6 +58,7 @@ impl Connection {
             remote: peer.remote.map_or_else(|| "unix:".into(), |remote| remote.to_string()),
             stream: Some(stream),
             messages: Messages::new(shared.config.read_size),
+            left: None,
             _open: open,
             shared,
             endpoint,
@@ -121,9 +125,9 @@ impl Connection {
         })
     }
 
-    /// The next message; none if there will be none.
+    /// The next message; none if there will be none. While draining these are the ones that have arrived.
     async fn listen(&mut self) -> Option<Bytes> {
-        let Self { shared, endpoint, entry, messages, .. } = self;
+        let Self { shared, endpoint, entry, messages, left, .. } = self;
         let config = &shared.config;
         loop {
             let message = messages.next(&endpoint.delimiter);
@@ -141,17 +145,26 @@ impl Connection {
                 return message;
             }
             let stream = self.stream.as_mut()?;
-            let mut room = messages.room();
+            if shared.drain.is_started() {
+                let left = *left.get_or_insert_with(|| socket::arrived(stream));
+                if left == 0 {
+                    return (messages.pending() > 0 && socket::has_ended(stream)).then(|| messages.rest());
+                }
+            }
+            let mut room = messages.room(left.unwrap_or(usize::MAX));
             let read = tokio::select! {
                 read = timeout(config.idle_timeout, stream.read_buf(&mut room)) => read,
                 () = entry.close.notified() => {
                     self.stream = None;
                     return None;
                 }
-                () = shared.drain.started() => return None,
+                () = shared.drain.started(), if left.is_none() => continue,
             };
             match read {
-                Ok(Ok(count @ 1..)) => messages.note_read(count),
+                Ok(Ok(count @ 1..)) => {
+                    messages.note_read(count);
+                    *left = left.map(|left| left.saturating_sub(count));
+                }
                 // It has shut its side down, and may still read.
                 Ok(Ok(0)) if messages.pending() > 0 => return Some(messages.rest()),
                 Ok(Ok(0)) => return None,

@@ -47,11 +47,11 @@ impl Messages {
         self.buffer.len()
     }
 
-    /// Where to read into.
-    pub(super) fn room(&mut self) -> Limit<&mut BytesMut> {
-        self.buffer.reserve(self.chunk);
-        let chunk = self.chunk;
-        (&mut self.buffer).limit(chunk)
+    /// Where to read `most` bytes into, or fewer.
+    pub(super) fn room(&mut self, most: usize) -> Limit<&mut BytesMut> {
+        let size = self.chunk.min(most);
+        self.buffer.reserve(size);
+        (&mut self.buffer).limit(size)
     }
 
     /// So many bytes were read.
@@ -78,7 +78,7 @@ mod tests {
             let mut messages = Messages::new(1 << 20);
             let mut found = Vec::new();
             for piece in stream.as_bytes().chunks(size) {
-                messages.room().put_slice(piece);
+                messages.room(usize::MAX).put_slice(piece);
                 found.extend(all(&mut messages, "\r\n"));
             }
             assert_eq!(found, ["one\r\n", "two\r\r\n", "three\r\n", "\r\n"], "in pieces of {size}");
@@ -89,12 +89,12 @@ mod tests {
     #[test]
     fn a_delimiter_may_repeat_itself() {
         let mut messages = Messages::new(64);
-        messages.room().put_slice(b"a--");
+        messages.room(usize::MAX).put_slice(b"a--");
         assert_eq!(all(&mut messages, "---"), [""; 0]);
-        messages.room().put_slice(b"-b----");
+        messages.room(usize::MAX).put_slice(b"-b----");
         assert_eq!(all(&mut messages, "---"), ["a---", "b---"]);
         assert_eq!(messages.rest(), "-");
-        messages.room().put_slice(b"x;y;");
+        messages.room(usize::MAX).put_slice(b"x;y;");
         assert_eq!(all(&mut messages, ";"), ["x;", "y;"]);
     }
 
@@ -102,11 +102,12 @@ mod tests {
     fn room_grows_with_what_comes_and_has_a_bound() {
         let mut messages = Messages::new(10_000);
         for expected in [4096, 8192, 10_000, 10_000] {
-            assert_eq!(messages.room().remaining_mut(), expected);
+            assert_eq!(messages.room(usize::MAX).remaining_mut(), expected);
             messages.note_read(expected);
         }
         messages.note_read(1);
-        assert_eq!(messages.room().remaining_mut(), 10_000);
-        assert_eq!(Messages::new(100).room().remaining_mut(), 100);
+        assert_eq!(messages.room(usize::MAX).remaining_mut(), 10_000);
+        assert_eq!(messages.room(9).remaining_mut(), 9);
+        assert_eq!(Messages::new(100).room(usize::MAX).remaining_mut(), 100);
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    os::unix::net::UnixStream,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
 };
@@ -31,10 +32,14 @@ struct Running {
 
 /// Starts a server; `answer` says a command and a body for an event and its body.
 fn running(config: Config, answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> Running {
+    running_at("127.0.0.1:0", config, answer)
+}
+
+fn running_at(address: &str, config: Config, answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> Running {
     let pool = Pool::new(worker::Config { num_workers: 1, max_queue_size: 100, allocate_timeout: PATIENCE });
     let script = Script { filename: "".into(), name: "".into(), path_info: "".into(), document_root: "".into() };
-    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], backlog: 16 }.build().unwrap();
-    let port = listeners.addresses()[0].port();
+    let listeners = listen::Config { addresses: vec![address.parse().unwrap()], backlog: 16 }.build().unwrap();
+    let port = listeners.addresses().first().map_or(0, |address| address.port());
     let endpoint = Endpoint { name: "echo".into(), delimiter: b"\r\n".to_vec(), listeners };
     let server = Arc::new(config.build(vec![endpoint], Tasks::new(pool.clone(), script, Arc::default())));
     let (tell, events) = channel();
@@ -60,7 +65,7 @@ fn work(pool: &Pool, tell: &Sender<Event>, answer: impl Fn(&str, &str) -> (&'sta
     while let Next::Work(Work { request, responder, .. }) = seat.next() {
         let context: Value = serde_json::from_slice(&request.task().unwrap().context).unwrap();
         assert_eq!(context["server"], "echo");
-        assert!(context["remote_addr"].as_str().unwrap().starts_with("127.0.0.1:"));
+        assert!(["127.0.0.1:", "unix:"].iter().any(|known| context["remote_addr"].as_str().unwrap().starts_with(known)));
         let text = |key: &str| context[key].as_str().unwrap().to_owned();
         let body = match request.body {
             Body::Memory(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
@@ -161,7 +166,8 @@ fn whatever_is_no_command_closes() {
 #[test]
 fn a_worker_that_fails_at_the_greeting_is_told_of_the_close() {
     for failure in ["ERROR", "DIE"] {
-        let running = running(Config::default(), move |event, _| (if event == "CONNECTED" { failure } else { "CONTINUE" }, "no".into()));
+        let running =
+            running(Config::default(), move |event, _| (if event == "CONNECTED" { failure } else { "CONTINUE" }, "no".into()));
         let client = running.connect();
         let uuid = running.expect("CONNECTED", "");
         assert_eq!(running.expect("CLOSE", ""), uuid, "{failure}");
@@ -238,6 +244,59 @@ fn a_stop_closes_what_waits_and_tells_of_it() {
     running.expect("CLOSE", "");
     assert_eq!(all(client), "hello\r\nONE\r\n");
     assert_eq!(running.server.snapshot().accepted, 1);
+}
+
+#[test]
+fn a_stop_finishes_what_has_arrived_and_nothing_more() {
+    stopped_while_at_work(|client| client.write_all(b"late\r\n").unwrap(), &[]);
+}
+
+#[test]
+fn a_stop_finishes_the_last_words_of_a_client_that_has_left() {
+    stopped_while_at_work(|_| (), &["rest"]);
+}
+
+/// A stop while the first of many messages is at work, of which all others have arrived, `last` and the end too if there are
+/// any. Then the client does `after`.
+fn stopped_while_at_work(after: impl Fn(&mut UnixStream), last: &[&str]) {
+    // What is written to a unix socket has arrived.
+    let path = std::env::temp_dir().join(format!("rr-tcp-{}-{}.sock", std::process::id(), last.len()));
+    let (begun, begins) = channel();
+    let (go, gate) = channel::<()>();
+    let answer = move |event: &str, body: &str| {
+        if event == "DATA" {
+            begun.send(()).unwrap();
+            gate.recv().unwrap();
+        }
+        echo(event, body)
+    };
+    // A read for each message.
+    let config = Config { read_size: 5, ..Config::default() };
+    let running = running_at(&format!("unix:{}", path.display()), config, answer);
+    let mut client = UnixStream::connect(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(b"one\r\n").unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    let messages: Vec<_> = ["two\r\n"; 20].iter().chain(last).copied().collect();
+    client.write_all(messages.concat().as_bytes()).unwrap();
+    if !last.is_empty() {
+        client.shutdown(Shutdown::Write).unwrap();
+    }
+    running.server.stop();
+    go.send(()).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    after(&mut client);
+    messages.iter().for_each(|_| go.send(()).unwrap());
+    running.expect("CONNECTED", "");
+    running.expect("DATA", "one\r\n");
+    for message in &messages {
+        running.expect("DATA", message);
+    }
+    running.expect("CLOSE", "");
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, format!("hello\r\nONE\r\n{}", messages.concat().to_uppercase()));
 }
 
 #[test]
