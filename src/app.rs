@@ -467,7 +467,7 @@ impl Front {
             server.stop(idle);
         }
         if let Some(server) = &self.tcp {
-            server.stop();
+            server.stop(idle.is_some());
         }
         let finished = self.wait(deadline).await;
         // Last, for the scripts of those connections may still call.

@@ -60,6 +60,9 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
             }
         }
     }
+    if drain.is_succeeded() {
+        return;
+    }
     // What the kernel has already greeted must be served: a closing listener would reset it.
     // Readiness is known only after a turn of the driver, which this waits for.
     tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 //!
 //! A drain has two steps because a listening socket may outlive this process: [`Drain::start`] makes connections
 //! leave after their next answer while new ones are still accepted, [`Drain::stop_accepting`] ends the accept loops
-//! (each takes what the kernel had already queued for it). [`Drain::wait`] then waits for the rest.
+//! (each takes what the kernel had already queued for it, but not after [`Drain::leave_accepting`]). [`Drain::wait`] then waits for the rest.
 
 use std::{
     fmt,
@@ -78,6 +78,7 @@ struct Shared {
     start: Notify,
     stopped: AtomicBool,
     stop: Notify,
+    succeeded: AtomicBool,
     // One connection or accept loop less.
     fewer: Notify,
     open: AtomicUsize,
@@ -126,6 +127,17 @@ impl Drain {
     pub fn stop_accepting(&self) {
         self.0.stopped.store(true, Ordering::SeqCst);
         self.0.stop.notify_waiters();
+    }
+
+    /// Ends the accept loops, and leaves what the kernel has queued to another process that accepts from the same sockets.
+    pub fn leave_accepting(&self) {
+        self.0.succeeded.store(true, Ordering::SeqCst);
+        self.stop_accepting();
+    }
+
+    /// True if another process accepts what is queued.
+    pub(crate) fn is_succeeded(&self) -> bool {
+        self.0.succeeded.load(Ordering::SeqCst)
     }
 
     /// Waits until no connection is open (and, after [`stop_accepting`](Self::stop_accepting), no accept loop runs),

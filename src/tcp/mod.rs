@@ -153,10 +153,15 @@ impl Server {
         Ok(())
     }
 
-    /// Accepts no more; what has come wholly is done, then connections are closed.
-    pub fn stop(&self) {
+    /// Accepts no more; what has come wholly is done, then connections are closed. At a hand-over those that nobody has accepted
+    /// yet are left to the next process, which may keep them.
+    pub fn stop(&self, is_hand_over: bool) {
         self.shared.drain.start();
-        self.shared.drain.stop_accepting();
+        if is_hand_over {
+            self.shared.drain.leave_accepting();
+        } else {
+            self.shared.drain.stop_accepting();
+        }
     }
 
     /// Waits until no connection is open and no loop accepts, but no longer than `deadline`. True if all finished.

@@ -36,12 +36,9 @@ fn running(config: Config, answer: impl Fn(&str, &str) -> (&'static str, String)
 }
 
 fn running_at(address: &str, config: Config, answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> Running {
-    let pool = Pool::new(worker::Config { num_workers: 1, max_queue_size: 100, allocate_timeout: PATIENCE });
-    let script = Script { filename: "".into(), name: "".into(), path_info: "".into(), document_root: "".into() };
     let listeners = listen::Config { addresses: vec![address.parse().unwrap()], backlog: 16 }.build().unwrap();
     let port = listeners.addresses().first().map_or(0, |address| address.port());
-    let endpoint = Endpoint { name: "echo".into(), delimiter: b"\r\n".to_vec(), listeners };
-    let server = Arc::new(config.build(vec![endpoint], Tasks::new(pool.clone(), script, Arc::default())));
+    let (server, pool) = server(listeners, config);
     let (tell, events) = channel();
     let worker = thread::spawn({
         let pool = pool.clone();
@@ -58,6 +55,14 @@ fn running_at(address: &str, config: Config, answer: impl Fn(&str, &str) -> (&'s
         }
     });
     Running { server, port, events, pool, threads: vec![worker, io] }
+}
+
+/// A server of one endpoint, and the pool of its workers.
+fn server(listeners: Listeners, config: Config) -> (Arc<Server>, Pool) {
+    let pool = Pool::new(worker::Config { num_workers: 1, max_queue_size: 100, allocate_timeout: PATIENCE });
+    let script = Script { filename: "".into(), name: "".into(), path_info: "".into(), document_root: "".into() };
+    let endpoint = Endpoint { name: "echo".into(), delimiter: b"\r\n".to_vec(), listeners };
+    (Arc::new(config.build(vec![endpoint], Tasks::new(pool.clone(), script, Arc::default()))), pool)
 }
 
 fn work(pool: &Pool, tell: &Sender<Event>, answer: impl Fn(&str, &str) -> (&'static str, String)) {
@@ -106,7 +111,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.server.stop();
+        self.server.stop(false);
         self.pool.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() && !thread::panicking() {
@@ -240,7 +245,7 @@ fn a_stop_closes_what_waits_and_tells_of_it() {
     client.write_all(b"one\r\n").unwrap();
     running.expect("CONNECTED", "");
     running.expect("DATA", "one\r\n");
-    running.server.stop();
+    running.server.stop(false);
     running.expect("CLOSE", "");
     assert_eq!(all(client), "hello\r\nONE\r\n");
     assert_eq!(running.server.snapshot().accepted, 1);
@@ -274,7 +279,6 @@ fn stopped_while_at_work(after: impl Fn(&mut UnixStream), last: &[&str]) {
     let config = Config { read_size: 5, ..Config::default() };
     let running = running_at(&format!("unix:{}", path.display()), config, answer);
     let mut client = UnixStream::connect(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(b"one\r\n").unwrap();
     begins.recv_timeout(PATIENCE).unwrap();
@@ -283,7 +287,7 @@ fn stopped_while_at_work(after: impl Fn(&mut UnixStream), last: &[&str]) {
     if !last.is_empty() {
         client.shutdown(Shutdown::Write).unwrap();
     }
-    running.server.stop();
+    running.server.stop(false);
     go.send(()).unwrap();
     begins.recv_timeout(PATIENCE).unwrap();
     after(&mut client);
@@ -297,6 +301,28 @@ fn stopped_while_at_work(after: impl Fn(&mut UnixStream), last: &[&str]) {
     let mut text = String::new();
     client.read_to_string(&mut text).unwrap();
     assert_eq!(text, format!("hello\r\nONE\r\n{}", messages.concat().to_uppercase()));
+}
+
+#[tokio::test]
+async fn a_hand_over_leaves_whom_nobody_has_accepted_to_the_next() {
+    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], backlog: 16 }.build().unwrap();
+    let address = listeners.addresses()[0];
+    let (server, _pool) = server(listeners.clone(), Config::default());
+    let serving = tokio::spawn({
+        let server = server.clone();
+        async move { server.serve().await }
+    });
+    tokio::task::yield_now().await;
+    // On a current-thread runtime the accept loop cannot run between these lines.
+    let client = TcpStream::connect(address).unwrap();
+    server.stop(true);
+    assert!(server.wait(Instant::now() + PATIENCE).await);
+    serving.await.unwrap().unwrap();
+    assert_eq!(server.snapshot().accepted, 0);
+    let (next, _) = listeners.duplicates().unwrap().remove(0);
+    let next = std::net::TcpListener::from(next);
+    next.set_nonblocking(false).unwrap();
+    assert_eq!(next.accept().unwrap().1, client.local_addr().unwrap());
 }
 
 #[test]
