@@ -49,6 +49,7 @@ pub(super) fn build(config: &Tcp, all: &[Served], listeners: Vec<Listeners>, ids
         idle_timeout: config.idle_timeout,
         write_timeout: config.write_timeout,
         max_connections: config.max_connections,
+        max_memory: config.max_memory,
     };
     let tasks = Tasks::new(served.pool.clone(), served.site.worker.clone()?, ids.clone());
     Some(Arc::new(bounds.build(config.servers.iter().zip(listeners).map(endpoint).collect(), tasks)))

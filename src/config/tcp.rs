@@ -23,6 +23,7 @@ use super::{
 /// - `tcp.idle_timeout`: `1h`
 /// - `tcp.write_timeout`: `1m`
 /// - `tcp.max_connections`: `10000`
+/// - `tcp.max_memory`: `256M`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tcp {
     /// The servers, in the order given; without one there is no such plugin.
@@ -39,6 +40,8 @@ pub struct Tcp {
     pub write_timeout: Duration,
     /// Connections at once, of all servers.
     pub max_connections: usize,
+    /// Bytes of all long messages at once.
+    pub max_memory: usize,
     /// What is told of connections.
     pub pool: Pool,
 }
@@ -69,6 +72,7 @@ impl Default for Tcp {
             idle_timeout: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(60),
             max_connections: 10_000,
+            max_memory: 256 << 20,
             pool: Pool::default(),
         }
     }

@@ -9,7 +9,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{Endpoint, Entry, Shared, message::Messages};
+use super::{Endpoint, Entry, Shared, memory::Share, message::Messages};
 use crate::{
     http::{OpenConnection, Peer, Stream},
     sys::socket,
@@ -24,6 +24,8 @@ pub(super) struct Connection {
     /// None once it is closed, by whomever.
     stream: Option<Stream>,
     messages: Messages,
+    /// Memory for them, and for the message that a worker has.
+    share: Share,
     /// Bytes still to be read of those that had arrived when the drain was noticed.
     left: Option<usize>,
     _open: OpenConnection,
@@ -58,6 +60,7 @@ impl Connection {
             remote: peer.remote.map_or_else(|| "unix:".into(), |remote| remote.to_string()),
             stream: Some(stream),
             messages: Messages::new(shared.config.read_size),
+            share: Share::default(),
             left: None,
             _open: open,
             shared,
@@ -73,6 +76,8 @@ impl Connection {
             Err(_) => {}
         }
         let stream = self.stream.take();
+        self.messages = Messages::new(self.shared.config.read_size);
+        self.share.resize(&self.shared.memory, 0);
         // A worker that is told may be the one who waits for the client to read on.
         tokio::join!(linger(stream), async { drop(self.ask("CLOSE", Bytes::new()).await) });
     }
@@ -127,9 +132,18 @@ impl Connection {
 
     /// The next message; none if there will be none. While draining these are the ones that have arrived.
     async fn listen(&mut self) -> Option<Bytes> {
-        let Self { shared, endpoint, entry, messages, left, .. } = self;
+        let Self { shared, endpoint, entry, messages, share, left, .. } = self;
         let config = &shared.config;
         loop {
+            if !share.resize(&shared.memory, messages.pending()) {
+                tracing::warn!(
+                    server = endpoint.name,
+                    uuid = entry.uuid,
+                    limit = config.max_memory,
+                    "a TCP connection is closed: tcp.max_memory is taken by other messages"
+                );
+                return None;
+            }
             let message = messages.next(&endpoint.delimiter);
             if message.as_ref().map_or_else(|| messages.pending(), Bytes::len) > config.max_message {
                 let limit = config.max_message;

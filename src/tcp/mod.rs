@@ -21,6 +21,7 @@
 //! sockets stay open throughout a reload; connections do not, for their state is the worker's.
 
 mod connection;
+mod memory;
 mod message;
 
 use std::{
@@ -42,11 +43,12 @@ use crate::{
     worker::{Tasks, doorbell},
 };
 use connection::Connection;
+use memory::Memory;
 
 /// The bounds of all servers.
 ///
 /// # Defaults
-/// 1 MiB a read, 16 MiB a message, an hour of silence, a minute of an unread answer, 10 000 connections.
+/// 1 MiB a read, 16 MiB a message, an hour of silence, a minute of an unread answer, 10 000 connections, 256 MiB of long messages.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Bytes read at once, at most.
@@ -59,6 +61,9 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Connections at once, of all servers; more wait in the backlog.
     pub max_connections: usize,
+    /// Bytes of what has come on connections that hold more than 64 KiB, until the worker has answered, of all servers; a connection
+    /// without room is closed. One message of the largest size always has room.
+    pub max_memory: usize,
 }
 
 /// One server.
@@ -82,6 +87,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     config: Config,
+    memory: Memory,
     tasks: Tasks,
     drain: Drain,
     /// By the connections' names; told when one is to be closed.
@@ -108,6 +114,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(3600),
             write_timeout: Duration::from_secs(60),
             max_connections: 10_000,
+            max_memory: 256 << 20,
         }
     }
 }
@@ -115,7 +122,9 @@ impl Default for Config {
 impl Config {
     /// Takes sockets that listen already; `tasks` does the work.
     pub fn build(self, endpoints: Vec<Endpoint>, tasks: Tasks) -> Server {
+        let largest = self.max_message.saturating_add(self.read_size);
         let shared = Shared {
+            memory: Memory::new(self.max_memory.max(largest)),
             config: self,
             tasks,
             drain: Drain::new(),

@@ -239,6 +239,45 @@ fn bounds_close_connections() {
 }
 
 #[test]
+fn long_messages_share_memory_and_short_ones_pass() {
+    let config = Config { read_size: 4096, max_message: 200 << 10, max_memory: 1, ..Config::default() };
+    let (half, whole) = ("x".repeat(150 << 10), format!("{}\r\n", "x".repeat(150 << 10)));
+    let running = running(config, |event, body| match event {
+        "DATA" => ("WRITE", format!("{}\r\n", body.len())),
+        _ => ("CONTINUE", String::new()),
+    });
+    let free = || running.server.shared.memory.free();
+    let wait_until = |done: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < deadline, "{} bytes are free", free());
+            thread::yield_now();
+        }
+    };
+    let mut first = running.connect();
+    running.expect("CONNECTED", "");
+    first.write_all(half.as_bytes()).unwrap();
+    wait_until(&|| free() == 54 << 10);
+    let mut second = running.connect();
+    let uuid = running.expect("CONNECTED", "");
+    // The server stops reading at its bound, so that the client may find its connection broken.
+    drop(second.write_all(half.as_bytes()));
+    assert_eq!(running.expect("CLOSE", ""), uuid);
+    wait_until(&|| free() == 54 << 10);
+    let mut third = running.connect();
+    running.expect("CONNECTED", "");
+    third.write_all(b"short\r\n").unwrap();
+    running.expect("DATA", "short\r\n");
+    first.write_all(b"\r\n").unwrap();
+    running.expect("DATA", &whole);
+    wait_until(&|| free() == 204 << 10);
+    third.write_all(whole.as_bytes()).unwrap();
+    running.expect("DATA", &whole);
+    third.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(all(third), "7\r\n153602\r\n");
+}
+
+#[test]
 fn a_stop_closes_what_waits_and_tells_of_it() {
     let running = running(Config::default(), echo);
     let mut client = running.connect();

@@ -3,7 +3,7 @@
 use super::{BOUND, Field, Key, key, section, zero_is_default};
 use crate::config::{
     compound::Maybe,
-    form::{Count, FilePath, Megabytes},
+    form::{Count, FilePath, Megabytes, Size},
     tcp::Servers,
 };
 
@@ -31,6 +31,11 @@ pub(super) const OWN: &[Key] = &[
         "tcp.max_connections",
         "Connections at once, of all servers.",
         &Field(|c| &mut c.tcp.max_connections, Count(1, 1_000_000)),
+    ),
+    key(
+        "tcp.max_memory",
+        "All messages of more than 64 KiB at once; a client whose message has no room is cut off.",
+        &Field(|c| &mut c.tcp.max_memory, Size(1024)),
     ),
     section("tcp.pool", "The workers of the TCP servers."),
 ];
