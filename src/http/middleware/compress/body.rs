@@ -19,7 +19,10 @@ pub struct Compressed {
     body: Body,
     // What is left of a large chunk.
     rest: Bytes,
+    // None once it is finished.
     encoder: Option<Encoder>,
+    // What comes after the last compressed byte.
+    trailers: Option<Frame<Bytes>>,
     /// Bytes went in that have not come out.
     is_behind: bool,
 }
@@ -45,28 +48,28 @@ impl Compressed {
     /// Compresses `body`; gives it back if that cannot be.
     pub(super) fn new(body: Body, coding: Coding, levels: Levels) -> Result<Self, (Body, io::Error)> {
         match Encoder::new(coding, levels) {
-            Ok(encoder) => Ok(Self { body, rest: Bytes::new(), encoder: Some(encoder), is_behind: false }),
+            Ok(encoder) => Ok(Self { body, rest: Bytes::new(), encoder: Some(encoder), trailers: None, is_behind: false }),
             Err(error) => Err((body, error)),
         }
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
-        self.encoder.is_none()
+        self.encoder.is_none() && self.trailers.is_none()
     }
 
     pub(crate) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
-            let Some(encoder) = &mut self.encoder else { return Poll::Ready(None) };
+            let Some(encoder) = &mut self.encoder else { return Poll::Ready(self.trailers.take().map(Ok)) };
             if self.rest.is_empty() {
                 match Pin::new(&mut self.body).poll_frame(context)? {
                     Poll::Ready(Some(frame)) => match frame.into_data() {
                         Ok(data) => self.rest = data,
-                        Err(other) => return Poll::Ready(Some(Ok(other))),
+                        Err(trailers) => {
+                            self.trailers = Some(trailers);
+                            return Poll::Ready(self.finish().transpose());
+                        }
                     },
-                    Poll::Ready(None) => {
-                        let last = self.encoder.take().map(Encoder::finish).transpose()?.unwrap_or_default();
-                        return Poll::Ready((!last.is_empty()).then(|| Ok(Frame::data(last.into()))));
-                    }
+                    Poll::Ready(None) => return Poll::Ready(self.finish().transpose()),
                     Poll::Pending if self.is_behind => {
                         self.is_behind = false;
                         encoder.flush()?;
@@ -84,6 +87,12 @@ impl Compressed {
                 return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
             }
         }
+    }
+
+    /// The last compressed bytes, before any trailers: for a server those are the end of a body.
+    fn finish(&mut self) -> io::Result<Option<Frame<Bytes>>> {
+        let last = self.encoder.take().map(Encoder::finish).transpose()?.unwrap_or_default();
+        Ok(if last.is_empty() { self.trailers.take() } else { Some(Frame::data(last.into())) })
     }
 }
 

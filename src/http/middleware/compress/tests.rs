@@ -1,10 +1,11 @@
-use std::io::Read;
+use std::{io::Read, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
 use http_body_util::BodyExt;
 
 use super::{body::Encoder, *};
+use crate::worker::{OutputLimits, OutputWriter};
 
 /// A method, what the client accepts, what the script says, and how much of it.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], usize);
@@ -56,6 +57,32 @@ async fn what_comes_out_is_what_went_in() {
         assert_eq!(response.body().size_hint().exact(), None);
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         assert!(bytes.len() < 20_000, "{coding:?}: {} bytes", bytes.len());
+        assert!(decoded(coding, &bytes) == text(), "{coding:?}");
+    }
+}
+
+#[tokio::test]
+async fn trailers_come_after_the_last_compressed_byte() {
+    for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
+        let limits = OutputLimits { memory: 1 << 20, file: 0, write_timeout: Duration::ZERO, directory: std::env::temp_dir() };
+        let (writer, reader) = OutputWriter::new(Arc::new(limits));
+        writer.write(text()).unwrap();
+        writer.finish_with([(header::ETAG, HeaderValue::from_static("\"1\""))].into_iter().collect());
+        let request = Request::get("/").header("accept-encoding", coding.name()).body(()).unwrap();
+        let Verdict::Pass(note) = compress().before(&request.into_parts().0) else { panic!("it answers by itself") };
+        let response = Response::builder().header("content-type", "text/html").body(Body::Output(reader)).unwrap();
+        let mut body = compress().after(&note, response).into_body();
+        let mut bytes = Vec::new();
+        // A server sends nothing of a body that comes after its trailers.
+        let trailers = loop {
+            assert!(!body.is_end_stream(), "{coding:?}: the trailers are yet to come");
+            match body.frame().await.unwrap().unwrap().into_data() {
+                Ok(data) => bytes.extend_from_slice(&data),
+                Err(frame) => break frame.into_trailers().unwrap(),
+            }
+        };
+        assert_eq!(trailers["etag"], "\"1\"");
+        assert!(body.is_end_stream() && body.frame().await.is_none(), "{coding:?}");
         assert!(decoded(coding, &bytes) == text(), "{coding:?}");
     }
 }
