@@ -89,12 +89,13 @@ fn forbids(headers: &HeaderMap) -> bool {
     lines.flat_map(|line| line.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-transform"))
 }
 
-/// What is text in one way or another; images, films and archives are compressed already.
+/// What is text in one way or another; images, films and archives are compressed already. Events are to be seen one by one, and
+/// there are proxies and clients that hold them back until they can decode a whole block.
 fn is_compressible(kind: &[u8]) -> bool {
     let Ok(kind) = std::str::from_utf8(kind) else { return false };
     let kind = kind.split(';').next().unwrap_or(kind).trim().to_ascii_lowercase();
     let kind = kind.as_str();
-    kind.starts_with("text/")
+    (kind.starts_with("text/") && kind != "text/event-stream")
         || kind.ends_with("+json")
         || kind.ends_with("+xml")
         || kind.ends_with("+text")

@@ -112,6 +112,7 @@ fn what_is_not_worth_it_or_not_allowed_stays() {
         ("GET", "gzip", &[html], 1023),
         ("GET", "gzip", &[("content-type", "image/png")], 2000),
         ("GET", "gzip", &[], 2000),
+        ("GET", "gzip", &[("content-type", "Text/Event-Stream; charset=utf-8")], 2000),
         ("GET", "gzip", &[html, ("content-encoding", "br")], 2000),
         ("GET", "gzip", &[html, ("content-range", "bytes 0-1/2")], 2000),
         ("GET", "gzip", &[html, ("cache-control", "private, No-Transform")], 2000),
