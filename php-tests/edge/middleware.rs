@@ -169,12 +169,18 @@ fn a_trusted_proxy_names_the_client() {
         ("X-Forwarded-Host", "site.test"),
         ("X-Forwarded-Port", "443"),
     ];
-    let trusting = site("proxy_ip_parser").option("http.trusted_subnets=10.0.0.0/8,127.0.0.0/8").start();
+    let site = |subnets| site("proxy_ip_parser").option(&format!("http.trusted_subnets={subnets}"));
+    let near = || site("10.0.0.0/8,127.0.0.0/8");
+    let trusting = near().option("http.proxy_trust=for,proto,host,port").start();
     assert_eq!(seen(&trusting, &lines, &names), ["192.0.2.1", "on", "https", "443", "site.test", "site.test"]);
     assert!(trusting.logs("from=192.0.2.1"), "{}", trusting.log.text());
     let forwarded = [("Forwarded", "for=\"[2001:db8::1]:77\";proto=https;host=other.test")];
-    assert_eq!(seen(&trusting, &forwarded, &names[..2]), ["2001:db8::1", "on"]);
-    let wary = site("proxy_ip_parser").option("http.trusted_subnets=10.0.0.0/8").start();
+    assert_eq!(seen(&trusting, &forwarded, &names[..2]), ["127.0.0.1", "-"], "not what this proxy sets");
+    let standard = near().option("http.proxy_headers=forwarded").option("http.proxy_trust=for,proto").start();
+    assert_eq!(seen(&standard, &forwarded, &names[..2]), ["2001:db8::1", "on"]);
+    let usual = near().start();
+    assert_eq!(seen(&usual, &lines, &names[..3]), ["192.0.2.1", "-", "http"]);
+    let wary = site("10.0.0.0/8").start();
     assert_eq!(seen(&wary, &lines, &names[..3]), ["127.0.0.1", "-", "http"]);
 }
 

@@ -11,7 +11,7 @@ use crate::{
         conn::Entry,
         files::Coding,
         listen::Listeners,
-        middleware::{Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyIp},
+        middleware::{Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp},
         proxy::Proxies,
         subnet::Subnets,
         tls::{self, Tls},
@@ -35,7 +35,7 @@ pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Opti
             Name::Headers => Middleware::Headers(headers(&http.headers)?),
             // Not one that wraps others: it goes before the worker.
             Name::Static => continue,
-            Name::ProxyIp => Middleware::ProxyIp(ProxyIp { trusted: subnets(&http.trusted_subnets) }),
+            Name::ProxyIp => Middleware::ProxyIp(proxy_ip(http)),
         });
     }
     if let Some(section) = http.ssl.as_ref().filter(|section| section.redirect) {
@@ -47,6 +47,20 @@ pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Opti
         listed.insert(at, Middleware::Https(Https { port, hsts }));
     }
     Ok(Chain::new(listed))
+}
+
+fn proxy_ip(http: &config::Http) -> ProxyIp {
+    let fact = |fact: &config::ProxyFact| match fact {
+        config::ProxyFact::For => ProxyFact::For,
+        config::ProxyFact::Proto => ProxyFact::Proto,
+        config::ProxyFact::Host => ProxyFact::Host,
+        config::ProxyFact::Port => ProxyFact::Port,
+    };
+    let headers = match http.proxy_headers {
+        config::ProxyHeaders::XForwarded => ProxyHeaders::XForwarded,
+        config::ProxyHeaders::Forwarded => ProxyHeaders::Forwarded,
+    };
+    ProxyIp { trusted: subnets(&http.trusted_subnets), headers, trust: http.proxy_trust.iter().map(fact).collect() }
 }
 
 fn compress(section: &config::Compress, codings: &[config::Coding]) -> Compress {

@@ -66,6 +66,28 @@ pub enum TlsProfile {
     Modern,
 }
 
+/// The headers that proxies set (`http.proxy_headers`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyHeaders {
+    /// `X-Forwarded-For` and its kin, or one of those that tell a single address.
+    XForwarded,
+    /// RFC 7239's `Forwarded`.
+    Forwarded,
+}
+
+/// What proxies are believed (`http.proxy_trust`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ProxyFact {
+    /// The client's address.
+    For,
+    /// Whether it spoke TLS.
+    Proto,
+    /// The host it asked for.
+    Host,
+    /// The port it connected to.
+    Port,
+}
+
 /// Listeners whose clients are proxies that speak the PROXY protocol (`http.proxy_protocol`).
 ///
 /// # Defaults
@@ -144,6 +166,15 @@ impl Named for ClientAuth {
 
 impl Named for TlsProfile {
     const NAMES: &'static [(&'static str, Self)] = &[("intermediate", Self::Intermediate), ("modern", Self::Modern)];
+}
+
+impl Named for ProxyHeaders {
+    const NAMES: &'static [(&'static str, Self)] = &[("x-forwarded", Self::XForwarded), ("forwarded", Self::Forwarded)];
+}
+
+impl Named for ProxyFact {
+    const NAMES: &'static [(&'static str, Self)] =
+        &[("for", Self::For), ("proto", Self::Proto), ("host", Self::Host), ("port", Self::Port)];
 }
 
 // === impl ProxyProtocol ===

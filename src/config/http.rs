@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
-    edge::{ProxyProtocol, Ssl, Subnet},
+    edge::{ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
     middleware::{Compress, Headers, Middleware},
     pool::Pool,
     site::Route,
@@ -34,6 +34,8 @@ use super::{
 /// - `http.internal_error_code`: `500`
 /// - `http.middleware`: `[]`
 /// - `http.trusted_subnets`: `[]`
+/// - `http.proxy_headers`: `x-forwarded`
+/// - `http.proxy_trust`: `[for]`
 /// - `http.http2.h2c`: `true`
 /// - `http.http2.max_concurrent_streams`: `100`
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +96,10 @@ pub struct Http {
     pub compress: Compress,
     /// Whom `proxy_ip_parser` believes.
     pub trusted_subnets: Vec<Subnet>,
+    /// Where they tell of the client.
+    pub proxy_headers: ProxyHeaders,
+    /// What they are believed.
+    pub proxy_trust: Vec<ProxyFact>,
     /// TLS, if a certificate for it is given.
     pub ssl: Option<Ssl>,
     /// Listeners behind proxies that speak the PROXY protocol.
@@ -350,6 +356,8 @@ impl Default for Http {
             headers: Headers::default(),
             compress: Compress::default(),
             trusted_subnets: Vec::new(),
+            proxy_headers: ProxyHeaders::XForwarded,
+            proxy_trust: vec![ProxyFact::For],
             ssl: None,
             proxy_protocol: ProxyProtocol::default(),
             fcgi: None,

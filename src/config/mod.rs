@@ -30,7 +30,7 @@ mod types;
 mod tests;
 
 pub use dev::Dev;
-pub use edge::{ClientAuth, ProxyProtocol, Ssl, Subnet, TlsProfile};
+pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles, Statics};

@@ -314,6 +314,16 @@ const OWN: &[Key] = &[
         "The proxies that proxy_ip_parser believes, such as 10.0.0.0/8.",
         &Field(|c| &mut c.http.trusted_subnets, List(Network)),
     ),
+    key(
+        "http.proxy_headers",
+        "The headers those set, and no client can: x-forwarded, which is X-Forwarded-*, or without X-Forwarded-For the likes of X-Real-IP; or forwarded.",
+        &Field(|c| &mut c.http.proxy_headers, Choice),
+    ),
+    key(
+        "http.proxy_trust",
+        "What of them is believed: for, proto, host, port. Name what each proxy sets itself: the rest is the client's word.",
+        &Field(|c| &mut c.http.proxy_trust, List(Choice)),
+    ),
     section("http.headers", "For the middleware headers."),
     section("http.compress", "For the middleware compress and gzip."),
     section("http.ssl", "HTTP over TLS, with HTTP/2; off without a certificate. Files that change are taken up while serving."),

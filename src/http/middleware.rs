@@ -17,7 +17,7 @@ pub use compress::{Compress, Compressed, Levels};
 pub use cors::{Cors, Origins};
 pub use headers::Headers;
 pub use https::Https;
-pub use proxy_ip::ProxyIp;
+pub use proxy_ip::{ProxyFact, ProxyHeaders, ProxyIp};
 pub use statics::Statics;
 
 use super::{Body, Peer, files::Coding};
