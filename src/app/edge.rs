@@ -42,9 +42,9 @@ pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Opti
         let port = ssl.first().map_or(443, SocketAddr::port);
         let hsts = Some(&section.hsts).filter(|hsts| !hsts.is_empty());
         let hsts = hsts.map(|hsts| value("http.ssl.hsts", hsts)).transpose()?;
-        // Around all others, but for what is known of the client from its proxy, who may have spoken TLS with it.
-        let at = listed.len() - usize::from(matches!(listed.last(), Some(Middleware::ProxyIp(_))));
-        listed.insert(at, Middleware::Https(Https { port, hsts }));
+        // Around all others, but for whatever tells of the client's proxy, who may have spoken TLS with it, and what is around that.
+        let told = listed.iter().rposition(|middleware| matches!(middleware, Middleware::ProxyIp(_)));
+        listed.insert(told.unwrap_or(listed.len()), Middleware::Https(Https { port, hsts }));
     }
     Ok(Chain::new(listed))
 }
@@ -167,4 +167,32 @@ pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
         max_handshakes: section.max_handshakes,
     };
     config.build().map(Some).map_err(|error| Error::Config(format!("http.ssl: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::http::Peer;
+
+    #[test]
+    fn whoever_spoke_tls_with_the_proxy_is_not_sent_to_it_again() {
+        let trusted = vec![config::Subnet { address: "10.0.0.0".parse().unwrap(), bits: 8 }];
+        let ssl = config::Ssl { redirect: true, ..config::Ssl::default() };
+        let status = |middleware: &[Name], proto: &str| {
+            let (middleware, ssl, trusted_subnets) = (middleware.to_vec(), Some(ssl.clone()), trusted.clone());
+            let proxy_trust = vec![config::ProxyFact::Proto];
+            let http = config::Http { middleware, ssl, trusted_subnets, proxy_trust, ..config::Http::default() };
+            let chain = super::middleware(&http, &[]).unwrap().unwrap();
+            let request = Request::get("/").header("host", "a.test").header("x-forwarded-proto", proto).body(()).unwrap();
+            let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), local: None, secure: None };
+            chain.before(&mut request.into_parts().0, &mut peer).1.map(|response| response.status().as_u16())
+        };
+        for order in [&[Name::ProxyIp][..], &[Name::Headers, Name::ProxyIp], &[Name::ProxyIp, Name::Headers, Name::Gzip]] {
+            assert_eq!(status(order, "https"), None, "{order:?}");
+            assert_eq!(status(order, "http"), Some(308), "{order:?}");
+        }
+        assert_eq!(status(&[Name::Headers], "https"), Some(308), "nobody is believed");
+    }
 }
