@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{
     Config, Handler, Server,
     frames::Frames,
+    head::is_host,
     link::{Expired, Link, Timer, now},
 };
 use crate::http::{Body, Peer, drain::Timeout};
@@ -169,10 +170,10 @@ fn check(request: &Request<Incoming>, config: &Config) -> Result<(), StatusCode>
 }
 
 fn has_one_host(headers: &HeaderMap, authority: Option<&str>) -> bool {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next(), authority) {
-        (Some(host), None, Some(authority)) => host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()),
-        (Some(_), None, None) | (None, _, Some(_)) => true,
+    let mut hosts = headers.get_all(HOST).iter().map(http::HeaderValue::as_bytes);
+    match (hosts.next(), hosts.next(), authority.map(str::as_bytes)) {
+        (Some(host), None, Some(authority)) => is_host(host) && host.eq_ignore_ascii_case(authority),
+        (Some(host), None, None) | (None, _, Some(host)) => is_host(host),
         _ => false,
     }
 }

@@ -133,7 +133,7 @@ impl Scan {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
                 let value = trim(line, colon + 1);
-                if self.host.is_some() || !are_all(&line[value.clone()], HOST) {
+                if self.host.is_some() || !is_host(&line[value.clone()]) {
                     return Err(BAD);
                 }
                 self.host = Some(start + value.start..start + value.end);
@@ -185,7 +185,7 @@ fn absolute_authority(target: &[u8]) -> Option<Range<usize>> {
         .len();
     let rest = &target[start..];
     let length = rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(rest.len());
-    let is_valid = length > 0 && are_all(&rest[..length], HOST);
+    let is_valid = length > 0 && is_host(&rest[..length]);
     is_valid.then_some(start..start + length)
 }
 
@@ -195,6 +195,11 @@ fn trim(line: &[u8], start: usize) -> Range<usize> {
     let start = start + line[start..].iter().take_while(|byte| is_space(byte)).count();
     let end = line.len() - line[start..].iter().rev().take_while(|byte| is_space(byte)).count();
     start..end
+}
+
+/// Whether these bytes may name a host and its port; nobody before it, and nothing after it.
+pub(super) fn is_host(bytes: &[u8]) -> bool {
+    are_all(bytes, HOST)
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {

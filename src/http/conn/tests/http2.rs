@@ -63,6 +63,43 @@ async fn has_the_limits_of_http1() {
 }
 
 #[tokio::test]
+async fn a_host_is_what_it_may_be_in_http1() {
+    let server = h2c().await;
+    let (mut client, _connection) = h2_client(&server).await;
+    let mut status = async |authority: &str, host: Option<&str>| {
+        let mut request = Request::get(format!("http://{authority}/")).body(Empty::new()).unwrap();
+        if let Some(host) = host {
+            request.headers_mut().insert("host", host.parse().unwrap());
+        }
+        client.send_request(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(status("shop.example:x@evil.test", None).await, 400, "a name before the host");
+    assert_eq!(status("user@evil.test", Some("user@evil.test")).await, 400);
+    assert_eq!(status("shop.example:80", Some("Shop.example:80")).await, 200);
+    // A host field alone, without a dynamic table: index 38 is its name.
+    let head = |host: &str| [b"\x82\x86\x84\x66".as_slice(), &[u8::try_from(host.len()).unwrap()], host.as_bytes()].concat();
+    for (host, index) in [("a.test/x", 0x8c), ("a b", 0x8c), ("a.test", 0x88)] {
+        let mut client = begun(&server).await;
+        client.send(frame(1, 5, 1, &head(host))).await;
+        assert_eq!(answered(&mut client).await, index, "{host}: the status's index in the static table");
+    }
+}
+
+/// The first byte of the first answer's head.
+async fn answered(client: &mut Client) -> u8 {
+    loop {
+        let mut start = [0; 9];
+        client.0.read_exact(&mut start).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, start[0], start[1], start[2]]) as usize];
+        client.0.read_exact(&mut payload).await.unwrap();
+        if start[3] == 1 {
+            // A change of the table's size may come first.
+            return *payload.iter().find(|byte| **byte >= 0x80).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed() {
     let server = Server::with(|config| {
         config.h2c = true;
