@@ -374,6 +374,9 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Socket<I> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        // Under TLS there is a goodbye to be written.
+        let result = Pin::new(&mut self.io).poll_shutdown(context);
+        self.link.wrote(&result);
+        result
     }
 }

@@ -317,7 +317,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
         ready!(this.write_ahead(context))?;
         // Under TLS a write is taken into memory, and it is the flush that finds the peer taking nothing.
         let result = Pin::new(&mut this.io).poll_flush(context);
-        this.link.wrote(&result);
+        // hyper flushes before each try at a shutdown, whose time goes on.
+        if matches!(this.closing, Closing::Open) {
+            this.link.wrote(&result);
+        }
         result
     }
 
@@ -334,7 +337,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
                 }
                 Closing::Flushing => {
                     ready!(this.write_ahead(context))?;
-                    ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+                    // Under TLS there is a goodbye to be written, which a peer that takes nothing holds up like any write.
+                    let result = Pin::new(&mut this.io).poll_shutdown(context);
+                    this.link.wrote(&result);
+                    ready!(result)?;
                     this.closing = if this.is_eof { Closing::Closed } else { Closing::Lingering(LINGER_BYTES) };
                 }
                 Closing::Lingering(left) => {

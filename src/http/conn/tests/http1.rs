@@ -1,6 +1,15 @@
 //! HTTP/1 as it should be, at every speed.
 
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
 use super::*;
+use crate::http::conn::Protocol;
 
 const PIPELINE: &str = "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nfirst\
     POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nsec\r\n3\r\nond\r\n0\r\nT: u\r\n\r\n\
@@ -186,4 +195,42 @@ async fn unix_sockets_are_served() {
     serving.abort();
     assert!(serving.await.is_err());
     assert!(!path.exists());
+}
+
+/// A socket whose goodbye finds no room, as TLS's may.
+#[derive(Debug)]
+struct Full(DuplexStream);
+
+impl AsyncRead for Full {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, out)
+    }
+}
+
+impl AsyncWrite for Full {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_has_the_time_of_a_write() {
+    let drain = Drain::new();
+    let config = Config { write_timeout: Duration::from_millis(40), ..config() };
+    let server = crate::http::conn::Server::new(Arc::new(config), App::default(), drain.clone());
+    let (ours, mut client) = tokio::io::duplex(64 * 1024);
+    client.write_all(b"GET /1 HTTP/1.0\r\n\r\n").await.unwrap();
+    let address = Some("127.0.0.1:1".parse().unwrap());
+    let peer = Peer { remote: address, local: address, secure: None };
+    let served = server.connection(Full(ours), peer, Protocol::Http1);
+    tokio::time::timeout(Duration::from_secs(10), served).await.expect("an end");
+    assert_eq!(drain.snapshot().write_timeouts, 1);
 }
