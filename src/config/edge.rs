@@ -42,7 +42,7 @@ pub struct Ssl {
     pub profile: TlsProfile,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
-    /// Handshakes at once.
+    /// Hellos of clients answered at once.
     pub max_handshakes: usize,
 }
 

@@ -40,7 +40,7 @@ pub struct Config {
     pub profile: Profile,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
-    /// Handshakes at once; further ones wait, no longer than one may take.
+    /// Hellos of clients answered at once, which is a handshake's work; further ones wait, no longer than a handshake may take.
     pub max_handshakes: usize,
 }
 

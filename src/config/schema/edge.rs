@@ -101,7 +101,7 @@ pub(super) const HTTP: &[Key] = &[
     key("http.ssl.handshake_timeout", "How long a handshake may take.", &Field(|c| &mut ssl(c).handshake_timeout, BOUND)),
     zero_is_default(
         "http.ssl.max_handshakes",
-        "Handshakes at once; further ones wait, no longer than one may take.",
+        "Hellos of clients answered at once; further ones wait, no longer than a handshake may take.",
         &Field(|c| &mut ssl(c).max_handshakes, Count(1, 1_000_000)),
     ),
     key(

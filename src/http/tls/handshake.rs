@@ -1,9 +1,15 @@
 //! One handshake, and what was agreed on.
 
-use std::sync::Arc;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::Arc,
+};
 
+use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{Accept, TlsAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{H2, Tls, connection};
 use crate::worker::Secure;
@@ -25,7 +31,7 @@ pub(crate) enum Refused {
     Timeout,
     /// The two could not agree, or the peer left.
     #[error("{0}")]
-    Failed(#[from] std::io::Error),
+    Failed(#[from] io::Error),
 }
 
 // === impl Tls ===
@@ -33,14 +39,7 @@ pub(crate) enum Refused {
 impl Tls {
     /// Greets a client.
     pub(crate) async fn greet<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I) -> Result<Greeted<I>, Refused> {
-        let handshake = async {
-            let permit = self.0.permits.acquire().await.ok();
-            let config = self.0.current.read().clone();
-            let stream = self.accept(io, config).await;
-            drop(permit);
-            stream
-        };
-        let timeout = tokio::time::timeout(self.0.config.handshake_timeout, handshake);
+        let timeout = tokio::time::timeout(self.0.config.handshake_timeout, self.accept(io));
         let stream = timeout.await.map_err(|_| Refused::Timeout)??;
         let (_, session) = stream.get_ref();
         let is_http2 = session.alpn_protocol() == Some(H2);
@@ -48,7 +47,18 @@ impl Tls {
         Ok(Greeted { stream, is_http2, secure })
     }
 
-    fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I, config: Arc<rustls::ServerConfig>) -> Accept<I> {
-        TlsAcceptor::from(config).accept(io)
+    /// A permit is held while keys are agreed on and signed for, which is the work, and never while the peer is waited for: a peer
+    /// that says nothing, or nothing after its hello, would otherwise keep everybody else out.
+    async fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I) -> io::Result<TlsStream<I>> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        let mut permit = self.0.permits.acquire().await.ok();
+        let config = self.0.current.read().clone();
+        let mut answer = pin!(hello.into_stream(config));
+        poll_fn(|context| {
+            let polled = answer.as_mut().poll(context);
+            permit = None;
+            polled
+        })
+        .await
     }
 }

@@ -7,7 +7,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use tokio::io::{AsyncReadExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{x509::Certificate, *};
@@ -215,12 +215,36 @@ async fn a_handshake_has_its_time() {
     let pair = office.sign("server", &["server.test"]);
     let tls =
         Config { max_handshakes: 1, handshake_timeout: Duration::from_millis(50), ..office.config(vec![pair]) }.build().unwrap();
-    // One that says nothing holds the only place; another waits for it in vain. Both are let go in the end.
     let (ours, mut silent) = tokio::io::duplex(1024);
-    let (too, _waiting) = tokio::io::duplex(1024);
-    let (first, second) = tokio::join!(tls.greet(ours), tls.greet(too));
-    assert!(matches!((first, second), (Err(Refused::Timeout), Err(Refused::Timeout))));
+    assert!(matches!(tls.greet(ours).await, Err(Refused::Timeout)));
     assert_eq!(silent.read(&mut [0; 8]).await.unwrap(), 0, "closed");
+    // With all places taken, who has said its part waits no longer than that either.
+    let _place = tls.0.permits.acquire().await.unwrap();
+    assert_eq!(meet(&tls, office.client(None), "server.test").await.map(drop).unwrap_err(), Refused::Timeout.to_string());
+}
+
+#[tokio::test]
+async fn who_says_nothing_more_takes_no_place() {
+    let office = Office::new("silent");
+    let pair = office.sign("server", &["server.test"]);
+    let tls = Config { max_handshakes: 1, ..office.config(vec![pair]) }.build().unwrap();
+    let (ours, _silent) = tokio::io::duplex(1024);
+    let (too, mut half) = tokio::io::duplex(64 * 1024);
+    let mut hello = Vec::new();
+    let name = ServerName::try_from("server.test").unwrap();
+    rustls::ClientConnection::new(Arc::new(office.client(None)), name).unwrap().write_tls(&mut hello).unwrap();
+    half.write_all(&hello).await.unwrap();
+    let third = async {
+        // Each of the others has had its turn once the second is answered.
+        half.read_u8().await.unwrap();
+        meet(&tls, office.client(None), "server.test").await.map(drop)
+    };
+    tokio::select! {
+        biased;
+        _ = tls.greet(ours) => panic!("it has said nothing"),
+        _ = tls.greet(too) => panic!("it has said no more than hello"),
+        met = tokio::time::timeout(Duration::from_secs(20), third) => assert_eq!(met.expect("in time"), Ok(())),
+    }
 }
 
 #[test]
