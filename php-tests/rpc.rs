@@ -68,7 +68,13 @@ fn workers_are_listed_with_what_they_do() {
     }
     let mut running = busy(&server, 1500);
     let mut rpc = Rpc::tcp(address);
-    let list = rpc.call("informer.Workers", &json!("http")).unwrap();
+    let mut list = json!(null);
+    // A worker is ready a moment after its answer is there.
+    let one_works = || {
+        list = rpc.call("informer.Workers", &json!("http")).unwrap();
+        list["workers"].as_array().unwrap().iter().filter(|worker| worker["statusStr"] == "working").count() == 1
+    };
+    assert!(wait_until(PATIENCE, one_works), "{list}");
     let workers = list["workers"].as_array().unwrap();
     assert_eq!(workers.len(), 3, "{list}");
     let total: u64 = workers.iter().map(|worker| worker["numExecs"].as_u64().unwrap()).sum();

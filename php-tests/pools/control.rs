@@ -53,7 +53,7 @@ fn resets_under_load_lose_no_request() {
         over.store(true, SeqCst);
     });
     assert!(answered.load(SeqCst) >= 300);
-    assert_eq!(states(address), ["ready"; 3]);
+    assert!(wait_until(PATIENCE, || states(address) == ["ready"; 3]), "{:?}", states(address));
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn states_are_roadrunners() {
     let Some(setup) = pool(1) else { return };
     let (server, address) =
         controlled(setup.option("http.pool.supervisor.watch_tick=20ms").option("http.pool.supervisor.max_worker_memory=16"));
-    assert_eq!(states(address), ["ready"]);
+    assert!(wait_until(PATIENCE, || states(address) == ["ready"]), "{:?}", states(address));
     let before = &workers(address)[0];
     thread::scope(|scope| {
         let long = scope.spawn(|| served(&server.get("/?hold=20&until=go").send()));

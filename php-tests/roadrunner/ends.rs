@@ -81,10 +81,15 @@ both_carriers! {
         let before = worker(&server);
         assert_eq!(before["server"]["RR_RPC"], format!("tcp://{address}"));
         let mut rpc = Rpc::tcp(address);
-        let list = rpc.call("informer.Workers", &serde_json::json!("http")).unwrap();
+        let mut list = serde_json::Value::Null;
+        // A worker is ready a moment after its answer is there.
+        let all_ready = || {
+            list = rpc.call("informer.Workers", &serde_json::json!("http")).unwrap();
+            list["workers"].as_array().unwrap().iter().all(|row| row["statusStr"] == "ready")
+        };
+        assert!(wait_until(PATIENCE, all_ready), "{list}");
         let rows = list["workers"].as_array().unwrap();
         assert_eq!(rows.len(), 2, "{list}");
-        assert!(rows.iter().all(|row| row["statusStr"] == "ready"), "{list}");
         assert_eq!(rows.iter().map(|row| row["numExecs"].as_u64().unwrap()).sum::<u64>(), 1, "{list}");
         assert_eq!(rpc.call("resetter.Reset", &serde_json::json!("http")), Ok(serde_json::json!(true)));
         assert!(!(0..4).any(|_| worker(&server)["boot"] == before["boot"]));

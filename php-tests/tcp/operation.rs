@@ -29,10 +29,16 @@ every_kind! {
         let uuid = client.ask("uuid");
         client.say("wait go\r\n");
         assert!(wait_until(PATIENCE, || server.root().join("go-began").exists()));
-        let workers = rpc.call("informer.Workers", &json!("tcp")).unwrap();
-        let workers = workers["workers"].as_array().unwrap();
-        let working: Vec<_> = workers.iter().filter(|worker| worker["statusStr"] == "working").collect();
-        assert_eq!((workers.len(), working.len(), &working[0]["current"]), (2, 1, &json!("tcp echo DATA")));
+        let mut list = json!(null);
+        // A worker is ready a moment after its answer is there.
+        let one_works = || {
+            list = rpc.call("informer.Workers", &json!("tcp")).unwrap();
+            list["workers"].as_array().unwrap().iter().filter(|worker| worker["statusStr"] == "working").count() == 1
+        };
+        assert!(wait_until(PATIENCE, one_works), "{list}");
+        let workers = list["workers"].as_array().unwrap();
+        let working = workers.iter().find(|worker| worker["statusStr"] == "working").unwrap();
+        assert_eq!((workers.len(), &working["current"]), (2, &json!("tcp echo DATA")));
         assert_eq!(rpc.call("tcp.Close", &json!(uuid)), Ok(json!(true)));
         assert_eq!(client.rest(), "");
         assert!(!fs::read_to_string(server.root().join("closed")).unwrap().contains(&uuid));
