@@ -5,7 +5,12 @@ mod health;
 mod operator;
 mod reload;
 
-use std::time::Duration;
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,6 +24,37 @@ fn site() -> Setup {
         .php("pid.php", "echo getmypid();")
         .php("echo.php", "echo $_GET['tag'] ?? '', file_get_contents('php://input');")
         .php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';")
+}
+
+/// Two releases, of which `current` is a symbolic link to one.
+struct Releases(PathBuf);
+
+impl Releases {
+    /// Below `folder`, each with the page `name` that `code` makes of its number, and pid.php; the first one is current.
+    fn new(folder: &Path, name: &str, code: impl Fn(&str) -> String) -> Self {
+        for release in ["1", "2"] {
+            fs::create_dir_all(folder.join(release)).unwrap();
+            fs::write(folder.join(release).join(name), format!("<?php {}", code(release))).unwrap();
+            fs::write(folder.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
+        }
+        symlink(folder.join("1"), folder.join("current")).unwrap();
+        Self(folder.to_owned())
+    }
+
+    fn current(&self) -> PathBuf {
+        self.0.join("current")
+    }
+
+    /// The second one is current from here on.
+    fn deploy(&self) {
+        let fresh = self.0.join("fresh");
+        symlink(self.0.join("2"), &fresh).unwrap();
+        fs::rename(&fresh, self.current()).unwrap();
+    }
+
+    fn delete_first(&self) {
+        fs::remove_dir_all(self.0.join("1")).unwrap();
+    }
 }
 
 /// The engine that answers now.

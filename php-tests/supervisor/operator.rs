@@ -1,8 +1,8 @@
 //! `rr reload` and `rr rollback`.
 
-use std::{fs, net::SocketAddr, os::unix::fs::symlink};
+use std::{fs, net::SocketAddr};
 
-use super::{engine, is_gone, site};
+use super::{Releases, engine, is_gone, site};
 use crate::harness::{Server, free_port, reference, rr};
 
 /// What the command prints, if it succeeds, or else what it complains of.
@@ -61,24 +61,15 @@ fn a_rollback_brings_back_what_was_before() {
     let address = free_port();
     let with = |limit: &str| yaml(address, &format!("php:\n  ini:\n    memory_limit: {limit}\n"));
     let setup = site().config(".rr.yaml", &with("100M"));
-    let releases = setup.scratch().to_owned();
-    for release in ["1", "2"] {
-        fs::create_dir_all(releases.join(release)).unwrap();
-        let page = format!("<?php echo 'release {release} ', ini_get('memory_limit');");
-        fs::write(releases.join(release).join("limit.php"), page).unwrap();
-        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
-    }
-    let current = releases.join("current");
-    symlink(releases.join("1"), &current).unwrap();
-    let server = setup.root(&current).preset("files").start();
+    let page = |release: &str| format!("echo 'release {release} ', ini_get('memory_limit');");
+    let releases = Releases::new(setup.scratch(), "limit.php", page);
+    let server = setup.root(&releases.current()).preset("files").start();
     assert_eq!(limit(&server), "release 1 100M");
     let said = command(address, &["rollback"]).unwrap_err();
     assert!(said.contains("there is nothing to go back to"), "{said}");
 
     fs::write(server.dir().join(".rr.yaml"), with("101M")).unwrap();
-    let fresh = releases.join("fresh");
-    symlink(releases.join("2"), &fresh).unwrap();
-    fs::rename(&fresh, &current).unwrap();
+    releases.deploy();
     for (word, expected) in [("reload", "release 2 101M"), ("rollback", "release 1 100M"), ("rollback", "release 2 101M")] {
         let old = engine(&server);
         command(address, &[word]).unwrap();
@@ -93,18 +84,9 @@ fn a_crash_deploys_nothing() {
         return;
     }
     let setup = site();
-    let releases = setup.scratch().to_owned();
-    for release in ["1", "2"] {
-        fs::create_dir_all(releases.join(release)).unwrap();
-        fs::write(releases.join(release).join("limit.php"), format!("<?php echo {release};")).unwrap();
-        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
-    }
-    let current = releases.join("current");
-    symlink(releases.join("1"), &current).unwrap();
-    let server = setup.root(&current).preset("files").start();
-    let fresh = releases.join("fresh");
-    symlink(releases.join("2"), &fresh).unwrap();
-    fs::rename(&fresh, &current).unwrap();
+    let releases = Releases::new(setup.scratch(), "limit.php", |release| format!("echo {release};"));
+    let server = setup.root(&releases.current()).preset("files").start();
+    releases.deploy();
     let crash = |old| {
         nix::sys::signal::kill(old, nix::sys::signal::Signal::SIGKILL).unwrap();
         assert!(is_gone(old));
@@ -112,7 +94,7 @@ fn a_crash_deploys_nothing() {
     crash(engine(&server));
     assert_eq!(limit(&server), "1");
     // Unless there is nothing else left.
-    fs::remove_dir_all(releases.join("1")).unwrap();
+    releases.delete_first();
     crash(server_engine(&server));
     assert_eq!(limit(&server), "2");
 }

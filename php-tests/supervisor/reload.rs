@@ -1,6 +1,5 @@
 use std::{
     fs,
-    os::unix::fs::symlink,
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     thread,
     time::Duration,
@@ -8,7 +7,7 @@ use std::{
 
 use nix::{sys::signal::Signal, unistd::Pid};
 
-use super::{engine, is_gone, site};
+use super::{Releases, engine, is_gone, site};
 use crate::harness::{PATIENCE, Request, Server, free_port, reference, wait_until};
 
 /// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
@@ -105,22 +104,13 @@ fn a_release_is_deployed_by_changing_a_symbolic_link() {
         return;
     }
     let setup = site();
-    let releases = setup.scratch().to_owned();
-    for release in ["1", "2"] {
-        fs::create_dir_all(releases.join(release)).unwrap();
-        fs::write(releases.join(release).join("index.php"), format!("<?php echo 'release {release}';")).unwrap();
-        fs::write(releases.join(release).join("pid.php"), "<?php echo getmypid();").unwrap();
-    }
-    let current = releases.join("current");
-    symlink(releases.join("1"), &current).unwrap();
-    let server = setup.root(&current).preset("files").start();
+    let releases = Releases::new(setup.scratch(), "index.php", |release| format!("echo 'release {release}';"));
+    let server = setup.root(&releases.current()).preset("files").start();
     assert_eq!(server.text("/"), "release 1");
-    let fresh = releases.join("fresh");
-    symlink(releases.join("2"), &fresh).unwrap();
-    fs::rename(&fresh, &current).unwrap();
+    releases.deploy();
     // What the old engine accepted in its last moment is answered from the old release.
     assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
-    fs::remove_dir_all(releases.join("1")).unwrap();
+    releases.delete_first();
     assert_eq!(server.text("/"), "release 2");
 }
 
