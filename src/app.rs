@@ -108,7 +108,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board });
     if let Err(error) = &served {
         // For whoever asked for a reload. If the supervisor is gone, nobody did.
-        drop((&line).write_all(&supervisor::encode(&supervisor::Report::Failed(supervisor::shortened(&error.to_string())))));
+        drop((&line).write_all(&supervisor::encode(&supervisor::Report::failed(&error.to_string()))));
     }
     served
 }
@@ -261,8 +261,8 @@ fn start_processes(configs: Vec<Option<process::Config>>) -> Result<PerPool<Proc
     Ok(started)
 }
 
-/// Looks at everything that can be looked at without serving.
-pub fn check(config: &Config) -> Result<(), Error> {
+/// Looks at everything that can be looked at without serving; `dir` is the directory named on the command line.
+pub fn check(config: &Config, dir: Option<&Path>) -> Result<(), Error> {
     settings::listen(&config.http, &config.http.address)?;
     edge::check(&config.http)?;
     for server in &config.tcp.servers {
@@ -273,8 +273,8 @@ pub fn check(config: &Config) -> Result<(), Error> {
     }
     settings::statics(config)?;
     // With nothing to serve a directory on the command line is expected.
-    if served::has_something(config) {
-        drop(served::sites(&served::find(config, None)?)?);
+    if dir.is_some() || served::has_something(config) {
+        drop(served::sites(&served::find(config, dir)?)?);
     }
     Ok(())
 }

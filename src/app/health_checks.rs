@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::settings;
+use super::{settings, sockets::bind_for};
 use crate::{
     config,
     error::Error,
@@ -16,8 +16,7 @@ const BACKLOG: i32 = 128;
 /// Listens where `section` says.
 pub(super) fn bind(section: &config::Status) -> Result<listen::Listeners, Error> {
     let address = section.address.iter().map(|given| settings::address("status.address", given));
-    let listeners = listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG }.build();
-    listeners.map_err(|error| Error::Listen(format!("status.address: {error}")))
+    bind_for("status.address", listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG })
 }
 
 /// Answers on `listeners`, in the background of the runtime that polls this.

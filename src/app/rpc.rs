@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{control::ThreadPool, settings};
+use super::{control::ThreadPool, settings, sockets::bind_for};
 use crate::{
     config::{self, Config},
     error::Error,
@@ -39,8 +39,7 @@ pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
         // Whoever may connect controls the server.
         permissions.mode = 0o660;
     }
-    let listeners = listen::Config { addresses: vec![address], backlog: BACKLOG }.build();
-    listeners.map_err(|error| Error::Listen(format!("rpc.listen: {error}")))
+    bind_for("rpc.listen", listen::Config { addresses: vec![address], backlog: BACKLOG })
 }
 
 /// The pools, each under the name of its plugin: of `threads`, or of the processes in their stead.

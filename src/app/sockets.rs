@@ -46,8 +46,7 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
     }
 
     fn check(&self, config: &Config, dir: Option<&Path>) -> Result<(), Error> {
-        super::check(config)?;
-        super::served::find(config, dir).map(drop)
+        super::check(config, dir)
     }
 
     fn listen(&mut self, config: &Config) -> Result<Sockets, Error> {
@@ -58,15 +57,15 @@ impl<L: FnMut() -> Result<Config, Error>> Needs for Keeper<L> {
         };
         let status = self.status.find_or_bind(config.status.address.as_slice(), |_| health_checks::bind(&config.status))?;
         let fcgi = match &config.http.fcgi {
-            Some(section) => {
-                self.fcgi.find_or_bind(&section.address, |wanted| bind_fastcgi(settings::listen_fastcgi(section, wanted)?))?
-            }
+            Some(section) => self.fcgi.find_or_bind(&section.address, |wanted| {
+                bind_for("http.fcgi.address", settings::listen_fastcgi(section, wanted)?)
+            })?,
             None => Vec::new(),
         };
         let ssl = match &config.http.ssl {
-            Some(section) => {
-                self.ssl.find_or_bind(&section.address, |wanted| bind_tls(settings::listen_tls(&config.http, wanted)?))?
-            }
+            Some(section) => self.ssl.find_or_bind(&section.address, |wanted| {
+                bind_for("http.ssl.address", settings::listen_tls(&config.http, wanted)?)
+            })?,
             None => Vec::new(),
         };
         let tcp = self.tcp.find_or_bind(&tcp::addresses(config), |wanted| tcp::bind(config, wanted))?;
@@ -145,8 +144,16 @@ pub(super) struct Listening {
 /// Sockets of this process's own, without a supervisor.
 pub(super) fn own(config: &Config) -> Result<Listening, Error> {
     let none = || Listeners::adopt(Vec::new());
-    let fcgi = config.http.fcgi.as_ref().map(|section| bind_fastcgi(settings::listen_fastcgi(section, &section.address)?));
-    let ssl = config.http.ssl.as_ref().map(|section| bind_tls(settings::listen_tls(&config.http, &section.address)?));
+    let fcgi = config
+        .http
+        .fcgi
+        .as_ref()
+        .map(|section| bind_for("http.fcgi.address", settings::listen_fastcgi(section, &section.address)?));
+    let ssl = config
+        .http
+        .ssl
+        .as_ref()
+        .map(|section| bind_for("http.ssl.address", settings::listen_tls(&config.http, &section.address)?));
     Ok(Listening {
         rpc: config.rpc.as_ref().map(rpc::bind).transpose()?.unwrap_or_else(none),
         fcgi: fcgi.transpose()?.unwrap_or_else(none),
@@ -178,10 +185,7 @@ fn bind(wanted: listen::Config) -> Result<Listeners, Error> {
     wanted.build().map_err(|error| Error::Listen(error.to_string()))
 }
 
-fn bind_tls(wanted: listen::Config) -> Result<Listeners, Error> {
-    wanted.build().map_err(|error| Error::Listen(format!("http.ssl.address: {error}")))
-}
-
-fn bind_fastcgi(wanted: listen::Config) -> Result<Listeners, Error> {
-    wanted.build().map_err(|error| Error::Listen(format!("http.fcgi.address: {error}")))
+/// For `key`, which an error names.
+pub(super) fn bind_for(key: &str, wanted: listen::Config) -> Result<Listeners, Error> {
+    wanted.build().map_err(|error| Error::Listen(format!("{key}: {error}")))
 }

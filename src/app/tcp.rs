@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use super::{served::Served, settings};
+use super::{served::Served, settings, sockets::bind_for};
 use crate::{
     config::{Address, Config, Tcp, TcpServer},
     error::Error,
@@ -31,8 +31,7 @@ pub(super) fn bind(config: &Config, wanted: &[Address]) -> Result<Listeners, Err
         format!("tcp.servers.{}.addr", server.map_or("", |server| &server.name))
     };
     let addresses = wanted.iter().map(|address| settings::address(&key(address), address)).collect::<Result<_, _>>()?;
-    let listeners = listen::Config { addresses, backlog: BACKLOG }.build();
-    listeners.map_err(|error| Error::Listen(format!("{}: {error}", wanted.first().map(key).unwrap_or_default())))
+    bind_for(&wanted.first().map(key).unwrap_or_default(), listen::Config { addresses, backlog: BACKLOG })
 }
 
 /// Puts the servers behind their sockets, in their order; none if there are none.

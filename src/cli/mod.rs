@@ -66,7 +66,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             return app::supervise(config, options, again);
         }
         Command::Check => {
-            app::check(&load(&args)?)?;
+            app::check(&load(&args)?, None)?;
             say("the configuration is right\n")
         }
         Command::Config => {

@@ -59,6 +59,17 @@ pub struct Messages<T> {
 
 /// No message is longer.
 const MAX_LINE: usize = 64 * 1024;
+/// Longer texts in a message are cut.
+const MAX_TEXT: usize = 8192;
+
+// === impl Report ===
+
+impl Report {
+    /// It could not start, for this reason.
+    pub fn failed(reason: &str) -> Self {
+        Self::Failed(shortened(reason))
+    }
+}
 
 // === impl Messages ===
 
@@ -85,6 +96,11 @@ impl<T> Default for Messages<T> {
     fn default() -> Self {
         Self { buffer: Vec::new(), of: PhantomData }
     }
+}
+
+/// No more of a text than fits on the line.
+pub(super) fn shortened(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_TEXT)].to_owned()
 }
 
 /// A message with the end of its line.

@@ -31,7 +31,6 @@ use tokio::{runtime::Builder, sync::mpsc};
 
 pub use handover::{Handover, Inherited};
 pub use line::{Messages, Order, Report, Wish, encode};
-pub use succession::shortened;
 
 use self::{
     backoff::Backoff,
@@ -58,6 +57,7 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 const KILL_AFTER: Duration = Duration::from_secs(2);
 
 const STOPPING: &str = "the server is stopping";
+
 /// What the supervisor needs of those who know configurations and sockets.
 pub trait Needs {
     /// Reads the configuration anew.
@@ -116,7 +116,7 @@ struct Supervisor<N> {
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,
     has_served: bool,
-    stopping: Option<Instant>,
+    stopping: bool,
     kill_at: Option<Instant>,
     /// The last one, unless an engine ends badly at the end.
     code: ExitCode,
@@ -157,7 +157,7 @@ pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
             restart_at: None,
             reload_again: None,
             has_served: false,
-            stopping: None,
+            stopping: false,
             kill_at: None,
             code: ExitCode::Ok,
             spare: RefCell::default(),
@@ -237,7 +237,7 @@ impl<N: Needs> Supervisor<N> {
     }
 
     fn ready(&mut self, generation: u64) {
-        if self.stopping.is_some() {
+        if self.stopping {
             // It has been told to stop as all others have.
             return;
         }
@@ -294,7 +294,7 @@ impl<N: Needs> Supervisor<N> {
             next.engine.kill_group();
             self.needs.settle(false);
             self.keep(next.engine);
-            if self.stopping.is_none() {
+            if !self.stopping {
                 let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
                 tracing::error!(generation, "{why}");
                 self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
@@ -323,11 +323,11 @@ impl<N: Needs> Supervisor<N> {
     /// Known once the server was told to stop and no engine is left.
     fn exit_code(&self) -> Option<ExitCode> {
         let all_gone = self.active.is_none() && self.next.is_none() && self.draining.is_empty();
-        (self.stopping.is_some() && all_gone).then_some(self.code)
+        (self.stopping && all_gone).then_some(self.code)
     }
 
     fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
-        if self.stopping.is_some() {
+        if self.stopping {
             // Told to stop before it listened to signals, it had begun nothing.
             let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
             if !status.success() && !at_our_word {
@@ -341,7 +341,7 @@ impl<N: Needs> Supervisor<N> {
             return Some(if status.success() { ExitCode::Failure } else { code_of(status) });
         }
         report::death(engine, status);
-        if self.next.is_some() && !self.has_served {
+        if !self.has_served {
             return None;
         }
         let pause = self.backoff.after(engine.started, Instant::now());
@@ -365,7 +365,7 @@ impl<N: Needs> Supervisor<N> {
 
     fn tell_health(&self) {
         self.health.set(match &self.active {
-            _ if self.stopping.is_some() => health::State::Stopping,
+            _ if self.stopping => health::State::Stopping,
             Some(engine) if engine.ready => health::State::Serving(engine.board),
             _ => health::State::Down,
         });
@@ -374,7 +374,7 @@ impl<N: Needs> Supervisor<N> {
     fn stop(&mut self) {
         let now = Instant::now();
         notify::send("STOPPING=1");
-        if self.stopping.replace(now).is_some() {
+        if std::mem::replace(&mut self.stopping, true) {
             self.kill_at = Some(now + KILL_AFTER);
             self.each(|engine| engine.say(Order::Leave));
         } else {
@@ -406,7 +406,7 @@ impl<N: Needs> Supervisor<N> {
                 engine.signal(Signal::SIGKILL);
             }
         });
-        if self.stopping.is_some() {
+        if self.stopping {
             // While it ends, an engine need show no other sign of life.
             return;
         }

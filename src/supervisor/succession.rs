@@ -4,7 +4,7 @@
 use super::{
     Needs, STOPPING, Sockets, Supervisor,
     engine::Engine,
-    line::{Order, Wish},
+    line::{Order, Wish, shortened},
     notify,
     release::Release,
 };
@@ -27,9 +27,6 @@ pub(super) struct Next {
     /// Why it cannot, in its own words.
     pub(super) reason: Option<String>,
 }
-
-/// Longer texts for those who asked are cut.
-const MAX_OUTCOME: usize = 8192;
 
 // === impl Supervisor ===
 
@@ -70,44 +67,49 @@ impl<N: Needs> Supervisor<N> {
     }
 
     pub(super) fn reload(&mut self, mut askers: Vec<Asker>) {
-        if self.stopping.is_some() {
+        if self.stopping {
             return self.tell(&askers, Err(STOPPING));
         }
-        if self.next.is_some() || !self.draining.is_empty() {
+        if self.is_changing() {
             // At most two engines at once; any number of requests meanwhile are one.
             self.reload_again.get_or_insert_default().append(&mut askers);
             return;
         }
         notify::reloading();
-        let started = self.needs.load().and_then(|config| {
-            let sockets = self.needs.listen(&config)?;
-            self.succeed(Some(Release::of(config, self.plan.dir.clone())), sockets, askers.clone())
-        });
-        if let Err(error) = started {
-            tracing::error!("not reloaded, nothing has changed: {error}");
-            self.tell(&askers, Err(&error.to_string()));
-            notify::send("READY=1");
-        }
+        let release = self.needs.load().map(|config| Release::of(config, self.plan.dir.clone()));
+        self.change_to(release, askers, "not reloaded");
     }
 
     fn roll_back(&mut self, asker: Asker) {
         let refusal = match &self.previous {
-            _ if self.stopping.is_some() => STOPPING,
-            _ if self.next.is_some() || !self.draining.is_empty() => "a reload is in progress: try again when it is over",
+            _ if self.stopping => STOPPING,
+            _ if self.is_changing() => "a reload is in progress: try again when it is over",
             None => "there is nothing to go back to: the server has not been reloaded",
             Some(previous) => {
                 let release = previous.clone();
                 notify::reloading();
-                let sockets = self.needs.listen(&release.config);
-                if let Err(error) = sockets.and_then(|sockets| self.succeed(Some(release), sockets, vec![asker])) {
-                    tracing::error!("not rolled back, nothing has changed: {error}");
-                    self.tell(&[asker], Err(&error.to_string()));
-                    notify::send("READY=1");
-                }
-                return;
+                return self.change_to(Ok(release), vec![asker], "not rolled back");
             }
         };
         self.tell(&[asker], Err(refusal));
+    }
+
+    /// An engine is about to succeed another, or has just done so.
+    fn is_changing(&self) -> bool {
+        self.next.is_some() || !self.draining.is_empty()
+    }
+
+    /// Starts the engine that is to bring `release` into force, or says why not.
+    fn change_to(&mut self, release: Result<Release, Error>, askers: Vec<Asker>, not_done: &str) {
+        let started = release.and_then(|release| {
+            let sockets = self.needs.listen(&release.config)?;
+            self.succeed(Some(release), sockets, askers.clone())
+        });
+        if let Err(error) = started {
+            tracing::error!("{not_done}, nothing has changed: {error}");
+            self.tell(&askers, Err(&error.to_string()));
+            notify::send("READY=1");
+        }
     }
 
     /// Starts the engine that is to succeed the active one, with the release in force if none is given.
@@ -120,7 +122,7 @@ impl<N: Needs> Supervisor<N> {
     }
 
     pub(super) fn reload_if_asked_meanwhile(&mut self) {
-        if self.stopping.is_none()
+        if !self.stopping
             && self.draining.is_empty()
             && let Some(askers) = self.reload_again.take()
         {
@@ -131,7 +133,7 @@ impl<N: Needs> Supervisor<N> {
     /// Starts another engine in the place of one that has lost threads; it asks again if this is no time for it.
     pub(super) fn replace_worn_out(&mut self, generation: u64) {
         let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
-        if !is_active || self.stopping.is_some() || self.next.is_some() || !self.draining.is_empty() {
+        if !is_active || self.stopping || self.is_changing() {
             return;
         }
         tracing::warn!(generation, "PHP threads of the engine are stuck for good: a new engine takes its place");
@@ -149,9 +151,4 @@ impl<N: Needs> Supervisor<N> {
         *waiting = stay;
         self.tell(&gone, Ok("another reload follows: the log tells its outcome"));
     }
-}
-
-/// No more of a text than fits on the line.
-pub fn shortened(text: &str) -> String {
-    text[..text.floor_char_boundary(MAX_OUTCOME)].to_owned()
 }
