@@ -102,6 +102,10 @@ fn link_programs(php: &Php, libphp: &Libphp, symbols: &str) {
     }
     for argument in &arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
+        // Tests use none of the shim and the linker drops it, unless the sanitizer has registered its variables.
+        if has_address_sanitizer(symbols) {
+            println!("cargo::rustc-link-arg-tests={argument}");
+        }
     }
     // Link arguments do not reach dependents; a program built on this library repeats them from here (DEP_RR_LINK_ARGS).
     println!("cargo::metadata=LINK_ARGS={}", arguments.join("\u{1f}"));
