@@ -8,6 +8,7 @@ const EVERYWHERE: &[&str] = &["src/php/module.c"];
 const SERVER: &[&str] = &[
     "src/php/shim.c",
     "src/php/sapi.c",
+    "src/php/input.c",
     "src/php/worker.c",
     "src/php/pull.c",
     "src/php/request.c",

@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -152,18 +152,18 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let statuses: Vec<_> =
         all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
     let (first, status) = (all.first().expect("something is served"), statuses.first().expect("each has one"));
-    let request_ids = Arc::new(AtomicU64::new(1));
+    let intake = settings::Intake::new(&config.http);
     let fcgi = config.http.fcgi.as_ref().map(|section| {
-        let settings = settings::fastcgi(section, &config.http, &request_ids, engine.version());
+        let settings = settings::fastcgi(section, &config.http, intake.clone(), engine.version());
         Arc::new(settings.build(means.sockets.fcgi, first.pool.clone(), status.clone()))
     });
-    let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &request_ids);
+    let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
     let controls = rpc::controls(engine.pools(), &processes);
     let services = tcp.iter().map(tcp::service).chain([reload::service(wishes)]).collect();
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
-    let service = service(&config, &all, &tls_at, request_ids, dev.clone())?;
+    let service = service(&config, &all, &tls_at, intake, dev.clone())?;
     if let Some(tls) = &tls {
         runtime.spawn(tls.clone().watch());
     }
@@ -213,7 +213,7 @@ fn service(
     config: &Config,
     all: &[Served],
     ssl: &[SocketAddr],
-    request_ids: Arc<AtomicU64>,
+    intake: settings::Intake,
     dev: Option<Dev>,
 ) -> Result<Service, Error> {
     Ok(Service::new(Needs {
@@ -221,10 +221,10 @@ fn service(
         sites: served::sites(all)?,
         statics: settings::statics(config)?,
         files: settings::files(config).build().map_err(Error::system("file threads"))?,
-        body: settings::body(&config.http),
+        body: settings::body(&config.http, intake.place),
         slow_after: config.http.request_slowlog_timeout,
         access: settings::access(config).build().map_err(Error::system("access log"))?,
-        request_ids,
+        request_ids: intake.request_ids,
         dev,
     }))
 }

@@ -77,8 +77,11 @@ fn a_leak_is_named_at_powers_of_two_by_one_worker() {
     let script = server.root().join("leaks.php");
     std::fs::write(&script, format!("{}\n// changed", include_str!("leaks.php"))).unwrap();
     assert!(server.logs("leaks.php changed"), "{}", server.log.text());
-    ask(&server, "/static", 20);
-    assert!(wait_until(std::time::Duration::from_secs(5), || named(&server).len() > before), "{}", server.log.text());
+    let again = || {
+        ask(&server, "/static", 10);
+        named(&server).len() > before
+    };
+    assert!(wait_until(std::time::Duration::from_secs(20), again), "{}", server.log.text());
 }
 
 #[test]

@@ -47,6 +47,31 @@ fn php_input_is_seekable_and_repeatable() {
 }
 
 #[test]
+fn php_input_has_a_position_for_each_handle_wherever_the_body_is() {
+    const SCRIPT: &str = r#"
+        [$one, $two] = [fopen('php://input', 'r'), fopen('php://input', 'r')];
+        $tail = fopen('php://input', 'r');
+        fseek($tail, -7, SEEK_END);
+        $lines = [fgets($one), fgets($two), fgets($one), fgets($two), fgets($tail), ftell($one), fgets($tail), feof($tail)];
+        $copied = stream_copy_to_stream(fopen('php://input', 'r'), fopen('php://temp', 'w+'));
+        $decoded = md5(file_get_contents('php://filter/read=string.rot13/resource=php://input'));
+        $written = @fwrite($one, 'x');
+        echo json_encode([$lines, $copied, $decoded, (bool) $written, md5(stream_get_contents($one, null, 0))]);
+    "#;
+    let body: String = (100_000..400_000).map(|number| format!("{number}\n")).collect();
+    let mut answers = Vec::new();
+    for memory in ["64M", "0"] {
+        let server = server().php("in.php", SCRIPT).option(&format!("http.limits.body_memory_total={memory}")).start();
+        answers.push(server.post("/in.php", "application/octet-stream", body.clone().into_bytes()).send().json());
+    }
+    assert_eq!(answers[0], answers[1]);
+    let [lines, copied, rotated, written, md5] = [0, 1, 2, 3, 4].map(|field| &answers[0][field]);
+    assert_eq!(lines, &json!(["100000\n", "100000\n", "100001\n", "100001\n", "399999\n", 14, false, true]));
+    assert_eq!((copied, written), (&json!(body.len()), &json!(false)));
+    assert_eq!(rotated, md5, "digits stay what they are");
+}
+
+#[test]
 fn php_input_is_there_for_every_method() {
     let server = server().php("in.php", "echo $_SERVER['REQUEST_METHOD'], ':', file_get_contents('php://input');").start();
     for method in ["POST", "PUT", "PATCH", "DELETE", "GET", "PROPFIND"] {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Kind, WORKERS, elsewhere};
-use crate::harness::{Server, Setup};
+use crate::harness::{Server, Setup, is_sanitized, not_run};
 
 type Look = BTreeMap<String, Value>;
 
@@ -224,6 +224,9 @@ fn random_numbers_go_on() {
 fn the_peak_of_memory_is_counted_per_request() {
     if elsewhere() {
         return;
+    }
+    if is_sanitized() {
+        return not_run("the_peak_of_memory_is_counted_per_request", "PHP counts no peak of what AddressSanitizer hands out");
     }
     for kind in WORKERS {
         let server = app(kind, "strict").start();

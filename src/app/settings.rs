@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
     error::Error,
-    http::{access, conn, fcgi, files, listen, middleware, preset::Preset, request, route},
+    http::{access, conn, fcgi, files, listen, middleware, preset::Preset, request, route, spool::Place},
     php,
     sys::{limits, spawn},
     worker::{
@@ -261,13 +261,24 @@ pub(super) fn connections(http: &config::Http) -> conn::Config {
     }
 }
 
-pub(super) fn body(http: &config::Http) -> request::Limits {
-    request::Limits {
-        max_size: http.limits.max_request_size,
-        memory: size(http.limits.body_memory),
-        idle_timeout: http.limits.body_timeout,
-        directory: temp_dir(http),
+/// What all listeners take requests in by.
+#[derive(Clone)]
+pub(super) struct Intake {
+    pub(super) request_ids: Arc<AtomicU64>,
+    /// Where bodies are kept.
+    pub(super) place: Place,
+}
+
+impl Intake {
+    pub(super) fn new(http: &config::Http) -> Self {
+        let limits = &http.limits;
+        let place = Place::new(size(limits.body_memory), size(limits.body_memory_total), temp_dir(http));
+        Self { request_ids: Arc::new(AtomicU64::new(1)), place }
     }
+}
+
+pub(super) fn body(http: &config::Http, place: Place) -> request::Limits {
+    request::Limits { max_size: http.limits.max_request_size, idle_timeout: http.limits.body_timeout, place }
 }
 
 /// RoadRunner logs every request at level `info`; `http.access_logs` asks for more of each.
@@ -370,12 +381,7 @@ pub(super) fn preset(preset: config::Preset) -> Option<Preset> {
 }
 
 /// What the FastCGI listener is to be. `php_version` is what the pages that it makes itself tell, as php-fpm's do.
-pub(super) fn fastcgi(
-    section: &config::Fcgi,
-    http: &config::Http,
-    request_ids: &Arc<AtomicU64>,
-    php_version: &str,
-) -> fcgi::Config {
+pub(super) fn fastcgi(section: &config::Fcgi, http: &config::Http, intake: Intake, php_version: &str) -> fcgi::Config {
     fcgi::Config {
         allowed_clients: section.allowed_clients.clone(),
         max_connections: section.max_connections,
@@ -385,13 +391,12 @@ pub(super) fn fastcgi(
         ping_response: section.ping_response.clone(),
         powered_by: HeaderValue::from_str(&format!("PHP/{php_version}")).ok(),
         max_request_size: http.limits.max_request_size,
-        body_memory: size(http.limits.body_memory),
+        place: intake.place,
         body_timeout: http.limits.body_timeout,
         write_timeout: http.limits.write_timeout,
         idle_timeout: section.idle_timeout,
-        temp_dir: temp_dir(http),
         fix_pathinfo: true,
-        request_ids: request_ids.clone(),
+        request_ids: intake.request_ids,
     }
 }
 

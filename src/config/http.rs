@@ -183,6 +183,7 @@ pub struct Rewrite {
 /// - `http.limits.max_connections`: `10000`
 /// - `http.limits.backlog`: `1024`
 /// - `http.limits.body_memory`: `64K`
+/// - `http.limits.body_memory_total`: `64M`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The largest body, in bytes (`http.max_request_size`, in megabytes).
@@ -209,6 +210,8 @@ pub struct Limits {
     pub backlog: u16,
     /// The part of a body kept in memory, in bytes; a larger body goes to a temporary file.
     pub body_memory: u64,
+    /// Memory for larger bodies together, in bytes; one of up to a sixteenth of it is kept there while there is room.
+    pub body_memory_total: u64,
 }
 
 /// The answer on its way to the client (`http.output`).
@@ -396,6 +399,7 @@ impl Default for Limits {
             max_connections: 10_000,
             backlog: 1024,
             body_memory: 64 * KIB,
+            body_memory_total: 64 * MIB,
         }
     }
 }

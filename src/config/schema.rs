@@ -254,6 +254,11 @@ const OWN: &[Key] = &[
         "The part of a request body kept in memory; a larger body goes to a temporary file.",
         &Field(|c| &mut c.http.limits.body_memory, Size(0)),
     ),
+    key(
+        "http.limits.body_memory_total",
+        "Memory for larger bodies together: one of known length, up to a sixteenth of this, is kept there while there is room.",
+        &Field(|c| &mut c.http.limits.body_memory_total, Size(0)),
+    ),
     section("http.output", "The answer on its way to the client."),
     key("http.output.memory", "Bytes kept in memory per answer.", &Field(|c| &mut c.http.output.memory, Size(4096))),
     key(

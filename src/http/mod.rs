@@ -20,7 +20,7 @@ pub mod route;
 pub mod service;
 pub mod site;
 mod slow;
-mod spool;
+pub mod spool;
 pub mod subnet;
 pub mod tls;
 

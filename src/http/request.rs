@@ -6,7 +6,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::spool::Spool;
+use super::spool::{Place, Spool};
 use crate::worker;
 
 /// Bounds of a request body (`http.limits`).
@@ -14,12 +14,10 @@ use crate::worker;
 pub struct Limits {
     /// Bytes in all (`http.max_request_size`); more is answered with 413.
     pub max_size: u64,
-    /// Bytes kept in memory; a larger body goes to a file.
-    pub memory: usize,
     /// How long the client may send nothing.
     pub idle_timeout: Duration,
-    /// Where temporary files are made.
-    pub directory: PathBuf,
+    /// Where it is kept.
+    pub place: Place,
 }
 
 /// Why a body was not received.
@@ -70,7 +68,7 @@ impl Limits {
         if body.size_hint().lower() > self.max_size {
             return Err(Error::TooLarge(self.max_size));
         }
-        let mut spool = Spool::new(self.memory, &self.directory);
+        let mut spool = Spool::new(&self.place, body.size_hint().exact());
         loop {
             let frame = match tokio::time::timeout(self.idle_timeout, body.frame()).await {
                 Ok(Some(frame)) => frame?,
@@ -82,7 +80,7 @@ impl Limits {
             if spool.len() + data.len() as u64 > self.max_size {
                 return Err(Error::TooLarge(self.max_size));
             }
-            spool.push(data).map_err(|error| Error::Spool { directory: self.directory.clone(), error })?;
+            spool.push(data).map_err(|error| Error::Spool { directory: self.place.directory().clone(), error })?;
         }
         Ok(spool.finish())
     }

@@ -1,16 +1,55 @@
 //! A request body on its way in: memory, then a temporary file.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::worker::{self, Body};
 
+/// What a body can take of one request's memory is this part of what all can take together.
+const SHARE: usize = 16;
+
+/// Where bodies are kept (`http.limits`); clones share the memory.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Bytes that any body may keep in memory.
+    memory: usize,
+    shared: Arc<Shared>,
+    /// Where temporary files are made.
+    directory: PathBuf,
+}
+
+/// Memory for bodies that are longer than what any of them has.
+#[derive(Debug)]
+struct Shared {
+    room: usize,
+    taken: AtomicUsize,
+}
+
+/// A part of the shared memory.
+#[derive(Debug)]
+struct Share {
+    of: Arc<Shared>,
+    bytes: usize,
+}
+
 /// Gathers a body.
 #[derive(Debug)]
-pub(crate) struct Spool<'c> {
-    memory_limit: usize,
-    directory: &'c Path,
+pub(crate) struct Spool<'p> {
+    place: &'p Place,
+    /// The length that the client has announced.
+    announced: Option<u64>,
+    limit: usize,
+    share: Option<Share>,
     // Most bodies are one record, and then are not copied.
     only: Bytes,
     memory: BytesMut,
@@ -18,12 +57,50 @@ pub(crate) struct Spool<'c> {
     length: u64,
 }
 
+/// A body that holds its share until PHP is done with it.
+struct Shareholder {
+    bytes: BytesMut,
+    _share: Share,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Memory for `memory` bytes of each body, and for `shared` bytes of longer ones together; the rest in files in `directory`.
+    pub fn new(memory: usize, shared: usize, directory: PathBuf) -> Self {
+        let shared = Shared { room: shared, taken: AtomicUsize::new(0) };
+        Self { memory, shared: Arc::new(shared), directory }
+    }
+
+    /// Where temporary files are made.
+    pub fn directory(&self) -> &PathBuf {
+        &self.directory
+    }
+
+    /// Memory for a whole body, if there is that much.
+    fn share(&self, length: u64) -> Option<Share> {
+        let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= self.shared.room / SHARE)?;
+        let take = |taken: usize| taken.checked_add(bytes).filter(|sum| *sum <= self.shared.room);
+        self.shared.taken.fetch_update(Relaxed, Relaxed, take).ok()?;
+        Some(Share { of: self.shared.clone(), bytes })
+    }
+}
+
+// === impl Share ===
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.taken.fetch_sub(self.bytes, Relaxed);
+    }
+}
+
 // === impl Spool ===
 
-impl<'c> Spool<'c> {
-    /// An empty one, which keeps `memory_limit` bytes and puts more in a file in `directory`.
-    pub(crate) fn new(memory_limit: usize, directory: &'c Path) -> Self {
-        Self { memory_limit, directory, only: Bytes::new(), memory: BytesMut::new(), file: None, length: 0 }
+impl<'p> Spool<'p> {
+    /// An empty one, for a body of the `announced` length or one that has announced none.
+    pub(crate) fn new(place: &'p Place, announced: Option<u64>) -> Self {
+        let (only, memory) = (Bytes::new(), BytesMut::new());
+        Self { place, announced, limit: place.memory, share: None, only, memory, file: None, length: 0 }
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -36,13 +113,8 @@ impl<'c> Spool<'c> {
         if let Some(file) = &self.file {
             return file.write_all_at(&chunk, start);
         }
-        if self.length > self.memory_limit as u64 {
-            let file = worker::temporary_file(self.directory)?;
-            file.write_all_at(&self.only, 0)?;
-            file.write_all_at(&self.memory, self.only.len() as u64)?;
-            file.write_all_at(&chunk, start)?;
-            (self.only, self.memory, self.file) = (Bytes::new(), BytesMut::new(), Some(file));
-            return Ok(());
+        if self.length > self.limit as u64 && !self.takes_share() {
+            return self.move_to_file(&chunk, start);
         }
         if start == 0 {
             self.only = chunk;
@@ -53,13 +125,42 @@ impl<'c> Spool<'c> {
         Ok(())
     }
 
+    /// Asked once, when a body has outgrown what every one may keep: until then its announcement has cost nobody anything.
+    fn takes_share(&mut self) -> bool {
+        let Some(announced) = self.announced.take().filter(|announced| *announced >= self.length) else { return false };
+        let Some(share) = self.place.share(announced) else { return false };
+        self.limit = share.bytes;
+        self.memory.reserve(share.bytes - self.memory.len());
+        self.share = Some(share);
+        true
+    }
+
+    fn move_to_file(&mut self, chunk: &[u8], start: u64) -> io::Result<()> {
+        let file = worker::temporary_file(&self.place.directory)?;
+        file.write_all_at(&self.only, 0)?;
+        file.write_all_at(&self.memory, self.only.len() as u64)?;
+        file.write_all_at(chunk, start)?;
+        (self.only, self.memory, self.share) = (Bytes::new(), BytesMut::new(), None);
+        self.file = Some(file);
+        Ok(())
+    }
+
     pub(crate) fn finish(self) -> Body {
-        match self.file {
-            Some(file) => Body::File { file, length: self.length },
-            None if self.length == 0 => Body::Empty,
-            None if self.memory.is_empty() => Body::Memory(self.only),
-            None => Body::Memory(self.memory.freeze()),
+        match (self.file, self.share) {
+            (Some(file), _) => Body::File { file, length: self.length },
+            (None, _) if self.length == 0 => Body::Empty,
+            (None, _) if self.memory.is_empty() => Body::Memory(self.only),
+            (None, Some(share)) => Body::Memory(Bytes::from_owner(Shareholder { bytes: self.memory, _share: share })),
+            (None, None) => Body::Memory(self.memory.freeze()),
         }
+    }
+}
+
+// === impl Shareholder ===
+
+impl AsRef<[u8]> for Shareholder {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -69,23 +170,70 @@ mod tests {
 
     use super::*;
 
+    /// Numbers from 0 on, `bytes` of them at least, as one client sends them.
+    fn send(place: &Place, bytes: usize, announces: bool) -> (Body, Vec<u8>) {
+        let expected: Vec<u8> = (0..).flat_map(|number: u32| format!("{number},").into_bytes()).take(bytes).collect();
+        let mut spool = Spool::new(place, announces.then_some(bytes as u64));
+        for chunk in expected.chunks(7) {
+            spool.push(Bytes::copy_from_slice(chunk)).expect("space");
+        }
+        (spool.finish(), expected)
+    }
+
+    fn is_in_file(body: &Body) -> bool {
+        matches!(body, Body::File { .. })
+    }
+
     #[test]
     fn chunks_come_back_in_order_from_memory_and_file() {
-        for (limit, in_file) in [(1_000_000, false), (1_000, true), (0, true)] {
-            let directory = std::env::temp_dir();
-            let mut spool = Spool::new(limit, &directory);
-            let mut expected = Vec::new();
-            for number in 0..1_000 {
-                let chunk = format!("{number},");
-                expected.extend_from_slice(chunk.as_bytes());
-                spool.push(chunk.into()).expect("space");
-            }
-            let body = spool.finish();
-            assert_eq!(matches!(body, Body::File { .. }), in_file);
+        for (memory, shared, in_file) in [(10_000, 0, false), (1_000, 0, true), (0, 0, true), (0, 4_000 * SHARE, false)] {
+            let place = Place::new(memory, shared, std::env::temp_dir());
+            let (body, expected) = send(&place, 4_000, true);
+            assert_eq!(is_in_file(&body), in_file);
             assert_eq!(body.len(), expected.len() as u64);
             let mut read = Vec::new();
             body.into_reader().read_to_end(&mut read).expect("readable");
             assert_eq!(read, expected);
         }
+    }
+
+    #[test]
+    fn a_body_is_read_from_any_place_in_it() {
+        for memory in [10_000, 0] {
+            let (body, expected) = send(&Place::new(memory, 0, std::env::temp_dir()), 4_000, true);
+            let reader = body.into_reader();
+            for offset in [0, 1, 3_990, 3_999, 4_000, 9_999_999] {
+                let mut buffer = [0; 20];
+                let count = reader.read_at(offset, &mut buffer).expect("readable");
+                let from = expected.len().min(usize::try_from(offset).expect("small"));
+                assert_eq!(buffer[..count], expected[from..expected.len().min(from + 20)]);
+            }
+        }
+    }
+
+    #[test]
+    fn shared_memory_is_bounded_and_comes_back() {
+        let place = Place::new(100, 4_000 * SHARE, std::env::temp_dir());
+        let mut kept: Vec<_> = (0..SHARE).map(|_| send(&place, 4_000, true).0).collect();
+        assert!(!kept.iter().any(is_in_file));
+        assert!(is_in_file(&send(&place, 101, true).0));
+        assert!(!is_in_file(&send(&place, 100, true).0), "its own memory");
+        kept.pop();
+        assert!(!is_in_file(&send(&place, 4_000, true).0));
+        drop(kept);
+        assert_eq!(place.shared.taken.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn who_announces_nothing_or_too_little_goes_to_a_file() {
+        let place = Place::new(100, 4_000 * SHARE, std::env::temp_dir());
+        assert!(is_in_file(&send(&place, 200, false).0));
+        assert!(is_in_file(&send(&place, 4_001, true).0), "more than a share");
+        let mut spool = Spool::new(&place, Some(150));
+        for _ in 0..4 {
+            spool.push(Bytes::from_static(&[b'x'; 60])).expect("space");
+        }
+        assert!(is_in_file(&spool.finish()));
+        assert_eq!(place.shared.taken.load(Relaxed), 0);
     }
 }

@@ -161,9 +161,18 @@ impl Active {
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
+        self.fill(buffer, |body, _, rest| body.read(rest))
+    }
+
+    /// The body's bytes from `offset` on; for a body that [`Self::read`] has not touched.
+    pub(crate) fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> usize {
+        self.fill(buffer, |body, filled, rest| body.read_at(offset + filled as u64, rest))
+    }
+
+    fn fill(&mut self, buffer: &mut [u8], read: impl Fn(&mut BodyReader, usize, &mut [u8]) -> io::Result<usize>) -> usize {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.body.read(&mut buffer[filled..]) {
+            match read(&mut self.body, filled, &mut buffer[filled..]) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -89,6 +89,17 @@ unsafe extern "C" fn rr_on_read(context: *mut c_void, buffer: *mut c_char, lengt
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_read_at(context: *mut c_void, offset: u64, buffer: *mut c_char, length: usize) -> usize {
+    if length == 0 {
+        return 0;
+    }
+    // SAFETY: the engine lends `length` writable bytes, and only this call touches them until it returns.
+    let buffer = unsafe { slice::from_raw_parts_mut(buffer.cast::<u8>(), length) };
+    // SAFETY: C passes the context of the running request.
+    unsafe { enter(context, 0, |active| active.read_at(offset, buffer)) }
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn rr_on_variables(context: *mut c_void, which: ffi::Variables, out: *mut *const ffi::Pair) -> usize {
     let act = |active: &mut Active| {
         let pairs = active.variables(which);

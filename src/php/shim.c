@@ -84,6 +84,7 @@ int rr_php_startup(const rr_engine *engine)
 	}
 	rr_overrides_install();
 	rr_streams_install();
+	rr_input_install();
 	rr_stdio_install();
 	rr_trace_install();
 	zend_accel_schedule_restart_hook = rr_on_opcache_restart;

@@ -165,6 +165,8 @@ rr_verdict rr_on_flush(void *context);
 rr_verdict rr_on_headers(void *context, int status, const char *status_line, const rr_bytes *lines, size_t count);
 bool rr_on_interim(void *context, int status, const rr_bytes *lines, size_t count);
 size_t rr_on_read(void *context, char *buffer, size_t length);
+/* The body's bytes from `offset` on; for a body that rr_on_read has not touched. */
+size_t rr_on_read_at(void *context, uint64_t offset, char *buffer, size_t length);
 /* Borrowed until the next call on this thread. */
 size_t rr_on_variables(void *context, rr_variables which, const rr_pair **out);
 bool rr_on_finish(void *context); /* false if already finished */
@@ -272,6 +274,7 @@ void rr_overrides_install(void);
 void rr_trace_install(void);
 void *rr_trace_wanted(void);
 void rr_streams_install(void);
+void rr_input_install(void);
 extern __thread uint32_t rr_limit_epoch;
 /* Of the last request, taken before its heap was reset. */
 extern __thread size_t rr_memory_peak;

@@ -139,18 +139,22 @@ static void close_body(void)
 		return;
 	}
 	SG(request_info).request_body = NULL;
+	/* Closing one changes the list that it stands in. */
 	zend_resource *handles[32];
-	size_t count = 0;
-	zend_resource *resource;
-	ZEND_HASH_FOREACH_PTR(&EG(regular_list), resource) {
-		php_stream *stream = resource && resource->type == php_file_le_stream() ? resource->ptr : NULL;
-		if (stream && stream->ops && strcmp(stream->ops->label, "Input") == 0 && count < 32) {
-			handles[count++] = resource;
+	size_t count;
+	do {
+		count = 0;
+		zend_resource *resource;
+		ZEND_HASH_FOREACH_PTR(&EG(regular_list), resource) {
+			php_stream *stream = resource && resource->type == php_file_le_stream() ? resource->ptr : NULL;
+			if (stream && stream->ops && strcmp(stream->ops->label, "Input") == 0 && count < 32) {
+				handles[count++] = resource;
+			}
+		} ZEND_HASH_FOREACH_END();
+		for (size_t i = 0; i < count; i++) {
+			zend_list_close(handles[i]);
 		}
-	} ZEND_HASH_FOREACH_END();
-	for (size_t i = 0; i < count; i++) {
-		zend_list_close(handles[i]);
-	}
+	} while (count > 0);
 	php_stream_free(body, PHP_STREAM_FREE_CLOSE);
 }
 

@@ -5,6 +5,7 @@ use std::{
     fmt,
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileExt as _,
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime},
 };
@@ -205,6 +206,25 @@ impl BodyReader {
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Reads from `offset` on, of a body of which nothing was taken by [`Read`]; returns 0 from its end on.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading a file.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let rest = self.len().saturating_sub(offset);
+        let count = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
+        let bytes = match &self.0 {
+            Body::Empty => return Ok(0),
+            Body::Memory(bytes) => bytes,
+            Body::File { file, .. } => return file.read_at(&mut buffer[..count], offset),
+            Body::Encoded(encoded) => &encoded.body,
+        };
+        let from = bytes.len() - usize::try_from(rest).unwrap_or(0);
+        buffer[..count].copy_from_slice(&bytes[from..from + count]);
+        Ok(count)
     }
 }
 

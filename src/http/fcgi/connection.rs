@@ -221,7 +221,7 @@ impl Connection {
             return Ok(Some(body::from_file(path, run.length)));
         }
         let shared = self.shared.clone();
-        let mut spool = Spool::new(shared.settings.body_memory, &shared.settings.temp_dir);
+        let mut spool = Spool::new(&shared.settings.place, Some(run.length));
         while spool.len() < run.length {
             match self.event(id).await? {
                 Event::Abort => return Ok(None),
@@ -230,7 +230,7 @@ impl Connection {
                     let wanted = run.length - spool.len();
                     part.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
                     if let Err(error) = spool.push(part) {
-                        tracing::error!(%error, directory = %shared.settings.temp_dir.display(), "no room for a body");
+                        tracing::error!(%error, directory = %shared.settings.place.directory().display(), "no room for a body");
                         return Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR).into());
                     }
                 }

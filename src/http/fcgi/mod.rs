@@ -20,7 +20,6 @@ pub use status::{Format, FpmStatus, ProcessState, ProcessStatus, StatusSource, S
 use std::{
     fmt, io,
     net::IpAddr,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -36,6 +35,7 @@ use super::{
     accept::{Acceptor, Stream, accept},
     drain::OpenConnection,
     listen::Listeners,
+    spool::Place,
 };
 use crate::worker::{Pool, doorbell};
 
@@ -58,16 +58,14 @@ pub struct Config {
     pub powered_by: Option<HeaderValue>,
     /// Bytes of the largest body.
     pub max_request_size: u64,
-    /// Bytes of a body kept in memory; a larger one goes to a temporary file.
-    pub body_memory: usize,
+    /// Where bodies are kept.
+    pub place: Place,
     /// How long a client may take for the next record of a request.
     pub body_timeout: Duration,
     /// How long a client may take nothing of a reply.
     pub write_timeout: Duration,
     /// How long a kept connection may be idle.
     pub idle_timeout: Duration,
-    /// Where temporary files are made.
-    pub temp_dir: PathBuf,
     /// `cgi.fix_pathinfo`.
     pub fix_pathinfo: bool,
     /// The source of request ids, shared with the other fronts.

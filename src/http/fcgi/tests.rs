@@ -48,11 +48,10 @@ fn config() -> Config {
         ping_response: "pong".to_owned(),
         powered_by: None,
         max_request_size: u64::MAX,
-        body_memory: 1 << 20,
+        place: Place::new(1 << 20, 0, std::env::temp_dir()),
         body_timeout: Duration::from_secs(60),
         write_timeout: Duration::from_secs(60),
         idle_timeout: Duration::from_secs(600),
-        temp_dir: std::env::temp_dir(),
         fix_pathinfo: true,
         request_ids: Arc::default(),
     }
