@@ -28,7 +28,7 @@ use crate::{
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{
-        Controls, Pool, doorbell,
+        Controls, Pool, Replace, doorbell,
         process::{self, Processes},
         scoreboard::Scoreboard,
     },
@@ -41,6 +41,7 @@ mod development;
 mod edge;
 mod health_checks;
 mod line;
+mod memory;
 mod reload;
 mod rpc;
 mod served;
@@ -52,6 +53,7 @@ mod tcp;
 
 use development::Development;
 use line::{Asked, Line};
+use memory::MemoryGuard;
 use served::Served;
 use sockets::{Keeper, Listening};
 
@@ -159,7 +161,11 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     });
     let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
     let controls = rpc::controls(engine.pools(), &processes);
-    let services = tcp.iter().map(tcp::service).chain([reload::service(wishes)]).collect();
+    let pools: Arc<[Pool]> = all.iter().map(|one| one.pool.clone()).collect();
+    let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
+    let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
+    let of_memory = guard.as_ref().map(MemoryGuard::service);
+    let services = tcp.iter().map(tcp::service).chain([reload::service(wishes)]).chain(of_memory).collect();
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
@@ -175,8 +181,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         tcp,
         calls,
         drain: Drain::new(),
-        pools: all.iter().map(|one| one.pool.clone()).collect(),
-        processes: processes.into_iter().flatten().collect(),
+        pools,
+        processes,
         dev,
     };
     let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
@@ -191,7 +197,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     }
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
     let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
-    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &health));
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &health));
     drop(checks);
     front.finish(io_threads);
     for processes in &*front.processes {
@@ -286,6 +292,7 @@ async fn run(
     php: &php::Engine,
     engine: &config::Engine,
     pulse: &Pulse,
+    guard: &mut Option<MemoryGuard>,
     health: &Health,
 ) -> Instant {
     pulse.beat();
@@ -295,10 +302,17 @@ async fn run(
         tokio::select! {
             asked = line.asked() => break asked,
             () = pulse.go_on() => break Asked::Stop,
-            () = worn_out(php) => {}
+            () = worn_out(php) => tracing::error!("PHP threads are stuck for good"),
+            replace = out_of_memory(guard) => {
+                if replace == Replace::After && line.is_supervised() {
+                    tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
+                    break Asked::Stop;
+                }
+                tracing::error!("memory stays short");
+            }
         }
         if !line.ask_for_successor().await {
-            tracing::error!("PHP threads are stuck for good, and there is no supervisor to replace this process");
+            tracing::error!("there is no supervisor to replace this process: restart it");
         }
     };
     health.set(health::State::Stopping);
@@ -385,6 +399,14 @@ async fn worn_out(php: &php::Engine) {
         if php.pools().iter().any(|threads| threads.is_worn_out()) {
             return;
         }
+    }
+}
+
+/// Returns when another engine would need less memory.
+async fn out_of_memory(guard: &mut Option<MemoryGuard>) -> Replace {
+    match guard {
+        Some(guard) => guard.watch().await,
+        None => std::future::pending().await,
     }
 }
 

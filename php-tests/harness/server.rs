@@ -30,6 +30,15 @@ pub(crate) struct Setup {
     config: Option<PathBuf>,
     fcgi: bool,
     address: Option<SocketAddr>,
+    before: Option<Before>,
+}
+
+/// What a shell does in the server's process first.
+#[derive(Debug)]
+struct Before {
+    script: String,
+    /// What it mounts is seen by the server alone.
+    mounts: bool,
 }
 
 /// A running server.
@@ -57,7 +66,17 @@ pub(crate) fn empty() -> Setup {
     let root = dir.path().join("root");
     std::fs::create_dir(&root).unwrap();
     let options = vec!["http.pool.num_workers=2".to_owned()];
-    Setup { dir, root, options, arguments: Vec::new(), environment: Vec::new(), config: None, fcgi: false, address: None }
+    Setup {
+        dir,
+        root,
+        options,
+        arguments: Vec::new(),
+        environment: Vec::new(),
+        config: None,
+        fcgi: false,
+        address: None,
+        before: None,
+    }
 }
 
 // === impl Setup ===
@@ -139,6 +158,24 @@ impl Setup {
         self
     }
 
+    /// Has a shell do this in the process that becomes the server, such as `ulimit -n 40`.
+    pub(crate) fn before(mut self, script: &str) -> Self {
+        self.before = Some(Before { script: script.to_owned(), mounts: false });
+        self
+    }
+
+    /// The same where it may mount what only the server sees; none if this machine does not let us, which is said.
+    pub(crate) fn mounts(mut self, script: &str) -> Option<Self> {
+        let mut probe = Command::new("unshare");
+        let probe = probe.args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"]).stderr(Stdio::null());
+        if !probe.status().is_ok_and(|status| status.success()) {
+            eprintln!("not run: mounting in a namespace of one's own needs root and unshare(1)");
+            return None;
+        }
+        self.before = Some(Before { script: script.to_owned(), mounts: true });
+        Some(self)
+    }
+
     pub(crate) fn document_root(&self) -> &Path {
         &self.root
     }
@@ -186,7 +223,10 @@ impl Setup {
     }
 
     pub(crate) fn command(&self, address: SocketAddr, fcgi: Option<SocketAddr>) -> Command {
-        let mut command = rr();
+        let mut command = match &self.before {
+            Some(before) => before.command(),
+            None => rr(),
+        };
         // Sessions and what else scripts leave there go with the test.
         let temporary = self.dir.path().join("tmp");
         std::fs::create_dir_all(&temporary).unwrap();
@@ -221,6 +261,21 @@ impl Setup {
 
     pub(super) fn running(self, address: SocketAddr, fcgi: Option<SocketAddr>, log: Log, children: Vec<Child>) -> Server {
         Server { address, fcgi, log, root: self.root, dir: self.dir, children: Mutex::new(children) }
+    }
+}
+
+// === impl Before ===
+
+impl Before {
+    /// The server after that; its arguments are to follow.
+    fn command(&self) -> Command {
+        let stock = rr();
+        let shell = if self.mounts { ["unshare", "-m", "sh"].as_slice() } else { &["sh"] };
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg("-ec").arg(format!("{}\nexec \"$0\" \"$@\"", self.script)).arg(stock.get_program());
+        command.env_clear();
+        command.envs(stock.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
     }
 }
 

@@ -4,6 +4,7 @@ mod boots;
 mod control;
 mod debug;
 mod growth;
+mod memory;
 mod recycling;
 mod sites;
 mod timeouts;

@@ -1,12 +1,12 @@
 //! PHP threads under an operator's hand.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use tokio::sync::oneshot;
 
 use crate::{
     php::{Slot, SlotState, Snapshot, Threads},
-    worker::{Control, CurrentWork, Done, NotDone, ThreadRow, Told, WorkerRow, WorkerStatus, date_of},
+    worker::{Control, CurrentWork, Done, NotDone, Relief, ThreadRow, Told, WorkerRow, WorkerStatus, date_of},
 };
 
 /// One pool's threads.
@@ -48,6 +48,12 @@ impl Control for ThreadPool {
 
     fn is_ready(&self) -> bool {
         self.0.is_ready()
+    }
+
+    fn relief(&self, settled: Duration) -> Option<Relief<'_>> {
+        let slot = self.0.largest(settled)?;
+        let (memory, worker) = (slot.life().memory, slot.name().to_owned());
+        Some(Relief { memory, worker, renew: Box::new(move || slot.renew()) })
     }
 
     fn reset(&self) -> Done<'_> {

@@ -137,7 +137,7 @@ pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
         stream_timeout: config.http.pool.stream_timeout,
         max_jobs: config.http.pool.max_jobs,
         rules: rules(&config.http.pool.supervisor),
-        growth: config.http.pool.dynamic_allocator.as_ref().map(growth),
+        growth: config.http.pool.dynamic_allocator.as_ref().map(|dynamic| growth(served, dynamic)),
     }
 }
 
@@ -150,8 +150,15 @@ fn rules(supervisor: &config::Supervisor) -> worker::Rules {
     }
 }
 
-fn growth(dynamic: &config::DynamicAllocator) -> worker::Growth {
-    worker::Growth { max_workers: dynamic.max_workers, spawn_rate: dynamic.spawn_rate, idle_timeout: dynamic.idle_timeout }
+/// Never beyond what this server has CPUs and memory for.
+fn growth(served: &Served, dynamic: &config::DynamicAllocator) -> worker::Growth {
+    let most = limits::most_php_threads(limits::cpus(), limits::memory());
+    let max_workers = dynamic.max_workers.min(most.saturating_sub(served.pool.config().num_workers));
+    if max_workers < dynamic.max_workers {
+        let (pool, wanted) = (&served.name, dynamic.max_workers);
+        tracing::warn!(pool, wanted, max_workers, "dynamic_allocator.max_workers: more than the CPUs and the memory are for");
+    }
+    worker::Growth { max_workers, spawn_rate: dynamic.spawn_rate, idle_timeout: dynamic.idle_timeout }
 }
 
 /// The shorter of two limits, of which zero is none.

@@ -42,6 +42,15 @@ struct Worker {
     current_since: Option<i64>,
 }
 
+/// Answer of `memory.Show`.
+#[derive(Debug, Deserialize)]
+struct Memory {
+    limit: u64,
+    used: u64,
+    own: u64,
+    measure: String,
+}
+
 // === impl Wanted ===
 
 impl<'a> Wanted<'a> {
@@ -108,7 +117,15 @@ fn draw(client: &mut Client, named: &[String]) -> Result<String, Error> {
         workers.sort_by_key(|worker| worker.pid);
         text.push_str(&format!("Workers of [{plugin}]:\n{}", table(&workers, SystemTime::now()).render()));
     }
+    text.push_str(&memory(client));
     Ok(text)
+}
+
+/// How short memory is; nothing, if nobody guards it.
+fn memory(client: &mut Client) -> String {
+    let Ok(memory) = client.call::<Memory>("memory.Show", &true) else { return String::new() };
+    let Memory { limit, used, own, measure } = memory;
+    format!("Memory: {} of {} used, {} by this engine; measure: {measure}\n", bytes(used), bytes(limit), bytes(own))
 }
 
 fn table(workers: &[Worker], now: SystemTime) -> Table {

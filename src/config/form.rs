@@ -89,6 +89,7 @@ impl fmt::Display for Found<'_> {
 
 // === impl Whole ===
 
+impl Whole for u8 {}
 impl Whole for u16 {}
 impl Whole for u32 {}
 impl Whole for u64 {}

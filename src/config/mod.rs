@@ -40,4 +40,4 @@ pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};
 pub use source::{LoadOptions, find, load, rpc_address};
 pub use tcp::{Tcp, TcpServer};
-pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Php, Reset, Rpc, Status};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Memory, Php, Reset, Rpc, Status};

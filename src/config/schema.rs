@@ -86,6 +86,28 @@ const OWN: &[Key] = &[
         "How long to go on accepting after the signal to stop.",
         &Field(|c| &mut c.engine.shutdown_delay, TIME),
     ),
+    section("engine.memory", "What is done while memory is short; rr workers shows it."),
+    key("engine.memory.guard", "Do anything at all.", &Field(|c| &mut c.engine.memory.guard, Flag)),
+    key(
+        "engine.memory.limit",
+        "What the server may hold: auto, which is what its control groups, else the machine, leave it, or a size such as 512M.",
+        &Field(|c| &mut c.engine.memory.limit, Auto(Size(1))),
+    ),
+    key(
+        "engine.memory.recycle_at",
+        "In percent of the limit: workers start afresh, the largest first, after the requests that they are at.",
+        &Field(|c| &mut c.engine.memory.recycle_at, Count(1, 100)),
+    ),
+    key(
+        "engine.memory.shed_at",
+        "In percent of the limit: half of each pool's workers work, and further requests are answered with 503.",
+        &Field(|c| &mut c.engine.memory.shed_at, Count(1, 100)),
+    ),
+    key(
+        "engine.memory.replace_after",
+        "After so long of that another engine takes over, if much of the memory is this one's own.",
+        &Field(|c| &mut c.engine.memory.replace_after, BOUND),
+    ),
     section("php", "The interpreter."),
     key("php.ini", "Ini values, such as memory_limit => 256M.", &Field(|c| &mut c.php.ini, Pairs { nested: true })),
     key("php.reset", "What is undone between two requests of a worker: strict or basic.", &Field(|c| &mut c.php.reset, Choice)),

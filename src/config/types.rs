@@ -46,6 +46,11 @@ pub struct Config {
 /// - `engine.sapi`: `auto`
 /// - `engine.grace_period`: `25s`
 /// - `engine.shutdown_delay`: `0s`
+/// - `engine.memory.guard`: `true`
+/// - `engine.memory.limit`: `auto`
+/// - `engine.memory.recycle_at`: `85`
+/// - `engine.memory.shed_at`: `92`
+/// - `engine.memory.replace_after`: `30s`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// A process of its own keeps the sockets and starts a new engine when one dies or a reload is asked for.
@@ -58,6 +63,23 @@ pub struct Engine {
     pub sapi: Option<String>,
     /// How long to go on accepting after the signal to stop.
     pub shutdown_delay: Duration,
+    /// What is done while memory is short.
+    pub memory: Memory,
+}
+
+/// What is done while memory is short (`engine.memory`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Memory {
+    /// Whether anything is.
+    pub guard: bool,
+    /// Bytes that the server may hold; none means what its control groups, else the machine, leave it.
+    pub limit: Option<u64>,
+    /// In percent of the limit: from here on workers start afresh, the largest first.
+    pub recycle_at: u8,
+    /// In percent of the limit: from here on half of the workers work, and further requests are refused.
+    pub shed_at: u8,
+    /// After so long of that another engine takes over, if that gives memory back.
+    pub replace_after: Duration,
 }
 
 /// The interpreter (`php`).
@@ -212,7 +234,16 @@ impl Default for Engine {
             grace_period: Duration::from_secs(25),
             sapi: None,
             shutdown_delay: Duration::ZERO,
+            memory: Memory::default(),
         }
+    }
+}
+
+// === impl Memory ===
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { guard: true, limit: None, recycle_at: 85, shed_at: 92, replace_after: Duration::from_secs(30) }
     }
 }
 

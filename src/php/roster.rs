@@ -48,6 +48,11 @@ impl Slot {
             due: self.standing.due(),
         }
     }
+
+    /// Has its worker start afresh for the memory that it holds, after what it does.
+    pub fn renew(&self) {
+        self.standing.mark(WorkerStatus::MaxMemoryReached);
+    }
 }
 
 // === impl Threads ===
@@ -108,6 +113,15 @@ impl Threads {
     /// True if a request would find a worker, now or when one has finished.
     pub fn is_ready(&self) -> bool {
         self.slots().iter().any(|slot| slot.standing.is_ready())
+    }
+
+    /// The worker that holds most memory, of those that have served and are as old as `settled`.
+    pub fn largest(&self, settled: Duration) -> Option<Arc<Slot>> {
+        if self.settings().debug {
+            return None;
+        }
+        let candidates = self.slots().into_iter().filter(|slot| slot.standing.may_be_rid_of_memory(settled));
+        candidates.max_by_key(|slot| slot.standing.memory())
     }
 
     /// The server is about to stop: scripts have until `destroy_timeout`.

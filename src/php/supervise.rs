@@ -70,6 +70,7 @@ fn resize(threads: &Arc<Threads>, slots: &[Arc<Slot>]) {
         queued: threads.pool().queued(),
         longest_wait: threads.pool().longest_wait(),
         starting: staying.iter().filter(|slot| !slot.standing.is_ready()).count(),
+        is_short_of_memory: threads.pool().is_short_of_memory(),
     };
     let wanted = growth.wanted(load);
     for _ in 0..wanted {

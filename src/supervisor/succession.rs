@@ -130,17 +130,17 @@ impl<N: Needs> Supervisor<N> {
         }
     }
 
-    /// Starts another engine in the place of one that has lost threads; it asks again if this is no time for it.
+    /// Starts another engine in the place of one that has lost threads or memory, and has said so; it asks again if this is no time for it.
     pub(super) fn replace_worn_out(&mut self, generation: u64) {
         let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
         if !is_active || self.stopping || self.is_changing() {
             return;
         }
-        tracing::warn!(generation, "PHP threads of the engine are stuck for good: a new engine takes its place");
+        tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
         let sockets = self.needs.listen(&self.release.config);
         let started = sockets.and_then(|sockets| self.succeed(None, sockets, Vec::new()));
         if let Err(error) = started {
-            tracing::error!("the engine goes on with fewer threads: {error}");
+            tracing::error!("the engine goes on as it is: {error}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the operating system and its container say and do.
 
+pub mod cgroup;
 pub mod clock;
 pub mod crash;
 pub mod exit;

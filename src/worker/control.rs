@@ -3,9 +3,11 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, OnceLock},
-    time::{Instant, SystemTime},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
 };
+
+use parking_lot::Mutex;
 
 /// A pool under an operator's hand.
 ///
@@ -43,6 +45,13 @@ pub trait Control: Send + Sync {
         self.refuse("removing workers")
     }
 
+    /// Its largest worker among those that have had works since they started afresh, longer than `settled` ago; none if no worker
+    /// of it can start afresh.
+    fn relief(&self, settled: Duration) -> Option<Relief<'_>> {
+        _ = settled;
+        None
+    }
+
     /// Says that the pool cannot.
     fn refuse(&self, what: &'static str) -> Done<'_> {
         let refused = NotDone::Unsupported { what, pool: self.name().to_owned() };
@@ -55,6 +64,16 @@ pub type Done<'a> = Pin<Box<dyn Future<Output = Result<(), NotDone>> + Send + 'a
 
 /// Resolves when the threads have been asked, or looked at.
 pub type Told<'a> = Pin<Box<dyn Future<Output = Vec<ThreadRow>> + Send + 'a>>;
+
+/// A worker whose memory is wanted back.
+pub struct Relief<'a> {
+    /// Bytes it holds.
+    pub memory: u64,
+    /// Its name.
+    pub worker: String,
+    /// Has it start afresh, after what it does.
+    pub renew: Box<dyn FnOnce() + 'a>,
+}
 
 /// A thread and what it is in the middle of.
 #[derive(Clone, Debug, PartialEq)]
@@ -163,6 +182,11 @@ impl Controls {
         Self(pools.into())
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Control> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+
     /// The names of the pools, each once.
     pub fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
@@ -219,12 +243,66 @@ impl WorkerStatus {
     }
 }
 
-/// The time of day at `then`, the same whenever it is asked for.
+/// The time of day at `then`, the same whenever it is asked for, unless the clock has been set since.
 pub(crate) fn date_of(then: Instant) -> SystemTime {
-    static ANCHOR: OnceLock<(Instant, SystemTime)> = OnceLock::new();
-    let (instant, time) = *ANCHOR.get_or_init(|| (Instant::now(), SystemTime::now()));
-    match then.checked_duration_since(instant) {
-        Some(later) => time + later,
-        None => time - instant.saturating_duration_since(then),
+    static ANCHOR: Mutex<Option<Anchor>> = Mutex::new(None);
+    let now = Anchor { instant: Instant::now(), time: SystemTime::now() };
+    let mut anchor = ANCHOR.lock();
+    let anchor = anchor.get_or_insert(now);
+    if now.is_another_clock(*anchor) {
+        *anchor = now;
+    }
+    anchor.date_of(then)
+}
+
+/// One moment by both clocks.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    instant: Instant,
+    time: SystemTime,
+}
+
+/// Clocks drift apart by less than this while nobody sets one.
+const DRIFT: Duration = Duration::from_secs(1);
+
+// === impl Anchor ===
+
+impl Anchor {
+    fn date_of(self, then: Instant) -> SystemTime {
+        match then.checked_duration_since(self.instant) {
+            Some(later) => self.time + later,
+            None => self.time - self.instant.saturating_duration_since(then),
+        }
+    }
+
+    /// Whether the clock was set between `before` and this.
+    fn is_another_clock(self, before: Self) -> bool {
+        let expected = before.date_of(self.instant);
+        let apart = self.time.duration_since(expected).unwrap_or_else(|error| error.duration());
+        apart > DRIFT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_follow_a_clock_that_was_set_and_no_small_drift() {
+        let (instant, time) = (Instant::now(), SystemTime::now());
+        let before = Anchor { instant, time };
+        let hour = Duration::from_secs(3600);
+        let after = |time| Anchor { instant: instant + hour, time };
+        assert!(!after(time + hour).is_another_clock(before));
+        assert!(!after(time + hour + DRIFT / 2).is_another_clock(before));
+        assert!(after(time).is_another_clock(before), "set back");
+        assert!(after(time + hour * 3).is_another_clock(before), "set forth");
+        assert_eq!(after(time).date_of(instant), time - hour);
+    }
+
+    #[test]
+    fn a_date_is_the_same_whenever_it_is_asked_for() {
+        let then = Instant::now();
+        assert_eq!(date_of(then), date_of(then));
     }
 }

@@ -6,6 +6,7 @@
 mod control;
 pub(crate) mod doorbell;
 pub mod goridge;
+mod guard;
 mod lifeline;
 mod output;
 mod params;
@@ -20,7 +21,8 @@ mod supervise;
 mod task;
 
 pub(crate) use control::date_of;
-pub use control::{Control, Controls, CurrentWork, Done, NotDone, ThreadRow, Told, WorkerRow, WorkerStatus};
+pub use control::{Control, Controls, CurrentWork, Done, NotDone, Relief, ThreadRow, Told, WorkerRow, WorkerStatus};
+pub use guard::{Guard, Pressure, Reading, Replace, Thresholds};
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
 pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};

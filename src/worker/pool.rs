@@ -13,7 +13,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Failure, Work};
+use super::{Failure, Pressure, Work};
 
 mod polled;
 
@@ -129,6 +129,8 @@ struct Shared {
     taken: AtomicU64,
     refused: AtomicU64,
     expired: AtomicU64,
+    // A `Pressure`.
+    pressure: AtomicU8,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +174,7 @@ impl Pool {
             taken: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            pressure: AtomicU8::new(Pressure::None as u8),
             config,
         }))
     }
@@ -184,7 +187,8 @@ impl Pool {
     /// Gives `work` to the most recently idle worker, else queues it, else refuses it.
     pub fn submit(&self, work: Work, wake: Wake) -> Result<Submitted, Refused> {
         let mut state = self.0.state.lock();
-        if state.closed || (state.idle.is_empty() && state.queue.len() >= self.0.config.max_queue_size) {
+        let is_full = state.idle.is_empty() && state.queue.len() >= self.0.config.max_queue_size;
+        if state.closed || is_full || self.0.is_limited(&state) {
             drop(state);
             self.0.refused.fetch_add(1, Relaxed);
             return Err(Refused(Box::new(work)));
@@ -260,6 +264,16 @@ impl Pool {
             rest: None,
             listed: Cell::new(false),
         }
+    }
+
+    /// Memory is so short from now on, which bounds how many works run at once, and whether any waits.
+    pub fn feel(&self, pressure: Pressure) {
+        self.0.pressure.store(pressure as u8, Relaxed);
+    }
+
+    /// Whether memory is short.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.0.pressure.load(Relaxed) != Pressure::None as u8
     }
 
     /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile. Returns the
@@ -344,6 +358,12 @@ impl Shared {
     fn has_free_core(&self, state: &State) -> bool {
         let running = state.seats - state.idle.len();
         running == 0 || running + 1 < self.cores
+    }
+
+    /// True if as many works run or wait as may at the moment.
+    fn is_limited(&self, state: &State) -> bool {
+        self.pressure.load(Relaxed) == Pressure::Shed as u8
+            && state.seats - state.idle.len() + state.queue.len() >= Pressure::most_running(self.config.num_workers)
     }
 
     fn works_are_short(&self) -> bool {
@@ -736,6 +756,23 @@ mod tests {
         let Refused(back) = pool.submit(second, Wake::Now).expect_err("no room");
         assert_eq!(back.request.id, 2);
         assert_eq!(pool.snapshot().refused, 1);
+    }
+
+    #[test]
+    fn while_works_are_limited_fewer_run_and_none_waits() {
+        let pool = pool(10);
+        // Of two workers one is at work, which is half.
+        let (busy, idle) = (pool.seat(), pool.seat());
+        let (first, _keep) = work(1);
+        pool.submit(first, Wake::Now).expect("room");
+        assert!(matches!(busy.next(), Next::Work(_)));
+        pool.feel(Pressure::Shed);
+        let (second, _keep) = work(2);
+        pool.submit(second, Wake::Now).expect_err("as many run as may");
+        pool.feel(Pressure::Recycle);
+        let (second, _keep) = work(2);
+        assert_eq!(pool.submit(second, Wake::Now).expect("room"), Submitted::Queued);
+        assert!(matches!(idle.next(), Next::Work(_)));
     }
 
     #[test]

@@ -117,6 +117,11 @@ impl Standing {
         self.memory.store(bytes as u64, Relaxed);
     }
 
+    /// Whether starting afresh would give memory back: it serves, is not about to anyway, and has done so for `settled`.
+    pub(crate) fn may_be_rid_of_memory(&self, settled: Duration) -> bool {
+        self.is_ready() && self.due().is_none() && self.served() > 0 && self.birth().moment.elapsed() >= settled
+    }
+
     /// It is to start afresh when it can, for this reason.
     pub(crate) fn mark(&self, due: WorkerStatus) {
         self.due.store(due as u8, Relaxed);

@@ -42,6 +42,8 @@ pub(crate) struct Load {
     pub(crate) longest_wait: Option<Duration>,
     /// Workers that cannot serve yet.
     pub(crate) starting: usize,
+    /// Memory is short.
+    pub(crate) is_short_of_memory: bool,
 }
 
 /// A work that waits longer than this would rather have had a worker of its own: booting one takes about as long.
@@ -83,7 +85,7 @@ impl Growth {
     pub(crate) fn wanted(&self, load: Load) -> usize {
         let waits = load.longest_wait.is_some_and(|wait| wait >= PATIENCE);
         // Those that start now are for the works that wait now.
-        if !waits || load.starting > 0 {
+        if !waits || load.starting > 0 || load.is_short_of_memory {
             return 0;
         }
         load.queued.min(self.spawn_rate).min(self.max_workers.saturating_sub(load.extra))
@@ -134,12 +136,13 @@ mod tests {
     #[test]
     fn workers_are_added_while_works_wait_and_none_is_on_its_way() {
         let growth = Growth { max_workers: 6, spawn_rate: 4, idle_timeout: SECOND };
-        let load = Load { extra: 0, queued: 9, longest_wait: Some(SECOND), starting: 0 };
+        let load = Load { extra: 0, queued: 9, longest_wait: Some(SECOND), starting: 0, is_short_of_memory: false };
         assert_eq!(growth.wanted(load), 4);
         assert_eq!(growth.wanted(Load { queued: 1, ..load }), 1);
         assert_eq!(growth.wanted(Load { extra: 4, ..load }), 2);
         assert_eq!(growth.wanted(Load { extra: 7, ..load }), 0);
         assert_eq!(growth.wanted(Load { starting: 1, ..load }), 0);
+        assert_eq!(growth.wanted(Load { is_short_of_memory: true, ..load }), 0);
         assert_eq!(growth.wanted(Load { longest_wait: Some(PATIENCE / 2), ..load }), 0);
         assert_eq!(growth.wanted(Load { longest_wait: None, queued: 0, ..load }), 0);
     }

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Control, Done, NotDone, Permit, Pool, Rules, WorkerRow, roadrunner::Terms};
+use super::{Control, Done, NotDone, Permit, Pool, Relief, Rules, WorkerRow, roadrunner::Terms};
 use relay::Sockets;
 use rows::Row;
 
@@ -193,6 +193,13 @@ impl Control for Processes {
 
     fn workers(&self) -> Vec<WorkerRow> {
         self.shared.rows.iter().filter_map(Row::show).collect()
+    }
+
+    fn relief(&self, settled: Duration) -> Option<Relief<'_>> {
+        let candidates = self.shared.rows.iter().filter(|row| !self.shared.config.debug && row.may_be_rid_of_memory(settled));
+        let (row, shown) = candidates.filter_map(|row| Some((row, row.show()?))).max_by_key(|(_, shown)| shown.memory)?;
+        let renew = Box::new(|| row.renew(&self.shared.config.pool));
+        Some(Relief { memory: shown.memory, worker: format!("process {}", shown.pid), renew })
     }
 
     fn reset(&self) -> Done<'_> {

@@ -12,7 +12,7 @@ use nix::{
 };
 use parking_lot::Mutex;
 
-use crate::worker::{CurrentWork, Permit, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus, date_of};
+use crate::worker::{CurrentWork, Permit, Pool, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus, date_of};
 
 /// One worker, whichever process it is now.
 #[derive(Debug)]
@@ -82,6 +82,20 @@ impl Row {
             self.standing.mark(due);
         }
         due.is_some()
+    }
+
+    /// Whether another process in its place would need less memory.
+    pub(super) fn may_be_rid_of_memory(&self, settled: Duration) -> bool {
+        self.standing.may_be_rid_of_memory(settled)
+    }
+
+    /// It is to be replaced for the memory that it holds, after what it does.
+    pub(super) fn renew(&self, pool: &Pool) {
+        self.standing.mark(WorkerStatus::MaxMemoryReached);
+        let idles = || self.standing.place().is_some_and(|place| pool.recall_idle(place));
+        if self.standing.may_start_afresh() && !idles() {
+            self.standing.stays();
+        }
     }
 
     /// The process is about to be reaped, after which its number may be another's.

@@ -1,0 +1,201 @@
+//! The memory guard at work: it looks once a second, and has workers start afresh, works refused, and at last another engine take
+//! over.
+
+use std::{
+    fs,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::{
+    config,
+    rpc::{Answer, Error, Payload, Service},
+    sys::{
+        cgroup::{MemoryGroups, Usage},
+        limits,
+    },
+    worker::{Control, Controls, Guard, Pool, Pressure, Reading, Replace, Thresholds, process::Processes},
+};
+
+/// What it looks at and acts on.
+pub(super) struct MemoryGuard {
+    guard: Guard,
+    groups: MemoryGroups,
+    /// Given by the configuration; then what this server itself holds counts, and not its group.
+    limit: Option<u64>,
+    pools: Arc<[Pool]>,
+    processes: Arc<[Arc<Processes>]>,
+    controls: Controls,
+    pressure: Pressure,
+    killed: u64,
+    shown: Arc<Mutex<Shown>>,
+}
+
+/// As a call tells it; sizes in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Shown {
+    limit: u64,
+    used: u64,
+    own: u64,
+    /// What is done about it.
+    measure: &'static str,
+}
+
+/// Answers `memory.Show`.
+struct Told(Arc<Mutex<Shown>>);
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// A worker that has just started afresh has nothing to give.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+
+/// Nor has one that holds no more than this.
+const WORTHWHILE: u64 = 16 << 20;
+
+// === impl MemoryGuard ===
+
+impl MemoryGuard {
+    /// None if it is off. The engine serves from now on.
+    pub(super) fn new(
+        config: &config::Memory,
+        pools: &Arc<[Pool]>,
+        processes: &Arc<[Arc<Processes>]>,
+        controls: &Controls,
+    ) -> Option<Self> {
+        let thresholds =
+            Thresholds { recycle_at: config.recycle_at, shed_at: config.shed_at, replace_after: config.replace_after };
+        let groups = MemoryGroups::of_this_process();
+        let mut watched = Self {
+            guard: Guard::new(thresholds, 0),
+            killed: groups.killed(),
+            groups,
+            limit: config.limit,
+            pools: pools.clone(),
+            processes: processes.clone(),
+            controls: controls.clone(),
+            pressure: Pressure::None,
+            shown: Arc::default(),
+        };
+        watched.guard = Guard::new(thresholds, watched.own());
+        watched.show(watched.read());
+        config.guard.then_some(watched)
+    }
+
+    /// Tells calls what it sees.
+    pub(super) fn service(&self) -> Arc<dyn Service> {
+        Arc::new(Told(self.shown.clone()))
+    }
+
+    /// Looks and acts until another engine is to take over.
+    pub(super) async fn watch(&mut self) -> Replace {
+        loop {
+            tokio::time::sleep(TICK).await;
+            if let Some(replace) = self.look() {
+                return replace;
+            }
+        }
+    }
+
+    fn look(&mut self) -> Option<Replace> {
+        let reading = self.read();
+        let now = Instant::now();
+        let pressure = self.guard.look(reading, now);
+        if pressure != self.pressure {
+            let (used, limit, own) = (reading.used, reading.limit, reading.own);
+            if pressure == Pressure::None {
+                tracing::info!(used, limit, own, "memory is no longer short");
+            } else {
+                tracing::warn!(used, limit, own, "memory is short: {}", pressure.measure());
+            }
+            self.pressure = pressure;
+            for pool in &*self.pools {
+                pool.feel(pressure);
+            }
+        }
+        self.show(reading);
+        self.note_killed();
+        if pressure >= Pressure::Recycle {
+            self.relieve();
+        }
+        self.guard.replace(reading, now)
+    }
+
+    /// Has the largest worker of all start afresh, after what it does.
+    fn relieve(&self) {
+        let largest = self.controls.iter().filter_map(|pool| pool.relief(SETTLED_AFTER)).max_by_key(|relief| relief.memory);
+        if let Some(relief) = largest.filter(|relief| relief.memory >= WORTHWHILE) {
+            tracing::warn!(worker = relief.worker, memory = relief.memory, "memory is short: the largest worker starts afresh");
+            (relief.renew)();
+        }
+    }
+
+    fn note_killed(&mut self) {
+        let killed = self.groups.killed();
+        if killed > self.killed {
+            tracing::error!(processes = killed - self.killed, "the kernel has killed for want of memory in this control group");
+        }
+        self.killed = killed;
+    }
+
+    fn read(&self) -> Reading {
+        let own = self.own();
+        let of_group = || self.groups.tightest();
+        match self.limit.map(|limit| Usage { limit, used: own }).or_else(of_group) {
+            Some(Usage { limit, used }) => Reading { limit, used, own },
+            // What else runs on the machine is not ours to make up for.
+            None => Reading { limit: limits::memory(), used: own, own },
+        }
+    }
+
+    fn show(&self, reading: Reading) {
+        let Reading { limit, used, own } = reading;
+        *self.shown.lock() = Shown { limit, used, own, measure: self.pressure.measure() };
+    }
+
+    /// What this process and its workers' processes hold, without the pages of files.
+    fn own(&self) -> u64 {
+        let workers = self.processes.iter().flat_map(|processes| processes.workers());
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        resident(&status) + workers.map(|worker| worker.memory).sum::<u64>()
+    }
+}
+
+/// The bytes of `RssAnon` and `RssShmem`.
+fn resident(status: &str) -> u64 {
+    let kilobytes = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    };
+    ["RssAnon", "RssShmem"].into_iter().filter_map(kilobytes).sum::<u64>() * 1024
+}
+
+// === impl Told ===
+
+impl Service for Told {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {
+        Box::pin(async move {
+            match method {
+                "Show" => argument.reply(&self.0.lock().clone()),
+                _ => Err(Error::UnknownMethod),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_of_files_are_nobodys() {
+        let status = "VmRSS:\t  900 kB\nRssAnon:\t  100 kB\nRssFile:\t  700 kB\nRssShmem:\t  100 kB\n";
+        assert_eq!(resident(status), 200 << 10);
+    }
+}
