@@ -12,6 +12,7 @@ mod config;
 mod dev;
 mod edge;
 mod ends;
+mod exhausted;
 mod fcgi;
 mod files;
 mod golden;

@@ -73,7 +73,7 @@
 //! ## Who may name whom
 //!
 //! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `tcp → worker`, and the listening half of `http`;
-//! `worker → nothing`; `watch → nothing`.
+//! `worker → nothing`; `watch → nothing`. All may name [`telemetry`].
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
 //! ## Bounds

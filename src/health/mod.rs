@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
-use crate::{net::Socket, worker::scoreboard::Scoreboard};
+use crate::{net::Socket, telemetry::Seldom, worker::scoreboard::Scoreboard};
 
 use report::Report;
 
@@ -109,7 +109,10 @@ impl Server {
                         Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                         Err(error) => {
                             // Out of descriptors, as a rule: they come back when connections end.
-                            tracing::warn!(%error, "status.address: cannot accept a connection");
+                            static SELDOM: Seldom = Seldom::new();
+                            if let Some(unsaid) = SELDOM.say() {
+                                tracing::warn!(%error, unsaid, "status.address: cannot accept connections; they wait");
+                            }
                             tokio::time::sleep(RETRY).await;
                         }
                     }

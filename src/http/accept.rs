@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{Drain, Peer, drain::OpenConnection, listen::Listeners};
+use crate::telemetry::Seldom;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -54,8 +55,11 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
             // The client left before we came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
             Err(error) => {
+                static SELDOM: Seldom = Seldom::new();
                 drain.count_pause();
-                tracing::warn!(%error, "cannot accept");
+                if let Some(unsaid) = SELDOM.say() {
+                    tracing::warn!(%error, unsaid, "cannot accept connections; they wait");
+                }
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
         }

@@ -22,6 +22,8 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::telemetry::{Lines, Seldom};
+
 /// Whether and how requests are logged.
 #[derive(Clone, Debug)]
 pub enum Config {
@@ -161,7 +163,7 @@ impl Config {
         });
         let writer = thread::Builder::new().name("access-log".into()).spawn({
             let queue = queue.clone();
-            move || queue.write_all(sink, &settings.output)
+            move || queue.write_all(Lines::new(sink), &settings.output)
         })?;
         Ok(Log(Some(Arc::new(Running { queue, format, writer: Some(writer) }))))
     }
@@ -250,18 +252,22 @@ impl Queue {
         }
     }
 
-    fn write_all(&self, mut sink: Box<dyn Write + Send>, output: &Output) {
+    fn write_all(&self, mut sink: Lines<Box<dyn Write + Send>>, output: &Output) {
         let mut batch = Vec::new();
         while self.swap(&mut batch) {
             if self.reopen.swap(false, Relaxed) {
                 match output.open() {
-                    Ok(opened) => sink = opened,
+                    Ok(opened) => sink = Lines::new(opened),
                     Err(error) => tracing::error!(%error, ?output, "cannot reopen the access log"),
                 }
             }
-            if sink.write_all(&batch).and_then(|()| sink.flush()).is_err() {
+            if let Err(error) = sink.write(&batch) {
+                static SELDOM: Seldom = Seldom::new();
                 let lines = memchr::memchr_iter(b'\n', &batch).count();
-                self.dropped.fetch_add(lines as u64, Relaxed);
+                let lost = self.dropped.fetch_add(lines as u64, Relaxed) + lines as u64;
+                if SELDOM.say().is_some() {
+                    tracing::error!(%error, ?output, lost, "the access log loses lines");
+                }
             }
             batch.clear();
         }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
-use super::spool::{Place, Spool};
+use super::spool::{Place, Spool, status_without};
 use crate::worker;
 
 /// Bounds of a request body (`http.limits`).
@@ -51,7 +51,7 @@ impl Error {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Broken(_) => StatusCode::BAD_REQUEST,
-            Self::Spool { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Spool { error, .. } => status_without(error),
         }
     }
 }

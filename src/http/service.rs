@@ -24,7 +24,10 @@ use super::{
     site::{Site, Sites},
     slow::Timed,
 };
-use crate::worker::{self, Failure, HttpHead, Interim, Responder, Script, Source, Submitted, Wake, Work};
+use crate::{
+    telemetry::Seldom,
+    worker::{self, Failure, HttpHead, Interim, Responder, Script, Source, Submitted, Wake, Work},
+};
 
 /// What a [`Service`] needs.
 #[derive(Debug)]
@@ -135,7 +138,11 @@ impl Service {
         let timed = arriving.map(|arriving| Timed::new(self.0.slow_after, &mut request, arriving));
         let work = Work { request, responder, submitted: Instant::now() };
         let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
-            tracing::warn!(request = id, pool = site.name, "refused: the pool's queue is full");
+            static SELDOM: Seldom = Seldom::new();
+            if let Some(unsaid) = SELDOM.say() {
+                let why = if site.pool.is_short_of_memory() { "memory is short" } else { "the pool's queue is full" };
+                tracing::warn!(request = id, pool = site.name, unsaid, "refused: {why}");
+            }
             return response::overloaded();
         };
         // Bounded by others: the wait for a worker by the pool, the script by its watchdog.
@@ -168,10 +175,16 @@ impl Service {
     }
 
     fn refuse_body(&self, error: &request::Error) -> Response<Body> {
-        if matches!(error, request::Error::Spool { .. }) {
-            tracing::error!("{error}");
+        static SELDOM: Seldom = Seldom::new();
+        if matches!(error, request::Error::Spool { .. })
+            && let Some(unsaid) = SELDOM.say()
+        {
+            tracing::error!(unsaid, "{error}");
         }
-        let mut response = response::plain(error.status());
+        let mut response = match error.status() {
+            StatusCode::SERVICE_UNAVAILABLE => response::overloaded(),
+            status => response::plain(status),
+        };
         // What is left of the body stays unread, so nothing after it can be a request.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         response

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 
 use crate::worker::{self, Body};
 
@@ -164,6 +165,19 @@ impl AsRef<[u8]> for Shareholder {
     }
 }
 
+/// The status for a temporary file that could not be made or written because of `error`.
+///
+/// A full disk is 507, which unlike 500 says that the request was good and the state of things may pass (RFC 4918, 11.5); no client
+/// or proxy takes it for a fault of the script. Descriptors come back within moments: 503.
+pub(crate) fn status_without(error: &io::Error) -> StatusCode {
+    match error.raw_os_error() {
+        // Past RLIMIT_FSIZE a file is as good as a full disk.
+        Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => StatusCode::INSUFFICIENT_STORAGE,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -235,5 +249,14 @@ mod tests {
         }
         assert!(is_in_file(&spool.finish()));
         assert_eq!(place.shared.taken.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn what_may_pass_is_not_a_500() {
+        for (code, status) in
+            [(libc::ENOSPC, 507), (libc::EDQUOT, 507), (libc::EFBIG, 507), (libc::EMFILE, 503), (libc::EACCES, 500)]
+        {
+            assert_eq!(status_without(&io::Error::from_raw_os_error(code)), status, "{code}");
+        }
     }
 }

@@ -42,7 +42,10 @@ use tokio::{
 
 use connection::Connection;
 
-use crate::net::{Listener, Socket, Stream};
+use crate::{
+    net::{Listener, Socket, Stream},
+    telemetry::Seldom,
+};
 
 /// The bounds of the listener.
 ///
@@ -166,7 +169,10 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Out of descriptors, as a rule: they come back when connections end.
-                tracing::warn!(%error, "cannot accept an RPC connection");
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(unsaid) = SELDOM.say() {
+                    tracing::warn!(%error, unsaid, "cannot accept RPC connections; they wait");
+                }
                 tokio::time::sleep(ACCEPT_RETRY).await;
             }
         }

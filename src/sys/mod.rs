@@ -7,5 +7,6 @@ pub mod exit;
 pub mod limits;
 pub mod memory;
 pub mod pid;
+pub mod signal;
 pub mod socket;
 pub mod spawn;

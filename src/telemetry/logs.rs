@@ -23,10 +23,15 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use crate::config::{self, Encoding, LogMode};
+use super::Lines;
+use crate::{
+    config::{self, Encoding, LogMode},
+    sys::signal,
+};
 
 /// Installs the log of this process. Later calls change nothing.
 pub fn install(config: &config::Logs) -> io::Result<()> {
+    signal::survive_file_size_limit()?;
     if config.mode == LogMode::Off {
         return Ok(());
     }
@@ -77,7 +82,7 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
 
 /// A file that several threads append whole lines to.
 #[derive(Clone, Debug)]
-struct LogFile(Arc<Mutex<File>>);
+struct LogFile(Arc<Mutex<Lines<File>>>);
 
 #[derive(Clone, Copy, Debug)]
 enum Style {
@@ -92,17 +97,18 @@ impl LogFile {
     fn open(path: &str) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(path);
         let file = file.map_err(|error| io::Error::new(error.kind(), format!("log file {path}: {error}")))?;
-        Ok(Self(Arc::new(Mutex::new(file))))
+        Ok(Self(Arc::new(Mutex::new(Lines::new(file)))))
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().write(bytes)
+        // A record comes in one piece.
+        self.0.lock().write(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.lock().flush()
+        Ok(())
     }
 }
 

@@ -1,3 +1,8 @@
 //! What the process says about itself.
 
+mod lines;
 pub mod logs;
+mod seldom;
+
+pub use lines::Lines;
+pub use seldom::Seldom;

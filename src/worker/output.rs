@@ -20,6 +20,8 @@ use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::{Condvar, Mutex};
 
+use crate::telemetry::Seldom;
+
 /// Bounds of one response's buffer (`http.output`).
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -105,6 +107,7 @@ impl OutputWriter {
         let mut state = self.0.state.lock();
         let mut deadline = Instant::now() + limits.write_timeout;
         let mut taken = state.taken;
+        let mut has_room = true;
         loop {
             if state.reader_gone || state.end.is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -117,14 +120,19 @@ impl OutputWriter {
                 break;
             }
             let written = state.spool.as_ref().map_or(0, |spool| spool.written);
-            if written + chunk.len() as u64 <= limits.file {
-                if state.spool.is_none() {
-                    state.spool = Some(Spool { file: temporary_file(&limits.directory)?, read: 0, written: 0 });
+            if has_room && written + chunk.len() as u64 <= limits.file {
+                match state.keep_in_file(&chunk, limits) {
+                    Ok(()) => break,
+                    // As if the file were as large as it may be: nothing is lost, but the client is waited for.
+                    Err(error) => {
+                        static SELDOM: Seldom = Seldom::new();
+                        if let Some(unsaid) = SELDOM.say() {
+                            let directory = limits.directory.display();
+                            tracing::error!(%error, unsaid, %directory, "no room for output; scripts wait for their clients");
+                        }
+                        has_room = false;
+                    }
                 }
-                let spool = state.spool.as_mut().expect("made above");
-                spool.file.write_all_at(&chunk, spool.written)?;
-                spool.written += chunk.len() as u64;
-                break;
             }
             let late = self.0.drained.wait_until(&mut state, deadline).timed_out();
             // A client that takes something, however slowly, is waited for anew.
@@ -197,6 +205,21 @@ fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
     drop(state);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn keep_in_file(&mut self, chunk: &Bytes, limits: &Limits) -> io::Result<()> {
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => none.insert(Spool { file: temporary_file(&limits.directory)?, read: 0, written: 0 }),
+        };
+        // What came of a write that failed is written over.
+        spool.file.write_all_at(chunk, spool.written)?;
+        spool.written += chunk.len() as u64;
+        Ok(())
     }
 }
 
@@ -326,6 +349,22 @@ mod tests {
         writer.write(Bytes::from_static(b"5678")).expect("file");
         let error = writer.write(Bytes::from_static(b"9")).expect_err("full");
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn without_room_for_a_file_the_reader_is_waited_for() {
+        let directory = std::path::PathBuf::from("/nonexistent");
+        let limits = Limits { memory: 4, file: 1 << 20, write_timeout: Duration::from_secs(60), directory };
+        let (writer, reader) = OutputWriter::new(Arc::new(limits));
+        writer.write(Bytes::from_static(b"1234")).expect("memory");
+        let writes = std::thread::spawn(move || {
+            let written = writer.write(Bytes::from_static(b"5678"));
+            writer.finish(Ok(()));
+            written
+        });
+        let body = runtime().block_on(reader.collect()).expect("whole").to_bytes();
+        assert_eq!(body, "12345678");
+        writes.join().expect("no panic").expect("taken");
     }
 
     #[test]

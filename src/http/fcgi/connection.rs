@@ -25,8 +25,9 @@ use crate::{
     http::{
         accept::Stream,
         drain::{OpenConnection, Signal},
-        spool::Spool,
+        spool::{Spool, status_without},
     },
+    telemetry::Seldom,
     worker::{self, Body, Refused, Request, Responder, Source, Wake, Work},
 };
 
@@ -230,8 +231,11 @@ impl Connection {
                     let wanted = run.length - spool.len();
                     part.truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
                     if let Err(error) = spool.push(part) {
-                        tracing::error!(%error, directory = %shared.settings.place.directory().display(), "no room for a body");
-                        return Err(Refusal(StatusCode::INTERNAL_SERVER_ERROR).into());
+                        static SELDOM: Seldom = Seldom::new();
+                        if let Some(unsaid) = SELDOM.say() {
+                            tracing::error!(%error, unsaid, directory = %shared.settings.place.directory().display(), "no room for a body");
+                        }
+                        return Err(Refusal(status_without(&error)).into());
                     }
                 }
                 Event::Params(_) => return Err(invalid("parameters after their end")),

@@ -14,6 +14,7 @@ use super::{
     Settings,
     form::{Value, write_text},
 };
+use crate::telemetry::Seldom;
 
 /// Files that are removed with this, unless the script has moved them.
 #[derive(Debug, Default)]
@@ -60,7 +61,11 @@ impl Receiving {
                 Self { upload, file: Some(file) }
             }
             Err(error) => {
-                tracing::error!(%error, directory = %settings.uploads.display(), "no file for an upload; see http.uploads.dir");
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(unsaid) = SELDOM.say() {
+                    let directory = settings.uploads.display();
+                    tracing::error!(%error, unsaid, %directory, "no file for an upload; see http.uploads.dir");
+                }
                 upload.error = NO_TMP_DIR;
                 Self { upload, file: None }
             }
@@ -72,7 +77,10 @@ impl Receiving {
         match file.write_all(bytes) {
             Ok(()) => self.upload.size += bytes.len() as u64,
             Err(error) => {
-                tracing::error!(%error, file = %self.upload.path.display(), "an upload cannot be kept");
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(unsaid) = SELDOM.say() {
+                    tracing::error!(%error, unsaid, file = %self.upload.path.display(), "an upload cannot be kept");
+                }
                 self.upload.error = CANT_WRITE;
                 self.file = None;
             }
