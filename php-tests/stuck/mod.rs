@@ -1,6 +1,7 @@
 //! Scripts that are stuck, in everything a script can be stuck in: the client hears of it in time, and the thread goes on to serve.
 
 mod held;
+mod library;
 mod lost;
 mod seen;
 

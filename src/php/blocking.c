@@ -21,18 +21,19 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "shim.h"
 
 /* Set by the signal, forgotten before each wait: one that comes between two waits breaks none, and the watchdog sends another. */
-static __thread volatile sig_atomic_t broken;
+__thread volatile sig_atomic_t rr_libc_broken;
 static __thread bool gave_up_lock;
 
 void rr_libc_break(int signal)
 {
 	(void) signal;
-	broken = 1;
+	rr_libc_broken = 1;
 }
 
 bool rr_libc_gave_up_lock(void)
@@ -74,7 +75,7 @@ void rr_libc_forget_children(void)
 
 static bool is_broken(long result)
 {
-	return result < 0 && errno == EINTR && broken;
+	return result < 0 && errno == EINTR && rr_libc_broken;
 }
 
 static bool cut(int descriptor)
@@ -110,7 +111,7 @@ int poll(struct pollfd *polled, nfds_t count, int timeout)
 	if (!rr_in_php || timeout == 0) {
 		return stock(polled, count, timeout);
 	}
-	broken = 0;
+	rr_libc_broken = 0;
 	int result = stock(polled, count, timeout);
 	if (!is_broken(result)) {
 		return result;
@@ -139,7 +140,7 @@ static void end_children(void)
 	if (!rr_in_php) { \
 		return stock call; \
 	} \
-	broken = 0; \
+	rr_libc_broken = 0; \
 	ssize_t result = stock call; \
 	if (!is_broken(result)) { \
 		return result; \
@@ -183,7 +184,7 @@ int flock(int descriptor, int operation)
 	if (!rr_in_php) {
 		return stock(descriptor, operation);
 	}
-	broken = 0;
+	rr_libc_broken = 0;
 	int result = stock(descriptor, operation);
 	if (is_broken(result)) {
 		/* Session files are asked for until the error is another. */
@@ -191,6 +192,41 @@ int flock(int descriptor, int operation)
 		gave_up_lock = true;
 	}
 	return result;
+}
+
+/* --- sleeping --------------------------------------------------------------------------------------------------------- */
+
+/* Set while the thread's script is to be interrupted at its next opcode. */
+static __thread const volatile bool *is_over;
+
+void rr_libc_watch(const volatile bool *over)
+{
+	is_over = over;
+}
+
+/* A library that sleeps between two attempts, as SQLite does for as long as a lock is another's, sleeps again when a signal has
+ * woken it. So nobody sleeps on the way to that opcode, and the attempts are soon used up. */
+static bool has_time(void)
+{
+	return !rr_in_php || !is_over || !*is_over;
+}
+
+unsigned int sleep(unsigned int seconds)
+{
+	STOCK(sleep)
+	return has_time() ? stock(seconds) : 0;
+}
+
+int usleep(useconds_t microseconds)
+{
+	STOCK(usleep)
+	return has_time() ? stock(microseconds) : 0;
+}
+
+int nanosleep(const struct timespec *length, struct timespec *rest)
+{
+	STOCK(nanosleep)
+	return has_time() ? stock(length, rest) : 0;
 }
 
 /* --- waiting for a child -------------------------------------------------------------------------------------------------- */
@@ -203,7 +239,7 @@ pid_t waitpid(pid_t pid, int *status, int options)
 	}
 	int signal = SIGTERM;
 	for (;;) {
-		broken = 0;
+		rr_libc_broken = 0;
 		pid_t result = stock(pid, status, options);
 		if (result > 0) {
 			replace_child(result, 0);

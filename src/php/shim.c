@@ -156,6 +156,7 @@ void rr_php_thread_start(rr_thread *out)
 	SIGG(reset) = 0;
 #endif
 	rr_libc_thread_start();
+	rr_libc_watch((const volatile bool *) &EG(timed_out));
 	out->timed_out = &EG(timed_out);
 	out->vm_interrupt = &EG(vm_interrupt);
 	out->time_limit = &EG(timeout_seconds);

@@ -7,6 +7,7 @@
 #ifndef RR_SHIM_H
 #define RR_SHIM_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -225,6 +226,9 @@ void rr_libc_thread_start(void);
 extern __thread bool rr_in_php; /* this is a PHP thread */
 /* The handler of the signal that breaks what its thread waits for. */
 void rr_libc_break(int signal);
+extern __thread volatile sig_atomic_t rr_libc_broken;
+/* From now on this thread does not sleep while that is true. */
+void rr_libc_watch(const volatile bool *over);
 /* True, once, if a wait for a file's lock was broken: the thread goes on without it. */
 bool rr_libc_gave_up_lock(void);
 /* The thread has started a child; what it runs now does not outlive a wait for that. */
