@@ -32,7 +32,8 @@
 //!
 //! A request goes to a site by its host and to a route by its path ([`http::site`]). Each of these has a pool of its own, with its own
 //! threads or processes, queue and ini values, so that a slow one keeps no other waiting. The default one is called `http`, the others
-//! `http:shop.example` or `http/api/*`. All share one PHP, hence one `PHP_SAPI`, one OPcache and one user.
+//! `http:shop.example` or `http/api/*`. A route without a worker does what its site does, in its own pool. All share one PHP, hence
+//! one `PHP_SAPI`, one OPcache and one user.
 //!
 //! ## Carriers
 //!

@@ -251,6 +251,45 @@ while (rr_handle_request(function () {
     assert!(busy.read().unwrap().text().ends_with("waited"));
 }
 
+#[test]
+fn a_slow_path_with_a_pool_of_its_own_leaves_all_other_workers_free() {
+    let config = "
+http:
+  routes:
+    - { path: /wait.php, pool: { num_workers: 1, max_queue_size: 1 } }
+    - { path: /slow/*, pool: { num_workers: 1 }, request_timeout: 1s }
+";
+    let Some(setup) = sites(config) else { return };
+    let server = up(setup.threads(1).php("slow/sleep.php", "sleep(600);").file("slow/file.txt", "text"));
+    let waits = format!("/wait.php?in={}&until=go", server.dir().display());
+    let mut running = get(&server, "a.example", &waits).fire();
+    waits_for(&server, "go");
+    let mut queued = get(&server, "a.example", &waits).fire();
+    assert!(wait_until(PATIENCE, || get(&server, "a.example", &waits).send().status == 503));
+    // Its only worker is busy and its queue full; the site's only worker is not.
+    assert_eq!(tell(&server, "a.example")["root"], "bare");
+    // Files and scripts are the site's, and so are its rules.
+    assert_eq!(text(&server, "a.example", "/slow/file.txt"), "text");
+    assert_eq!(get(&server, "a.example", "/slow/sleep.php").send().status, 504);
+    assert_eq!(get(&server, "a.example", "/slow/none").send().status, 404);
+    let_go(&server, "go");
+    assert!(running.read().unwrap().text().ends_with("waited"));
+    assert_eq!(queued.read().unwrap().status, 200);
+}
+
+#[test]
+fn a_path_can_have_other_workers_of_the_site_s_own_script() {
+    let Some(setup) = super::pool(1) else { return };
+    let route = "version: '3'\nhttp:\n  routes:\n    - { path: /reports/*, pool: { num_workers: 1 } }\n";
+    let server = up(setup.config("rr.yaml", route));
+    assert!(wait_until(PATIENCE, || super::boots(&server) == 2), "{}", server.log.text());
+    let mut busy = server.get("/reports/all?until=go").fire();
+    waits_for(&server, "go");
+    super::served(&server.get("/").send());
+    let_go(&server, "go");
+    super::served(&busy.read().unwrap());
+}
+
 // === operators ===
 
 #[test]

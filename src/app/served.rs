@@ -37,7 +37,14 @@ pub(super) enum At {
     /// Its hosts; all that are nobody's lead to the first.
     Hosts(Vec<String>),
     /// A path of the site with this number.
-    Path { of: usize, pattern: String },
+    Path {
+        /// That site.
+        of: usize,
+        /// The path.
+        pattern: String,
+        /// It answers as that site does.
+        same: bool,
+    },
     /// The TCP servers, whose works are tasks.
     Tcp,
 }
@@ -87,7 +94,7 @@ pub(super) fn sites(all: &[Served]) -> Result<Sites, Error> {
         routes_of_this.reverse();
         let answers = Arc::new(one.answers(routes_of_this)?);
         match &one.at {
-            At::Path { of, pattern } => routes[*of].push((pattern.clone(), answers)),
+            At::Path { of, pattern, .. } => routes[*of].push((pattern.clone(), answers)),
             At::Hosts(hosts) => {
                 by_host.extend(hosts.iter().map(|host| (host.clone(), answers.clone())));
                 default = Some(answers);
@@ -182,9 +189,14 @@ impl Finder {
         for (route, config) in routes {
             let name = format!("{}{}", self.all[number].name, route.path);
             let ini = self.all[number].ini.iter().chain(&route.own.ini).cloned().collect();
-            let site = Site::find(&config, &name, root.as_deref())?;
+            let mut site = Site::find(&config, &name, root.as_deref())?;
+            let same = !route.has_worker();
+            if same {
+                // Looked at by itself, a public folder would not tell whose it is.
+                site.preset = self.all[number].site.preset;
+            }
             let pool = self.pool(&config.http.pool);
-            self.all.push(Served { name, at: At::Path { of: number, pattern: route.path }, config, ini, site, pool });
+            self.all.push(Served { name, at: At::Path { of: number, pattern: route.path, same }, config, ini, site, pool });
         }
         Ok(())
     }
@@ -235,7 +247,7 @@ impl Served {
 
     fn answers(&self, routes: Vec<(String, Arc<Answers>)>) -> Result<Answers, Error> {
         let http = &self.config.http;
-        let has_files = self.site.serves_files() && matches!(self.at, At::Hosts(_));
+        let has_files = self.site.serves_files() && matches!(self.at, At::Hosts(_) | At::Path { same: true, .. });
         Ok(Answers {
             name: self.name.clone(),
             router: has_files.then(|| self.site.router(http)).transpose()?,

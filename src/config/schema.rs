@@ -161,7 +161,7 @@ const OWN: &[Key] = &[
     key("http.follow_symlinks", "Symbolic links may lead out of the root.", &Field(|c| &mut c.http.follow_symlinks, Flag)),
     key(
         "http.routes",
-        "Paths that workers of their own answer: [path => /api/*, worker => api.php, pool => [num_workers => 2]]; also request_timeout, internal_error_code, php.ini, php.reset.",
+        "Paths with workers and a queue of their own, so that a slow one never takes all: [path => /api/*, worker => api.php, pool => [num_workers => 2, max_queue_size => 20]]; also request_timeout, internal_error_code, php.ini, php.reset. Without worker its site answers, in that pool.",
         &Field(|c| &mut c.http.routes, List(RouteForm)),
     ),
     key(

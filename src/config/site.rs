@@ -23,12 +23,12 @@ pub struct Site {
     pub own: Own,
 }
 
-/// One of `http.routes`, or of a site's.
+/// One of `http.routes`, or of a site's: what answers a path, with workers and a queue of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Route {
     /// The path that it answers; with `*` at the end all that begin so.
     pub path: String,
-    /// What it has of its own: a worker, above all.
+    /// What it has of its own: a worker, or else a pool in which its site's scripts, or another of its worker, answer.
     pub own: Own,
 }
 
@@ -110,7 +110,7 @@ impl Config {
     /// What holds for `route`, one of these routes: its own keys, and those of its site for all others.
     pub fn of_route(&self, route: &Route) -> Self {
         let own = route.own.http.clone();
-        let http = Http {
+        let mut http = Http {
             worker: own.worker,
             routes: Vec::new(),
             request_timeout: own.request_timeout,
@@ -118,7 +118,12 @@ impl Config {
             pool: own.pool,
             ..self.http.clone()
         };
-        self.with(http, &route.own)
+        if route.has_worker() {
+            return self.with(http, &route.own);
+        }
+        http.worker.clone_from(&self.http.worker);
+        http.pool.command.clone_from(&self.http.pool.command);
+        Self { server: self.server.clone(), ..self.with(http, &route.own) }
     }
 
     fn with(&self, http: Http, own: &Own) -> Self {
@@ -137,6 +142,15 @@ impl Config {
             let (first, _) = hosts[..number].iter().find(|(_, other)| other == host)?;
             Some((*first, *second, *host))
         })
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// Whether something else answers than at the site's other paths.
+    pub fn has_worker(&self) -> bool {
+        self.own.http.worker.is_some() || !self.own.http.pool.command.is_empty()
     }
 }
 
@@ -223,9 +237,8 @@ impl Form<Route> for RouteForm {
             Some(path) => path.map_err(|wrong| Wrong(wrong.inside(".path"))),
             None => Err(missing("path")),
         };
-        let own = Own::read(rest, OF_ROUTE);
-        let has_worker = |own: &Own| own.http.worker.is_some() || !own.http.pool.command.is_empty();
-        let own = own.and_then(|own| if has_worker(&own) { Ok(own) } else { Err(missing("worker")) });
+        // One with nothing of its own would only take threads.
+        let own = Own::read(rest, OF_ROUTE).and_then(|own| if own == Own::default() { Err(missing("worker")) } else { Ok(own) });
         both(path, own).map(|(path, own)| Route { path, own })
     }
 
