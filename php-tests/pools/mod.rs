@@ -1,6 +1,7 @@
 //! Pools of workers as clients and operators meet them: options, limits, growth, sites.
 
 mod boots;
+mod busy;
 mod control;
 mod debug;
 mod growth;
