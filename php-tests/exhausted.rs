@@ -24,7 +24,10 @@ fn on_small_disk() -> Option<Setup> {
         .php("upload.php", upload)
         .php("fill.php", &format!("@file_put_contents('{name}/full', str_repeat('x', 2 << 20)); echo disk_free_space('{name}');"))
         .php("free.php", &format!("unlink('{name}/full'); echo 'free';"));
-    let setup = setup.option(&format!("http.temp_dir={name}")).option("http.limits.body_memory=4K");
+    let setup = setup
+        .option(&format!("http.temp_dir={name}"))
+        .option("http.limits.body_memory=4K")
+        .option("http.limits.body_memory_total=0");
     setup.mounts(&format!("mount -t tmpfs -o size=1m none '{name}'"))
 }
 
@@ -108,7 +111,10 @@ fn past_the_limit_of_a_file_s_size_nothing_ends() {
     // In units of 512 bytes.
     let setup = server().bare().php("ok.php", "echo 'ok';").php("upload.php", "echo 'uploaded';").before("ulimit -f 2048");
     let log = setup.scratch().join("rr.log");
-    let setup = setup.option(&format!("logs.output={}", log.display())).option("http.limits.body_memory=4K");
+    let setup = setup
+        .option(&format!("logs.output={}", log.display()))
+        .option("http.limits.body_memory=4K")
+        .option("http.limits.body_memory_total=0");
     let server = setup.start();
     let pid = server.pid();
     while fs::metadata(&log).unwrap().len() < 1 << 20 {
@@ -136,7 +142,8 @@ fn without_descriptors_nothing_spins_and_all_is_well_when_some_are_back() {
     }
     let open = "$f = @fopen(__FILE__, 'r'); echo $f ? 'opened' : error_get_last()['message'];";
     let setup = server().bare().php("pid.php", "echo getmypid();").php("open.php", open).php("upload.php", "echo 'uploaded';");
-    let server = setup.option("http.limits.body_memory=4K").before("ulimit -n 100").start();
+    let server =
+        setup.option("http.limits.body_memory=4K").option("http.limits.body_memory_total=0").before("ulimit -n 100").start();
     let pid = server.text("/pid.php");
     let mut kept = server.connect();
     // Afterwards both are compiled, and need no descriptor.
