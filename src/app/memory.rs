@@ -103,24 +103,28 @@ impl MemoryGuard {
         let reading = self.read();
         let now = Instant::now();
         let pressure = self.guard.look(reading, now);
-        if pressure != self.pressure {
-            let (used, limit, own) = (reading.used, reading.limit, reading.own);
-            if pressure == Pressure::None {
-                tracing::info!(used, limit, own, "memory is no longer short");
-            } else {
-                tracing::warn!(used, limit, own, "memory is short: {}", pressure.measure());
-            }
-            self.pressure = pressure;
-            for pool in &*self.pools {
-                pool.feel(pressure);
-            }
-        }
+        let before = std::mem::replace(&mut self.pressure, pressure);
         self.show(reading);
+        if pressure != before {
+            self.apply(reading);
+        }
         self.note_killed();
         if pressure >= Pressure::Recycle {
             self.relieve();
         }
         self.guard.replace(reading, now)
+    }
+
+    fn apply(&self, reading: Reading) {
+        for pool in &*self.pools {
+            pool.feel(self.pressure);
+        }
+        let Reading { limit, used, own } = reading;
+        if self.pressure == Pressure::None {
+            tracing::info!(used, limit, own, "memory is no longer short");
+        } else {
+            tracing::warn!(used, limit, own, "memory is short: {}", self.pressure.measure());
+        }
     }
 
     /// Has the largest worker of all start afresh, after what it does.
