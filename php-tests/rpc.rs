@@ -368,14 +368,15 @@ fn workers_are_shown_as_a_table() {
     let mut running = busy(&server, 1200);
     let shown = run(&server, &["workers", "-o", &listen]);
     let lines: Vec<String> = out(&shown).lines().map(str::to_owned).collect();
-    assert_eq!((shown.status.code(), lines.len()), (Some(0), 7), "{}{}", out(&shown), err(&shown));
+    assert_eq!((shown.status.code(), lines.len()), (Some(0), 8), "{}{}", out(&shown), err(&shown));
+    assert!(lines[7].starts_with("Memory: ") && lines[7].ends_with("; measure: none"), "{lines:#?}");
     assert_eq!(lines[0], "Workers of [http]:");
     let columns: Vec<_> = lines[2].split('|').map(str::trim).filter(|name| !name.is_empty()).collect();
     assert_eq!(columns, ["PID", "STATUS", "EXECS", "MEMORY", "CPU%", "CREATED", "REQUEST", "SINCE"]);
     let working: Vec<_> = lines.iter().filter(|line| line.contains("| working |")).collect();
     assert!(working.len() == 1 && working[0].contains("GET /slow.php?ms=1200"), "{lines:#?}");
     assert_eq!(lines.iter().filter(|line| line.contains("| ready ")).count(), 1, "{lines:#?}");
-    assert_eq!(out(&run(&server, &["workers", "http", "-o", &listen])).lines().count(), 7);
+    assert_eq!(out(&run(&server, &["workers", "http", "-o", &listen])).lines().count(), 8);
     let unknown = run(&server, &["workers", "jobs", "-o", &listen]);
     assert_eq!(
         (unknown.status.code(), err(&unknown).as_str()),
