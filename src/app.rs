@@ -146,11 +146,10 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let (line, wishes) = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.sockets.rpc));
 
-    // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let rpc = calls.as_ref().map(rpc::Bound::dsn);
     // Health checks are answered from it.
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
-    let (engine, processes) = start_workers(&config, &all, rpc, board)?;
+    // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
+    let (engine, processes) = start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), board)?;
     let statuses: Vec<_> =
         all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
     let (first, status) = (all.first().expect("something is served"), statuses.first().expect("each has one"));
