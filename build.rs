@@ -24,6 +24,7 @@ const SERVER: &[&str] = &[
     "src/php/resolve.c",
     "src/php/memory.c",
     "src/php/trace.c",
+    "src/php/opcache.c",
 ];
 
 enum Libphp {

@@ -42,6 +42,7 @@ mod edge;
 mod health_checks;
 mod line;
 mod memory;
+mod opcache;
 mod reload;
 mod rpc;
 mod served;
@@ -164,7 +165,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
     let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
     let of_memory = guard.as_ref().map(MemoryGuard::service);
-    let services = tcp.iter().map(tcp::service).chain([reload::service(wishes)]).chain(of_memory).collect();
+    let built_in = [reload::service(wishes), opcache::service(engine.opcache())];
+    let services = tcp.iter().map(tcp::service).chain(built_in).chain(of_memory).collect();
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
@@ -301,7 +303,7 @@ async fn run(
         tokio::select! {
             asked = line.asked() => break asked,
             () = pulse.go_on() => break Asked::Stop,
-            () = worn_out(php) => tracing::error!("PHP threads are stuck for good"),
+            why = worn_out(php) => tracing::error!("{why}"),
             replace = out_of_memory(guard) => {
                 if replace == Replace::After && line.is_supervised() {
                     tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
@@ -391,12 +393,16 @@ impl Pulse {
     }
 }
 
-/// Returns when threads have been stuck for so long that another process should take over, and again while they are.
-async fn worn_out(php: &php::Engine) {
+/// Returns when another process should take over, and again while it should: threads have been stuck for too long, or OPcache has
+/// wanted to restart for too long.
+async fn worn_out(php: &php::Engine) -> &'static str {
     loop {
         tokio::time::sleep(LOOK_FOR_LOST).await;
         if php.pools().iter().any(|threads| threads.is_worn_out()) {
-            return;
+            return "PHP threads are stuck for good";
+        }
+        if php.opcache().is_some_and(|opcache| opcache.is_overdue()) {
+            return "OPcache has been waiting for its restart for opcache.force_restart_timeout seconds";
         }
     }
 }

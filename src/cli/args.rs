@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 
-use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// What the command line says.
@@ -81,6 +81,15 @@ pub enum Command {
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<String>,
     },
+    /// Show how the OPcache of a running server is, or reset it
+    #[command(display_name = "rr")]
+    Opcache {
+        /// What to do rather than show it
+        action: Option<Opcache>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Let the workers of a running server boot again
     #[command(display_name = "rr")]
     Reset {
@@ -116,6 +125,13 @@ pub enum Command {
         /// The shell it is for
         shell: Shell,
     },
+}
+
+/// What can be done to OPcache.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Opcache {
+    /// Let it forget all it has, in a moment when no script runs
+    Reset,
 }
 
 /// The arguments of `rr php`, none of them ours.

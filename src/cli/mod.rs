@@ -1,6 +1,7 @@
 //! The command line: one function per sub-command.
 
 mod args;
+mod opcache;
 mod php;
 mod reload;
 mod remote;
@@ -81,6 +82,10 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
         Command::Reset { plugins } => reset::run(rpc_address(&args)?.as_ref(), plugins, args.silent),
         Command::Reload { dry_run } => {
             reload::run(rpc_address(&args)?.as_ref(), if *dry_run { "server.Check" } else { "server.Reload" }, args.silent)
+        }
+        Command::Opcache { action, json } => {
+            let reset = *action == Some(args::Opcache::Reset);
+            opcache::run(rpc_address(&args)?.as_ref(), opcache::Wanted { reset, json: *json, silent: args.silent && reset })
         }
         Command::Rollback => reload::run(rpc_address(&args)?.as_ref(), "server.Rollback", args.silent),
         Command::Stop => {

@@ -61,7 +61,6 @@ fn answer(work: Work, seat: &Seat, slot: &Slot, settings: &Settings, script: &Sc
     let pass = opcache::pass();
     let ended = Run::worker(script.clone(), feed, slot, settings);
     drop(pass);
-    opcache::restart_if_pending();
     drop(context);
     refuse(ended, script);
     slot.standing.ready();

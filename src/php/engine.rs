@@ -14,8 +14,10 @@ use std::{
 
 use super::{
     active::Limits,
-    debug, ffi, opcache,
+    debug, ffi,
+    opcache::{self, Keeper, Opcache},
     thread::{self, Threads},
+    worker,
 };
 use crate::{
     sys::spawn,
@@ -151,6 +153,9 @@ pub enum Error {
     /// `php_module_startup` failed; PHP has said why on standard error.
     #[error("PHP did not start; see the messages above, and check php.ini and the php.ini values of the configuration")]
     Startup,
+    /// It failed by an error of PHP's, as a rule in the file that `opcache.preload` names.
+    #[error("PHP did not start: {0}")]
+    Fatal(String),
     /// A value cannot be handed to C.
     #[error("php configuration: {0}")]
     Nul(#[from] NulError),
@@ -171,6 +176,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Engine {
     pools: Vec<Arc<Threads>>,
+    opcache: Option<Keeper>,
     on_this_thread: PhantomData<*const ()>,
 }
 
@@ -202,18 +208,14 @@ impl Engine {
         };
         // SAFETY: called once per process, before any PHP thread exists; every pointer in `engine` is leaked or null.
         if unsafe { ffi::rr_php_startup(&raw const engine) } != 0 {
-            return Err(Error::Startup);
+            return Err(Error::of_startup());
         }
         opcache::guard();
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
-        let feeding: Vec<_> = pools.iter().filter(|pool| pool.is_worker()).map(|pool| pool.pool.clone()).collect();
-        opcache::on_restart(move || {
-            for pool in &feeding {
-                pool.recall();
-            }
-        });
         let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits, config.tolerant), board);
-        let engine = Self { pools: pools.into_iter().map(start).collect::<Result<_, _>>()?, on_this_thread: PhantomData };
+        let pools: Vec<_> = pools.into_iter().map(start).collect::<Result<_, _>>()?;
+        let opcache = Keeper::start(pools.clone())?;
+        let engine = Self { pools, opcache, on_this_thread: PhantomData };
         for threads in &engine.pools {
             if let Err(reason) = threads.wait_booted()
                 && !config.tolerant
@@ -250,6 +252,11 @@ impl Engine {
         unsafe { ffi::rr_php_opcache_enabled() }
     }
 
+    /// Whom to ask about OPcache; none if it is off.
+    pub fn opcache(&self) -> Option<Opcache> {
+        self.opcache.as_ref().map(Keeper::opcache)
+    }
+
     /// The php.ini that was read.
     pub fn ini_path(&self) -> Option<String> {
         // SAFETY: takes nothing; gives null or a string that lives as long as the engine.
@@ -258,12 +265,13 @@ impl Engine {
         (!path.is_null()).then(|| unsafe { CStr::from_ptr(path) }.to_string_lossy().into_owned())
     }
 
-    /// Closes the pools and joins the PHP threads, waiting at most `patience`, and shuts the engine down. False if a thread is stuck: then the engine
-    /// is left as it is, for it must not be torn down under a running script.
+    /// Closes the pools and joins the PHP threads, waiting at most `patience`, and shuts the engine down. False if a thread is
+    /// stuck: then the engine is left as it is, for it must not be torn down under a running script.
     pub fn stop(self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         self.pools.iter().for_each(|threads| threads.close());
-        if !self.pools.iter().all(|threads| threads.join(deadline)) {
+        let joined = self.pools.iter().all(|threads| threads.join(deadline));
+        if !self.opcache.is_none_or(|keeper| keeper.stop(deadline)) || !joined {
             return false;
         }
         // SAFETY: this is the thread that started the engine, and every PHP thread has ended.
@@ -272,13 +280,21 @@ impl Engine {
     }
 }
 
+// === impl Error ===
+
+impl Error {
+    fn of_startup() -> Self {
+        // SAFETY: takes nothing.
+        let error = unsafe { ffi::rr_php_last_error() };
+        // SAFETY: a C string of this thread's, which lives as long as the thread.
+        let error = unsafe { CStr::from_ptr(error) }.to_string_lossy();
+        if error.is_empty() { Self::Startup } else { Self::Fatal(worker::in_one_line(&error)) }
+    }
+}
+
 // === impl PoolConfig ===
 
 impl PoolConfig {
-    fn is_worker(&self) -> bool {
-        !matches!(self.script, ScriptKind::Classic)
-    }
-
     fn most_threads(&self) -> usize {
         self.pool.config().num_workers + self.growth.map_or(0, |growth| growth.max_workers)
     }

@@ -94,6 +94,17 @@ pub(crate) enum Stdin {
     Leave = 3,
 }
 
+/// How OPcache is. C makes the values.
+#[allow(dead_code, reason = "constructed by C")]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OpcacheState {
+    Off = 0,
+    Done = 1,
+    Pending = 2,
+    Failed = 3,
+}
+
 /// How much is undone between two requests of a worker.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,7 +164,6 @@ unsafe extern "C" {
     pub(crate) fn rr_php_thread_start(out: *mut Thread);
     pub(crate) fn rr_php_thread_end();
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
-    pub(crate) fn rr_php_empty_request() -> bool;
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_heap() -> usize;
@@ -161,6 +171,8 @@ unsafe extern "C" {
     pub(crate) fn rr_php_last_error() -> *const c_char;
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
+    pub(crate) fn rr_php_opcache_patience() -> i64;
+    pub(crate) fn rr_php_opcache(reset: bool, context: *mut c_void) -> OpcacheState;
     pub(crate) fn rr_libc_spare_locks(descriptor: c_int);
     pub(crate) fn rr_libc_break(signal: c_int);
     pub(crate) fn rr_php_ini_path() -> *const c_char;

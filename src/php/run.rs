@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     active::{Active, Strings},
-    ffi, leaks, opcache,
+    ffi, leaks,
     stdio::Stdio,
     thread::{Settings, Slot},
 };
@@ -103,7 +103,7 @@ impl<'a> Feed<'a> {
         if let Some(left) = self.left {
             return Some(Err(left));
         }
-        let must_leave = slot.is_written_off() || opcache::wants_to_restart() || slot.standing.must_start_afresh(self.jobs);
+        let must_leave = slot.is_written_off() || slot.standing.must_start_afresh(self.jobs);
         let left = match if must_leave { Next::Recalled } else { next(self.seat)? } {
             Next::Work(work) => return Some(Ok(work)),
             Next::Recalled => Left::Renew,

@@ -304,9 +304,6 @@ static void rr_ini_defaults(HashTable *configuration)
 		ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("1"), 1));
 		zend_hash_str_update(configuration, ZEND_STRL("opcache.enable_cli"), &value);
 	}
-	/* Else OPcache kills, after three minutes, whoever keeps it from restarting: us. */
-	ZVAL_NEW_STR(&value, zend_string_init(ZEND_STRL("0"), 1));
-	zend_hash_str_update(configuration, ZEND_STRL("opcache.force_restart_timeout"), &value);
 }
 
 sapi_module_struct rr_sapi = {

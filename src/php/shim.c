@@ -7,6 +7,7 @@
 #include "TSRM.h"
 #include "ext/standard/php_standard.h"
 #include "zend_ini.h"
+#include "zend_observer.h"
 #include <dlfcn.h>
 #include <signal.h>
 
@@ -42,9 +43,35 @@ static ZEND_INI_MH(rr_time_limit)
 	return result;
 }
 
+static __thread char last_error[1024];
+
+const char *rr_php_last_error(void)
+{
+	return last_error;
+}
+
+static void note_error(zend_string *message, zend_string *file, uint32_t line)
+{
+	snprintf(last_error, sizeof(last_error), "%.700s in %.250s:%d", ZSTR_VAL(message), file ? ZSTR_VAL(file) : "unknown", line);
+}
+
+static bool is_starting;
+
+/* By the time that the start has failed, the engine has forgotten why: preloading is a request. Whoever started it says so. */
+static void error_while_starting(int type, zend_string *file, uint32_t line, zend_string *message)
+{
+	if (is_starting && (type & E_FATAL_ERRORS)) {
+		note_error(message, file, line);
+		/* A child that preloads as another user can tell nobody else. */
+		PG(display_errors) = 1;
+		PG(html_errors) = 0;
+	}
+}
+
 /* While modules start, the ini table is still the one that every thread's is copied from. */
 static void module_starts(void)
 {
+	zend_observer_error_register(error_while_starting);
 	rr_worker_install();
 	rr_stdio_module_starts();
 	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
@@ -77,7 +104,10 @@ int rr_php_startup(const rr_engine *engine)
 	rr_sapi.phpinfo_as_text = strcmp(engine->sapi_name, "cli") == 0;
 	rr_sapi.additional_functions = rr_sapi_functions;
 	rr_on_module_start = module_starts;
-	if (php_module_startup(&rr_sapi, rr_php_module()) == FAILURE) {
+	is_starting = true;
+	int started = php_module_startup(&rr_sapi, rr_php_module());
+	is_starting = false;
+	if (started == FAILURE) {
 		sapi_shutdown();
 		tsrm_shutdown();
 		return -1;
@@ -231,19 +261,11 @@ void rr_fill_request_info(const rr_request *request)
 	}
 }
 
-static __thread char last_error[1024];
-
-const char *rr_php_last_error(void)
-{
-	return last_error;
-}
-
 static void note_last_error(void)
 {
 	last_error[0] = 0;
 	if (PG(last_error_message) && (PG(last_error_type) & E_FATAL_ERRORS)) {
-		snprintf(last_error, sizeof(last_error), "%.700s in %.250s:%d", ZSTR_VAL(PG(last_error_message)),
-			PG(last_error_file) ? ZSTR_VAL(PG(last_error_file)) : "unknown", PG(last_error_lineno));
+		note_error(PG(last_error_message), PG(last_error_file), PG(last_error_lineno));
 	}
 }
 
@@ -327,23 +349,6 @@ rr_end rr_php_run(rr_request *request, void *context)
 	return end;
 }
 
-bool rr_php_empty_request(void)
-{
-	volatile bool done = false;
-
-	zend_first_try {
-		memset(&SG(request_info), 0, sizeof(SG(request_info)));
-#ifdef ZEND_MAX_EXECUTION_TIMERS
-		EG(pid) = getpid();
-#endif
-		done = php_request_startup() == SUCCESS;
-		php_request_shutdown(NULL);
-	} zend_catch {
-		done = false;
-	} zend_end_try();
-	return done;
-}
-
 size_t rr_php_memory_peak(void)
 {
 	return rr_memory_peak;
@@ -357,13 +362,6 @@ size_t rr_php_heap(void)
 const char *rr_php_version(void)
 {
 	return PHP_VERSION;
-}
-
-bool rr_php_opcache_enabled(void)
-{
-	/* The extension registers its functions only if it has started; its ini switch alone would not tell. */
-	return zend_hash_str_exists(CG(function_table), ZEND_STRL("opcache_get_status"))
-		&& zend_ini_long(ZEND_STRL("opcache.enable"), 0);
 }
 
 const char *rr_php_ini_path(void)

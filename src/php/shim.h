@@ -75,6 +75,14 @@ typedef enum {
 	RR_ROADRUNNER = 2, /* the same, and asks by reading frames from STDIN */
 } rr_kind;
 
+/* How OPcache is. */
+typedef enum {
+	RR_OPCACHE_OFF = 0,     /* or its functions are disabled */
+	RR_OPCACHE_DONE = 1,    /* it wants nothing */
+	RR_OPCACHE_PENDING = 2, /* it wants to restart */
+	RR_OPCACHE_FAILED = 3,  /* the request went wrong */
+} rr_opcache;
+
 /* How much of what a request changed is undone before the next one of the same worker. */
 typedef enum {
 	RR_RESET_BASIC = 0,
@@ -144,19 +152,22 @@ void rr_php_shutdown(void);
 void rr_php_thread_start(rr_thread *out);
 void rr_php_thread_end(void);
 rr_end rr_php_run(rr_request *request, void *context);
-/* A request that runs no script, for what the engine does between requests; false if that went wrong. */
-bool rr_php_empty_request(void);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
 size_t rr_php_memory_peak(void);
 size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */
-/* The fatal error that ended the last script of this thread, with file and line; empty if there was none. */
+/* The fatal error that ended the last script of this thread, or the start, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);
 /* The calls of the thread whose `frame` is there, which need not be this one, innermost first, one a line; returns the length,
  * 0 if they cannot be told. */
 size_t rr_php_trace(void *const *frame, char *buffer, size_t room);
 const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
+/* Seconds that OPcache may want to restart before it is forced; 0 is never. */
+int64_t rr_php_opcache_patience(void);
+/* Runs a request without a script, at whose start OPcache restarts if it may; with `reset` it wants to from then on. What it says of
+ * itself goes to rr_on_opcache_status(). */
+rr_opcache rr_php_opcache(bool reset, void *context);
 const char *rr_php_ini_path(void);
 
 /* --- in: the engine calls Rust ---------------------------------------------------------------------------------------- */
@@ -208,6 +219,7 @@ void rr_on_log(void *context, int level, const char *message, size_t length);
 /* The calls that this thread is in, as it was asked to tell. */
 void rr_on_trace(void *context, const char *text, size_t length);
 void rr_on_opcache_restart(int reason);
+void rr_on_opcache_status(void *context, const char *json, size_t length);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
 
 /* --- between the C files --------------------------------------------------------------------------------------------- */

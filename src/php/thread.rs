@@ -563,7 +563,6 @@ fn serve_in(_context: &Context<'_>, seat: &Seat, slot: &Slot, settings: &Setting
             tracing::error!(thread = slot.name, "PHP gave up outside a script; the thread's context is made anew");
             break;
         }
-        opcache::restart_if_pending();
     }
     true
 }

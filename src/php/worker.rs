@@ -136,7 +136,6 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
         if ended.left == Some(Left::Closed) {
             break;
         }
-        opcache::restart_if_pending();
         drop(context);
         if slot.is_written_off() || slot.standing.is_dismissed() {
             break;
@@ -165,7 +164,7 @@ fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &
     let retries = boots.retries();
     slot.booting(script, seat);
     // Until the script has ended it holds code that an OPcache restart would take away.
-    let pass = opcache::pass();
+    let pass = opcache::pass_to_boot();
     let ready = || {
         slot.standing.ready();
         boots.succeeded();
@@ -189,13 +188,13 @@ pub(super) fn why(ended: &Ended) -> String {
     } else if ended.error.is_empty() {
         "it ended without asking for a request (a worker script calls rr_handle_request() or RR\\Worker::waitRequest())".into()
     } else {
-        // A stack trace follows on lines of its own; the place is at the end.
-        let place = ended.error.rfind(" in /").map_or("", |at| &ended.error[at..]);
-        let first = ended.error.lines().next().unwrap_or_default();
-        if first.ends_with(place) {
-            first.to_owned()
-        } else {
-            format!("{first}{}", if first.contains(" in /") { "" } else { place })
-        }
+        in_one_line(&ended.error)
     }
+}
+
+/// PHP's message with its place, which is at the end; a stack trace may stand between, on lines of its own.
+pub(super) fn in_one_line(error: &str) -> String {
+    let place = error.rfind(" in /").map_or("", |at| &error[at..]);
+    let first = error.lines().next().unwrap_or_default();
+    if first.ends_with(place) { first.to_owned() } else { format!("{first}{}", if first.contains(" in /") { "" } else { place }) }
 }

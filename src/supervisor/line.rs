@@ -12,7 +12,7 @@ pub enum Report {
     Ready,
     /// It could not start, for this reason, and ends.
     Failed(String),
-    /// It has lost threads, and another engine should take its place.
+    /// It has lost threads, or is without OPcache for long: another engine should take its place.
     WornOut,
     /// Somebody who called the engine wishes something of its supervisor.
     Ask {

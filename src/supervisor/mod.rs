@@ -5,7 +5,7 @@
 //! starting ──ready──> active ──died──> (backoff) ──> starting
 //! reload: load configuration ─> start the next beside the active ──ready──> the next is active, the other drains and ends
 //!                                                   └─ died first ─> the active goes on
-//! worn out (the active has lost threads): the same, with the configuration that is in force
+//! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! ```
 
 mod backoff;

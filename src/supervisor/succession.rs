@@ -130,7 +130,8 @@ impl<N: Needs> Supervisor<N> {
         }
     }
 
-    /// Starts another engine in the place of one that has lost threads or memory, and has said so; it asks again if this is no time for it.
+    /// Starts another engine in the place of one that has lost threads, memory or OPcache, and has said so; it asks again if this is
+    /// no time for it.
     pub(super) fn replace_worn_out(&mut self, generation: u64) {
         let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
         if !is_active || self.stopping || self.is_changing() {

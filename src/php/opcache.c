@@ -1,0 +1,81 @@
+/* OPcache, as an operator sees it. */
+#include "php.h"
+#include "php_main.h"
+#include "ext/json/php_json.h"
+#include "SAPI.h"
+#include "zend_smart_str.h"
+
+#include "shim.h"
+
+bool rr_php_opcache_enabled(void)
+{
+	/* The extension registers its functions only if it has started; its ini switch alone would not tell. */
+	return zend_hash_str_exists(CG(function_table), ZEND_STRL("opcache_get_status"))
+		&& zend_ini_long(ZEND_STRL("opcache.enable"), 0);
+}
+
+int64_t rr_php_opcache_patience(void)
+{
+	return zend_ini_long(ZEND_STRL("opcache.force_restart_timeout"), 0);
+}
+
+/* False if there is no such function, or it has returned false. */
+static bool call(const char *name, uint32_t count, zval *arguments, zval *result)
+{
+	zval function;
+	ZVAL_STRING(&function, name);
+	bool exists = zend_hash_exists(CG(function_table), Z_STR(function));
+	bool done = exists && call_user_function(NULL, NULL, &function, result, count, arguments) == SUCCESS;
+	zval_ptr_dtor(&function);
+	return done && Z_TYPE_P(result) != IS_FALSE;
+}
+
+static rr_opcache tell(void *context)
+{
+	zval without_scripts, status;
+	ZVAL_FALSE(&without_scripts);
+	ZVAL_UNDEF(&status);
+	if (!call("opcache_get_status", 1, &without_scripts, &status) || Z_TYPE(status) != IS_ARRAY) {
+		zval_ptr_dtor(&status);
+		return RR_OPCACHE_OFF;
+	}
+	zval *pending = zend_hash_str_find(Z_ARRVAL(status), ZEND_STRL("restart_pending"));
+	rr_opcache state = pending && Z_TYPE_P(pending) == IS_TRUE ? RR_OPCACHE_PENDING : RR_OPCACHE_DONE;
+	smart_str json = {0};
+	if (php_json_encode(&json, &status, PHP_JSON_PARTIAL_OUTPUT_ON_ERROR) == SUCCESS && json.s) {
+		rr_on_opcache_status(context, ZSTR_VAL(json.s), ZSTR_LEN(json.s));
+	}
+	smart_str_free(&json);
+	zval_ptr_dtor(&status);
+	return state;
+}
+
+rr_opcache rr_php_opcache(bool reset, void *context)
+{
+	volatile rr_opcache state = RR_OPCACHE_FAILED;
+
+	zend_first_try {
+		memset(&SG(request_info), 0, sizeof(SG(request_info)));
+		/* Names the scripts that may ask; an operator may, too. */
+		SG(request_info).path_translated = zend_ini_string(ZEND_STRL("opcache.restrict_api"), 0);
+#ifdef ZEND_MAX_EXECUTION_TIMERS
+		EG(pid) = getpid();
+#endif
+		if (php_request_startup() == SUCCESS) {
+			zval done;
+			ZVAL_UNDEF(&done);
+			if (reset) {
+				/* False while a restart is pending, and that is as good. */
+				(void) call("opcache_reset", 0, NULL, &done);
+				zval_ptr_dtor(&done);
+			}
+			state = tell(context);
+		}
+		SG(request_info).path_translated = NULL;
+		php_request_shutdown(NULL);
+	} zend_catch {
+		SG(request_info).path_translated = NULL;
+		state = RR_OPCACHE_FAILED;
+	} zend_end_try();
+	return state;
+}
