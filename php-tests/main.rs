@@ -19,6 +19,7 @@ mod golden;
 mod http;
 mod isolation;
 mod lifecycle;
+mod opcache;
 mod phpt;
 mod pools;
 mod presets;

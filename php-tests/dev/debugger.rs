@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{self, Command},
+    process,
     sync::{
         atomic::{AtomicU8, Ordering::Relaxed},
         mpsc::{Receiver, Sender, channel},
@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{Mode, both_modes, unwatched};
-use crate::harness::{PATIENCE, Request, Setup, not_run};
+use crate::harness::{PATIENCE, Request, Setup, extension};
 
 /// What is debugged; it is stopped before its second line runs.
 const PAGE: &str = "\n$sum = $_GET['number'] + 1;\necho 'sum ' . $sum;\n";
@@ -21,26 +21,10 @@ const LINE: u32 = 4;
 
 /// `page()` under Xdebug, whose client listens at `client`; none, and said so, without Xdebug.
 fn debugged(mode: Mode, client: &Client) -> Option<Setup> {
-    let xdebug = xdebug()?;
+    let xdebug = extension("xdebug", "RR_XDEBUG")?;
     let setup = unwatched(mode, PAGE).threads(1).ini("zend_extension", xdebug.to_str().unwrap());
     let (host, port) = (client.0.ip().to_string(), client.0.port().to_string());
     Some(setup.ini("xdebug.mode", "debug").ini("xdebug.client_host", &host).ini("xdebug.client_port", &port))
-}
-
-/// `xdebug.so` for the PHP that `rr` is built with: one that is named, or the one that is installed.
-fn xdebug() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("RR_XDEBUG") {
-        return Some(named.into());
-    }
-    let asked = Command::new(env!("RR_PHP_BINARY")).args(["-n", "-r", "echo PHP_EXTENSION_DIR;"]).output().ok();
-    let directory = PathBuf::from(asked.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_default());
-    let installed = directory.join("xdebug.so");
-    if installed.exists() {
-        return Some(installed);
-    }
-    let reason = format!("it is neither in {} nor named by RR_XDEBUG; build it with this PHP's phpize", directory.display());
-    not_run("Xdebug", &reason);
-    None
 }
 
 /// Where PHP connects to; refused until somebody debugs.

@@ -12,6 +12,8 @@ mod tls;
 
 use std::{
     io::Write as _,
+    path::PathBuf,
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -56,4 +58,20 @@ pub(crate) fn not_run(component: &str, reason: &str) {
     if let Some(file) = std::env::var_os("RR_NOT_RUN") {
         std::fs::OpenOptions::new().create(true).append(true).open(file).unwrap().write_all(line.as_bytes()).unwrap();
     }
+}
+
+/// An extension for the PHP that `rr` is built with: one that `variable` names, or the one that is installed.
+pub(crate) fn extension(name: &str, variable: &str) -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(variable) {
+        return Some(named.into());
+    }
+    let asked = Command::new(env!("RR_PHP_BINARY")).args(["-n", "-r", "echo PHP_EXTENSION_DIR;"]).output().ok();
+    let directory = PathBuf::from(asked.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_default());
+    let installed = directory.join(format!("{name}.so"));
+    if installed.exists() {
+        return Some(installed);
+    }
+    let directory = directory.display();
+    not_run(name, &format!("it is neither in {directory} nor named by {variable}; build it with this PHP's phpize"));
+    None
 }
