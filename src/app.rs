@@ -21,6 +21,7 @@ use crate::{
         conn::{self, Entry},
         dev::Dev,
         fcgi,
+        listen::Listeners,
         service::{Needs, Service},
     },
     php,
@@ -151,14 +152,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let (engine, processes) = start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), board)?;
-    let statuses: Vec<_> =
-        all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
-    let (first, status) = (all.first().expect("something is served"), statuses.first().expect("each has one"));
     let intake = settings::Intake::new(&config.http);
-    let fcgi = config.http.fcgi.as_ref().map(|section| {
-        let settings = settings::fastcgi(section, &config.http, intake.clone(), engine.version());
-        Arc::new(settings.build(means.sockets.fcgi, first.pool.clone(), status.clone()))
-    });
+    let fcgi = fastcgi(&config, means.sockets.fcgi, &all, &engine, &intake);
     let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
     let controls = rpc::controls(engine.pools(), &processes);
     let pools: Arc<[Pool]> = all.iter().map(|one| one.pool.clone()).collect();
@@ -213,6 +208,22 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         exit::now(0);
     }
     Ok(())
+}
+
+/// The FastCGI listener, whose requests are the first site's.
+fn fastcgi(
+    config: &Config,
+    listeners: Listeners,
+    all: &[Served],
+    engine: &php::Engine,
+    intake: &settings::Intake,
+) -> Option<Arc<fcgi::Server>> {
+    let statuses: Vec<_> =
+        all.iter().zip(engine.pools()).map(|(one, threads)| status::Source::provide(&one.pool, threads)).collect();
+    let section = config.http.fcgi.as_ref()?;
+    let (first, status) = (all.first().expect("something is served"), statuses.into_iter().next().expect("each has one"));
+    let settings = settings::fastcgi(section, &config.http, intake.clone(), engine.version());
+    Some(Arc::new(settings.build(listeners, first.pool.clone(), status)))
 }
 
 /// What answers requests, whoever brings them.
