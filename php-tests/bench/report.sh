@@ -15,13 +15,17 @@ report() {
     memory_table
     echo
   fi
+  if [ -s "$tmp/scaling" ]; then
+    scaling_table
+    echo
+  fi
   footer
 }
 
 # labels: "key<TAB>label" for awk.
 labels() { local key; for key in rr hyper fpm fpmkept "${rival_keys[@]}"; do printf '%s\t%s\n' "$key" "${label[$key]:-}"; done; }
 
-awk_library='
+awk_functions='
   function sorted(list, n,   i, j, held) {
     for (i = 2; i <= n; i++) {
       held = list[i]
@@ -30,6 +34,24 @@ awk_library='
     }
   }
   function median(list, n) { sorted(list, n); return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2 }
+  function title(workload) {
+    if (workload == "hello") return "hello, 13 bytes"
+    if (workload == "worker-callback") return "hello by `rr_handle_request()`"
+    if (workload == "worker-pull") return "hello by `RR\\Worker`"
+    if (workload == "worker-frankenphp") return "hello by `frankenphp_handle_request()`"
+    if (workload == "psr7") return "hello by `PSR7Worker`"
+    if (workload == "symfony") return "Symfony, JSON route"
+    if (workload == "laravel") return "Laravel, JSON route"
+    if (workload == "server") return "`json_encode($_SERVER)`"
+    if (workload == "echo") return "echo, 1 MB POST"
+    if (workload == "static1k") return "static, 1 KB"
+    if (workload == "static1m") return "static, 1 MB"
+    if (workload == "wordpress") return "WordPress front page"
+    return workload
+  }
+'
+
+awk_library=$awk_functions'
   # of(FIELD, WORKLOAD, KEY): the median over the rounds; leaves low and high behind.
   function of(field, workload, key,   n, list, round) {
     n = 0
@@ -50,17 +72,6 @@ awk_library='
     if (theirs == 0) return "–"
     return sprintf("%.*f (%.*f–%.*f)", digits, mine / theirs, digits, list[1], digits, list[n])
   }
-  function title(workload) {
-    if (workload == "hello") return "hello, 13 bytes"
-    if (workload == "worker-callback") return "hello by `rr_handle_request()`"
-    if (workload == "worker-pull") return "hello by `RR\\Worker`"
-    if (workload == "server") return "`json_encode($_SERVER)`"
-    if (workload == "echo") return "echo, 1 MB POST"
-    if (workload == "static1k") return "static, 1 KB"
-    if (workload == "static1m") return "static, 1 MB"
-    if (workload == "wordpress") return "WordPress front page"
-    return workload
-  }
   FILENAME == ARGV[1] { split($0, pair, "\t"); label[pair[1]] = pair[2]; keys[++key_count] = pair[1]; next }
   {
     if (!($1 in known)) { known[$1] = 1; workloads[++workload_count] = $1 }
@@ -74,20 +85,32 @@ awk_library='
   }
 '
 
-with_results() { awk -v hertz="$(getconf CLK_TCK)" "$awk_library $1" <(labels) "$tmp/results"; }
+# with_results [OPTION…] PROGRAM: what awk makes of the results with our library.
+with_results() { awk -v hertz="$(getconf CLK_TCK)" "${@:1:$#-1}" "$awk_library ${*: -1}" <(labels) "$tmp/results"; }
 
 ratios() {
-  echo "rr against the others: requests per second, then p99 latency and CPU time per request (below 1 is better there). Ratio of the medians (least–most of the rounds)."
+  echo "rr against the others, requests per second. Ratio of the medians (least–most of the rounds)."
   echo
-  with_results '
+  ratios_of rps
+  echo
+  echo "The same for p99 latency and for CPU time per request: below 1 is better."
+  echo
+  ratios_of p99
+  echo
+  ratios_of cpu
+}
+
+# ratios_of FIELD
+ratios_of() {
+  with_results -v field="$1" '
     END {
-      head = "| workload |"; rule = "|---|"
+      head = "| " (field == "rps" ? "requests/s" : field == "cpu" ? "CPU" : field) " |"; rule = "|---|"
       for (k = 1; k <= key_count; k++) if (keys[k] != "rr" && (keys[k] in present)) { head = head " rr / " label[keys[k]] " |"; rule = rule "---|" }
-      print head " p99, rr / nginx + php-fpm | CPU, rr / nginx + php-fpm |"; print rule "---|---|"
+      print head; print rule
       for (w = 1; w <= workload_count; w++) {
         row = "| " title(workloads[w]) " |"
-        for (k = 1; k <= key_count; k++) if (keys[k] != "rr" && (keys[k] in present)) row = row " " ratio("rps", workloads[w], keys[k], 2) " |"
-        print row " " ratio("p99", workloads[w], "fpm", 2) " | " ratio("cpu", workloads[w], "fpm", 2) " |"
+        for (k = 1; k <= key_count; k++) if (keys[k] != "rr" && (keys[k] in present)) row = row " " ratio(field, workloads[w], keys[k], 2) " |"
+        print row
       }
     }'
 }
@@ -110,24 +133,43 @@ figures() {
     }'
 }
 
+# memory_table: a line for each load and server, in the order in which they were measured.
 memory_table() {
   awk '
+    FILENAME == ARGV[1] { split($0, pair, "\t"); label[pair[1]] = pair[2]; next }
+    !(($3, $1) in seen) { seen[$3, $1] = 1; line_load[++n] = $3; line_key[n] = $1; if (!($3 in first)) { first[$3] = ++loads; load_name[loads] = $3 } }
     { all[$1, $2, $3] = $4; own[$1, $2, $3] = $5; child[$1, $2, $3] = $6; served[$1, $2, $3] = $7 }
     function mib(kib) { return kib ? sprintf("%.1f", kib / 1024) : "–" }
-    function line(key, name, load, text) {
-      printf "| %s | %s | %s | %s | %s, %s | **%.2f** | %s | %s |\n", text, name, mib(all[key, 4, load]), mib(all[key, 20, load]),
-        served[key, 4, load], served[key, 20, load], (own[key, 20, load] - own[key, 4, load]) / 16 / 1024,
-        mib(child[key, 4, load]), mib(child[key, 20, load])
+    function line(key, load) {
+      printf "| %s | %s | %s | %s | %s, %s | **%.2f** | %s | %s |\n", title[load], key == "fpm" ? "php-fpm" : label[key],
+        mib(all[key, 4, load]), mib(all[key, 20, load]), served[key, 4, load], served[key, 20, load],
+        (own[key, 20, load] - own[key, 4, load]) / 16 / 1024, mib(child[key, 4, load]), mib(child[key, 20, load])
     }
     END {
-      print "| PSS, MiB | server | all, with 4 | all, with 20 | of which served | per added thread or child | mean child of 4 | mean child of 20 |"
+      title["idle"] = "idle"; title["hello"] = "after hello"; title["wordpress"] = "after WordPress"
+      title["booted"] = "Laravel booted"; title["laravel"] = "after its JSON route"
+      print "| PSS, MiB | server | all, with 4 | all, with 20 | of which served | per added thread or process | mean child of 4 | mean child of 20 |"
       print "|---|---|---|---|---|---|---|---|"
-      line("rr", "rr", "idle", "idle"); line("fpm", "php-fpm", "idle", "idle")
-      line("rr", "rr", "hello", "after hello"); line("fpm", "php-fpm", "hello", "after hello")
-      line("rr", "rr", "wordpress", "after WordPress"); line("fpm", "php-fpm", "wordpress", "after WordPress")
-    }' "$tmp/memory"
+      for (l = 1; l <= loads; l++) for (i = 1; i <= n; i++) if (line_load[i] == load_name[l]) line(line_key[i], load_name[l])
+    }' <(labels) "$tmp/memory"
   echo
-  echo "Per added thread or child: the growth of what no file backs (anonymous and shared memory, proportionally), divided by 16. nginx is not counted."
+  echo "Per added thread or process: the growth of what no file backs (anonymous and shared memory, proportionally), divided by 16. nginx is not counted."
+}
+
+# scaling_table: from lines of "script threads round microseconds cpu-microseconds".
+scaling_table() {
+  echo "One PHP thread and two, fed without HTTP in one process: requests per second, and CPU time per request (1: a second thread costs the first nothing). Medians (least–most of the rounds)."
+  echo
+  awk "$awk_functions"'
+    { wall[$1, $2, $3] = $4; cpu[$1, $2, $3] = $5; if ($3 > rounds) rounds = $3; if (!($1 in seen)) { seen[$1] = 1; scripts[++n] = $1 } }
+    function show(digits, count, list) { middle = median(list, count); return sprintf("%.*f (%.*f–%.*f)", digits, middle, digits, list[1], digits, list[count]) }
+    END {
+      print "| script | requests, two threads / one | CPU, two threads / one |"; print "|---|---|---|"
+      for (s = 1; s <= n; s++) {
+        for (r = 1; r <= rounds; r++) { faster[r] = wall[scripts[s], 1, r] / wall[scripts[s], 2, r]; dearer[r] = cpu[scripts[s], 2, r] / cpu[scripts[s], 1, r] }
+        printf "| %s | %s | %s |\n", scripts[s] == "hello" ? title("hello") : "0.1 ms of computing", show(2, rounds, faster), show(2, rounds, dearer)
+      }
+    }' "$tmp/scaling"
 }
 
 footer() {
@@ -135,7 +177,7 @@ footer() {
   echo "- wrk $(wrk -v 2>&1 | sed -n 's/^wrk \([^ ]*\).*/\1/p'), one thread, 32 connections (WordPress 8), keep-alive, on the same machine; $ROUNDS interleaved rounds of $SECONDS_EACH s after $WARM_UP s of warm-up; medians. $WORKERS PHP threads or children each, access log off, otherwise the defaults of rr. Linux $(uname -r). Load average before: $load_before."
   for line in "${versions[@]}"; do echo "- $line"; done
   echo "- nginx: 2 workers, sendfile, open_file_cache, bodies in memory, access log off, a connection to php-fpm for each request, or kept ones (one per worker), WordPress's recommended rules. CPU is user + system time of all of a server's processes; MariaDB and wrk are not in it."
-  for line in server wordpress; do
+  for line in server symfony laravel wordpress; do
     [ -z "${sizes[$line]:-}" ] || echo "- Bytes of the answer to \`$line\`: ${sizes[$line]}."
   done
   if [ -f "$tmp/settings.fpm" ]; then

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# ./x bench [--only WORKLOAD] [--keep] [RIVAL…]: rr beside plain hyper, nginx + php-fpm and the rivals named by path, in one run.
-# WORKLOAD is hello, worker-callback, worker-pull, server, echo, static1k, static1m, wordpress or memory. --keep appends the tables to RESULTS.md.
+# ./x bench [--only WORKLOAD] [--psr7 SCRIPT] [--keep] [RIVAL…]: rr beside plain hyper, nginx + php-fpm and the rivals named by path, in
+# one run. WORKLOAD is one of `all` below. --psr7 names a worker that answers "Hello, World!" with spiral/roadrunner-http: those packages
+# are not ours to fetch. --keep appends the tables to RESULTS.md.
 # Environment: RR_BIN, NTS_PREFIX (a PHP with php-fpm), RR_CACHE, CARGO_TARGET_DIR, PHP_CONFIG; ROUNDS, SECONDS_EACH, WORKERS.
 set -euo pipefail
 
@@ -13,11 +14,12 @@ WARM_UP=${WARM_UP:-2}
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
 
-all=(hello worker-callback worker-pull server echo static1k static1m wordpress memory)
-only=() rivals=() keep=
+all=(hello worker-callback worker-pull worker-frankenphp psr7 server echo static1k static1m symfony laravel memory-laravel wordpress memory)
+only=() rivals=() keep= psr7=
 while [ $# -gt 0 ]; do
   case $1 in
     --only) [ $# -gt 1 ] || die "--only needs one of: ${all[*]}"; only+=("$2"); shift ;;
+    --psr7) [ -f "${2:-}" ] || die "--psr7 needs the path of a worker script"; psr7=$(realpath "$2"); shift ;;
     --keep) keep=1 ;;
     -*) die "unknown option $1" ;;
     *) rivals+=("$1") ;;
@@ -30,6 +32,12 @@ wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
 
 # shellcheck source=servers.sh
 . "$here/servers.sh"
+# shellcheck source=rivals.sh
+. "$here/rivals.sh"
+# shellcheck source=workloads.sh
+. "$here/workloads.sh"
+# shellcheck source=applications.sh
+. "$here/applications.sh"
 # shellcheck source=wordpress.sh
 . "$here/wordpress.sh"
 # shellcheck source=memory.sh
@@ -74,9 +82,8 @@ binaries() {
   for path in "${rivals[@]}"; do
     number=$((number + 1))
     rival "rival$number" "$path"
-    rival_keys+=("rival$number")
   done
-  if wanted hello || wanted worker-callback || wanted worker-pull; then
+  if [[ " ${only[*]}" == *" hello"* || " ${only[*]}" == *" worker-"* ]]; then
     say "building plain-hyper"
     (cd "$root" && cargo build --release --example plain-hyper >"$tmp/log/cargo.log" 2>&1) || { tail -n 30 "$tmp/log/cargo.log" >&2; die "cargo build"; }
     binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/release/examples/plain-hyper
@@ -85,64 +92,6 @@ binaries() {
 }
 
 # --- one workload ----------------------------------------------------------------------------------------------------------
-
-path_of() {
-  case $1 in
-    hello) echo /hello.php ;;
-    worker-*) echo / ;;
-    server) echo '/server.php?name=value&list%5B%5D=1&list%5B%5D=2' ;;
-    echo) echo /echo.php ;;
-    static1k) echo /static/1k.txt ;;
-    static1m) echo /static/1m.txt ;;
-    wordpress) echo / ;;
-  esac
-}
-
-# runs KIND WORKLOAD: whether a server of that kind takes part.
-runs() {
-  case $1 in
-    hyper) [[ $2 = hello || $2 = worker-* ]] ;;
-    fpmkept) [[ " hello server echo wordpress " == *" $2 "* ]] ;;
-    roadrunner) [[ " hello worker-callback worker-pull server echo " == *" $2 "* ]] ;;
-    rr) true ;;
-    *) [[ $2 != worker-* ]] ;;
-  esac
-}
-
-# answers KEY WORKLOAD: the answer is what it must be; a redirect or an error page would be quick as well.
-answers() {
-  local url=http://127.0.0.1:${port[$1]}$(path_of "$2") got=$tmp/answer status post=()
-  [ "$2" = echo ] && post=(--data-binary "@$tmp/post" -H 'Content-Type: application/octet-stream' -H 'Expect:')
-  status=$(curl -s -o "$got" -w '%{http_code}' "${post[@]}" "$url") || status="none ($?)"
-  [ "$status" = 200 ] || { echo "status $status"; return 1; }
-  case $2 in
-    hello | worker-*) [ "$(cat "$got")" = 'Hello, World!' ] ;;
-    server) [ "${kind[$1]}" = roadrunner ] || grep -q '"PHP_SELF":"\\/server.php"' "$got" ;;
-    echo) [ "$(cat "$got")" = "1048576 $(md5sum <"$tmp/post" | cut -d' ' -f1)" ] ;;
-    static1k) cmp -s "$got" "$docroot/static/1k.txt" ;;
-    static1m) cmp -s "$got" "$docroot/static/1m.txt" ;;
-    wordpress) grep -q 'Hello world!' "$got" && grep -q '</html>' "$got" ;;
-  esac || { echo "a wrong answer ($(wc -c <"$got") bytes)"; return 1; }
-}
-
-# ticks KEY: user and system time of all its processes, in ticks of the clock.
-ticks() {
-  local pid
-  for pid in $(family ${pids[$1]}); do cat "/proc/$pid/stat" 2>/dev/null || true; done |
-    awk '{ sub(/.*\) /, ""); sum += $12 + $13 } END { print sum + 0 }'
-}
-
-# load KEY WORKLOAD SECONDS: prints "requests microseconds p50 p99 bad".
-load() {
-  local clients=32 post=0 headers=()
-  case $2 in
-    wordpress) clients=8 ;;
-    echo) post=1048576 ;;
-    server) headers=(-H 'User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0)' -H 'Accept: text/html,application/xhtml+xml' -H 'Accept-Language: en,de;q=0.5' -H 'Cookie: a=1; b=2; session=0123456789abcdef') ;;
-  esac
-  BENCH_POST=$post wrk -t1 -c"$clients" -d"${3}s" --timeout 20s -s "$here/wrk.lua" "${headers[@]}" \
-    "http://127.0.0.1:${port[$1]}$(path_of "$2")" 2>&1 | tee -a "$tmp/log/wrk.log" | sed -n 's/^RESULT //p'
-}
 
 measure() {
   local workload=$1 key round keys=() before after result wrong
@@ -205,7 +154,8 @@ phase() {
 # settings KEY…: the ini values of each; where one differs from php-fpm's, the footer says so.
 settings() {
   local key differs
-  [ -n "${port[fpm]:-}" ] || return 0
+  # Where a worker answers everything, nothing else can be asked.
+  [[ -n "${port[fpm]:-}" && ${#rr_options[@]} = 0 ]] || return 0
   # Both without OPcache would agree with each other as well.
   for key in fpm "$@"; do
     case ${kind[$key]} in hyper | roadrunner) continue ;; esac
@@ -221,7 +171,7 @@ settings() {
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/rr-bench.XXXXXX")
 chmod 755 "$tmp"
 mkdir -p "$tmp/log"
-started=() rival_keys=() notes=() versions=() rr_worker=
+started=() rival_keys=() notes=() versions=()
 declare -A sizes=()
 clean_up() {
   local status=$?
@@ -243,11 +193,10 @@ php_environment
 awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
 documents "$tmp/www"
 phase "$tmp/www" hello server echo static1k static1m
-for name in worker-callback worker-pull; do
-  rr_worker=$tmp/www/$name.php
-  phase "$tmp/www" "$name"
-done
-rr_worker=
+for name in worker-callback worker-pull worker-frankenphp; do worker "$name"; done
+if wanted psr7; then psr7; fi
+for name in symfony laravel; do application "$name"; done
+if wanted memory-laravel; then memory_laravel; fi
 if wanted wordpress || wanted memory; then
   if wordpress "$tmp/wordpress"; then
     phase "$tmp/wordpress" wordpress

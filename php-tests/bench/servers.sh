@@ -2,6 +2,12 @@
 # processes; their children are found). Sourced by run.sh.
 
 declare -A kind=() label=() binary=() port=() pids=()
+# What a workload has its servers do: variables of scripts, options of rr, the worker scripts of FrankenPHP and RoadRunner, and a path
+# that all answer as soon as they are up.
+ordinary() {
+  environment=() rr_options=() frankenphp_worker= roadrunner_worker=$here/roadrunner_worker.php first_path=/static/1k.txt
+}
+ordinary
 
 # The same php.ini for all of them, and no other: PHPRC names it, an empty PHP_INI_SCAN_DIR (see launch) keeps conf.d away.
 php_environment() {
@@ -35,7 +41,7 @@ launch() {
   local key=$1 name=$2
   shift 2
   mkdir -p "$tmp/run/$name"
-  (cd "$tmp/run/$name" && exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PHPRC="$PHPRC" PHP_INI_SCAN_DIR= "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
+  (cd "$tmp/run/$name" && exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin PHPRC="$PHPRC" PHP_INI_SCAN_DIR= "${environment[@]}" "$@") >>"$tmp/log/$name.log" 2>&1 </dev/null &
   pids[$key]+=" $!"
   started+=("$!")
 }
@@ -90,12 +96,11 @@ start_hyper() {
   ready "$1" /
 }
 
-# With $rr_worker, that script answers.
 start_rr() {
   port[$1]=$(free_port)
   pids[$1]=
-  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn ${rr_worker:+-o "http.worker=$rr_worker"}
-  ready "$1" /static/1k.txt
+  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn "${rr_options[@]}"
+  ready "$1" "$first_path"
 }
 
 # Two ways to configure php-fpm behind nginx, because neither is best at everything: a connection for each request (the usual),
@@ -106,7 +111,7 @@ start_fpmkept() { start_nginx_fpm "$@" on "keepalive $(($3 / 4 > 1 ? $3 / 4 : 1)
 
 # start_nginx_fpm KEY ROOT CHILDREN on|off UPSTREAM_SETTINGS
 start_nginx_fpm() {
-  local key=$1 root=$2 children=$3 nginx_user=
+  local key=$1 root=$2 children=$3 nginx_user= variable
   port[$key]=$(free_port)
   pids[$key]=
   cat >"$tmp/$key.conf" <<CONF
@@ -122,13 +127,14 @@ CONF
   # As root, nginx would serve as nobody, who cannot read the temporary folder.
   [ "$(id -u)" = 0 ] && nginx_user='user root;'
   [ "$(id -u)" = 0 ] && printf 'user = root\ngroup = root\n' >>"$tmp/$key.conf"
+  for variable in "${environment[@]}"; do echo "env[${variable%%=*}] = ${variable#*=}" >>"$tmp/$key.conf"; done
   nginx_conf "$key" "$root" "$nginx_user" "$4" "$5" >"$tmp/$key.nginx.conf"
   rm -f "$tmp/$key.sock"
   launch "$key" "$key" "$NTS_PREFIX/sbin/php-fpm" --nodaemonize --allow-to-run-as-root -c "$tmp/ini" --fpm-config "$tmp/$key.conf"
   fpm_master=$!
   for _ in {1..50}; do [ -S "$tmp/$key.sock" ] && break || sleep 0.1; done
   launch "$key" "$key-nginx" nginx -p "$tmp/run/$key-nginx" -e "$tmp/log/$key-nginx-error.log" -c "$tmp/$key.nginx.conf"
-  ready "$key" /static/1k.txt
+  ready "$key" "$first_path"
 }
 
 # PHP's own web server, one request at a time; $php_binary is it.
@@ -193,64 +199,4 @@ http {
   }
 }
 CONF
-}
-
-start_frankenphp() {
-  port[$1]=$(free_port)
-  pids[$1]=
-  cat >"$tmp/$1.Caddyfile" <<CONF
-{
-	admin off
-	auto_https off
-	persist_config off
-	log {
-		level ERROR
-	}
-	frankenphp {
-		num_threads $3
-	}
-}
-http://127.0.0.1:${port[$1]} {
-	root * $2
-	php_server
-}
-CONF
-  launch "$1" "$1" "${binary[$1]}" run --adapter caddyfile --config "$tmp/$1.Caddyfile"
-  ready "$1" /static/1k.txt
-}
-
-# RoadRunner serves our worker's three scripts only: it has no way to run the others.
-start_roadrunner() {
-  port[$1]=$(free_port)
-  pids[$1]=
-  cat >"$tmp/$1.yaml" <<CONF
-version: "3"
-server:
-  command: "$NTS_PREFIX/bin/php $here/roadrunner_worker.php"
-  relay: pipes
-http:
-  address: 127.0.0.1:${port[$1]}
-  pool:
-    num_workers: $3
-logs:
-  mode: production
-  level: error
-CONF
-  launch "$1" "$1" "${binary[$1]}" serve -c "$tmp/$1.yaml" -w "$tmp/run/$1"
-  ready "$1" /hello.php
-}
-
-# rival KEY PATH: tells the rivals apart by what they say of themselves.
-rival() {
-  local says
-  [ -x "$2" ] || die "no such rival: $2"
-  says=$("$2" --version 2>/dev/null || "$2" version 2>/dev/null || true)
-  binary[$1]=$(realpath "$2")
-  case $says in
-    *FrankenPHP*) kind[$1]=frankenphp label[$1]=FrankenPHP ;;
-    rr\ version*rustc*) kind[$1]=rr label[$1]="rr at $2" ;;
-    rr\ version*) kind[$1]=roadrunner label[$1]=RoadRunner ;;
-    *) die "no adapter for $2, which says: ${says:-nothing} (see servers.sh)" ;;
-  esac
-  versions+=("${label[$1]}: ${says%%$'\n'*}")
 }

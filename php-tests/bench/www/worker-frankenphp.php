@@ -1,0 +1,5 @@
+<?php
+$handle = function () {
+    echo 'Hello, World!';
+};
+while (frankenphp_handle_request($handle));
