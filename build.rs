@@ -105,6 +105,7 @@ fn link_programs(php: &Php, libphp: &Libphp, symbols: &str) {
     }
     for argument in &arguments {
         println!("cargo::rustc-link-arg-bins={argument}");
+        println!("cargo::rustc-link-arg-benches={argument}");
         // Tests use none of the shim and the linker drops it, unless the sanitizer has registered its variables.
         if has_address_sanitizer(symbols) {
             println!("cargo::rustc-link-arg-tests={argument}");

@@ -14,7 +14,7 @@ WARM_UP=${WARM_UP:-2}
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
 
-all=(hello worker-callback worker-pull worker-frankenphp psr7 server echo static1k static1m symfony laravel memory-laravel wordpress memory)
+all=(hello worker-callback worker-pull worker-frankenphp psr7 server echo static1k static1m symfony laravel memory-laravel scaling wordpress memory)
 only=() rivals=() keep= psr7=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -42,6 +42,8 @@ wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
 . "$here/wordpress.sh"
 # shellcheck source=memory.sh
 . "$here/memory.sh"
+# shellcheck source=scaling.sh
+. "$here/scaling.sh"
 # shellcheck source=report.sh
 . "$here/report.sh"
 
@@ -197,6 +199,7 @@ for name in worker-callback worker-pull worker-frankenphp; do worker "$name"; do
 if wanted psr7; then psr7; fi
 for name in symfony laravel; do application "$name"; done
 if wanted memory-laravel; then memory_laravel; fi
+if wanted scaling; then scaling; fi
 if wanted wordpress || wanted memory; then
   if wordpress "$tmp/wordpress"; then
     phase "$tmp/wordpress" wordpress
