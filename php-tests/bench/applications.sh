@@ -14,7 +14,8 @@ psr7() {
     notes+=("psr7: not run, no worker named by --psr7")
     return
   fi
-  versions+=("psr7: $psr7")
+  # What its first comment says of it.
+  versions+=("psr7: ${psr7##*/}: $(sed -n 's,^// ,,p' "$psr7" | head -n 1)")
   rr_options=(-o version=3 -o "server.command=php $psr7") first_path=/
   phase "$tmp/www" psr7
   ordinary
