@@ -16,4 +16,4 @@ echo 'opcache running = ', (int) (function_exists('opcache_get_status') && (opca
 foreach ($keys as $key) {
     echo $key, ' = ', var_export(ini_get($key), true), "\n";
 }
-echo 'extensions = ', implode(' ', array_udiff(get_loaded_extensions(), ['rr', 'cgi-fcgi'], 'strcasecmp')), "\n";
+echo 'extensions = ', implode(' ', array_udiff(get_loaded_extensions(), ['rr', 'frankenphp', 'cgi-fcgi'], 'strcasecmp')), "\n";
