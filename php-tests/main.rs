@@ -7,6 +7,7 @@
 mod harness;
 
 mod apps;
+mod chaos;
 mod cli;
 mod config;
 mod dev;

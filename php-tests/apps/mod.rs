@@ -8,7 +8,7 @@ mod mediawiki;
 mod multisite;
 mod psr7;
 mod symfony;
-mod wordpress;
+pub(crate) mod wordpress;
 
 use std::path::PathBuf;
 

@@ -36,6 +36,13 @@ fn wordpress_on_mariadb_works() {
     journey(server);
 }
 
+/// A site that has been installed, for those who want something large.
+pub(crate) fn installed(threads: usize) -> Option<Server> {
+    let server = on_sqlite(&app("wordpress")?, threads).start();
+    install(&server);
+    Some(server)
+}
+
 /// The same with the SQLite drop-in for a database.
 pub(super) fn on_sqlite(source: &Path, threads: usize) -> Setup {
     let constants = "define('DB_NAME', 'wordpress'); define('DB_USER', ''); define('DB_PASSWORD', ''); define('DB_HOST', '');";

@@ -108,6 +108,14 @@ impl Fcgi {
         self
     }
 
+    /// Whether the server has closed, as far as can be seen now.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.0.set_nonblocking(true).unwrap();
+        let seen = self.0.peek(&mut [0]);
+        self.0.set_nonblocking(false).unwrap();
+        !seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Whether the server closes without a further byte.
     pub(crate) fn closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0) | Err(_))

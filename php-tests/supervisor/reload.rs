@@ -8,7 +8,7 @@ use std::{
 use nix::{sys::signal::Signal, unistd::Pid};
 
 use super::{Releases, engine, is_gone, site};
-use crate::harness::{PATIENCE, Request, Server, free_port, reference, wait_until};
+use crate::harness::{H2, PATIENCE, Request, Server, free_port, reference, wait_until};
 
 /// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
 fn reload(server: &Server, signal: Signal) -> Pid {
@@ -18,32 +18,22 @@ fn reload(server: &Server, signal: Signal) -> Pid {
     old
 }
 
-/// Reloads `times` while clients of several kinds send; none may see a failure.
+/// What clients wait between two requests, in milliseconds: a connection may be idle when it is told to leave.
+const PAUSES: [u64; 7] = [0, 0, 1, 20, 300, 3000, 5000];
+
+/// Reloads `times` while clients of several kinds send requests that none sends twice; none may see a failure.
 fn under_load(times: usize) {
-    let server = site().threads(4).option("engine.grace_period=20s").start();
+    let server = site().threads(4).option("engine.grace_period=20s").option("http.http2.h2c=true").start();
     let (done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let server = &server;
-        let (done, answered) = (&done, &answered);
-        for client in 0..6 {
-            scope.spawn(move || {
-                let mut connection = server.connect();
-                let mut round = 0_u64;
-                while !done.load(Relaxed) {
-                    round += 1;
-                    let tag = format!("{client}-{round}");
-                    let request = server.post(&format!("/echo.php?tag={tag}."), "text/plain", tag.clone());
-                    // Client 0 opens a connection for each request, the others keep theirs as long as the server does.
-                    let reply = if client == 0 { request.send() } else { connection.send(&request).expect("no request is lost") };
-                    assert_eq!((reply.status, reply.text()), (200, format!("{tag}.{tag}")));
-                    if reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
-                        connection = server.connect();
-                    }
-                    answered.fetch_add(1, Relaxed);
-                    // From none to seconds: a connection may be idle when it is told to leave.
-                    thread::sleep(Duration::from_millis([0, 0, 1, 20, 300, 3000][client]));
-                }
-            });
+        let (server, done, answered) = (&server, &done, &answered);
+        for (client, pause) in PAUSES.into_iter().enumerate() {
+            let pause = Duration::from_millis(pause);
+            // Client 0 opens a connection for each request, the others keep theirs as long as the server does.
+            scope.spawn(move || post_over_http1(server, client, pause, (done, answered)));
+            if client > 0 {
+                scope.spawn(move || post_over_http2(server, client, pause, (done, answered)));
+            }
         }
         for round in 0..times {
             reload(server, if round % 2 == 0 { Signal::SIGHUP } else { Signal::SIGUSR2 });
@@ -54,12 +44,47 @@ fn under_load(times: usize) {
     assert!(!server.log.text().contains("the engine died"), "{}", server.log.text());
 }
 
+fn post_over_http1(server: &Server, client: usize, pause: Duration, (done, answered): (&AtomicBool, &AtomicU64)) {
+    let mut connection = server.connect();
+    for round in 0.. {
+        if done.load(Relaxed) {
+            return;
+        }
+        let tag = format!("{client}-{round}");
+        let request = server.post(&format!("/echo.php?tag={tag}."), "text/plain", tag.clone());
+        let reply = if client == 0 { request.send() } else { connection.send(&request).expect("no request is lost") };
+        assert_eq!((reply.status, reply.text()), (200, format!("{tag}.{tag}")));
+        if reply.header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+            connection = server.connect();
+        }
+        answered.fetch_add(1, Relaxed);
+        thread::sleep(pause);
+    }
+}
+
+fn post_over_http2(server: &Server, client: usize, pause: Duration, (done, answered): (&AtomicBool, &AtomicU64)) {
+    let mut connection = H2::open(server.address).unwrap();
+    for round in 0.. {
+        if done.load(Relaxed) {
+            return;
+        }
+        if !connection.is_open() {
+            connection = H2::open(server.address).unwrap();
+        }
+        let tag = format!("h2-{client}-{round}");
+        let reply = connection.send("POST", &format!("/echo.php?tag={tag}."), tag.clone().into()).expect("no request is lost");
+        assert_eq!(reply, (200, format!("{tag}.{tag}").into()));
+        answered.fetch_add(1, Relaxed);
+        connection.idle(pause);
+    }
+}
+
 #[test]
-fn no_request_fails_over_a_reload() {
+fn no_request_fails_over_five_reloads() {
     if reference().is_some() {
         return;
     }
-    under_load(3);
+    under_load(5);
 }
 
 #[test]

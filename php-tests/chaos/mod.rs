@@ -1,0 +1,82 @@
+//! Everything at once: clients of all kinds while engines are killed, stopped, reloaded and reset, and while other clients break
+//! off. Each answer is right or, for who was connected to an engine when that died, none; afterwards nothing is left over.
+
+mod census;
+mod clients;
+mod measure;
+mod random;
+mod site;
+mod trial;
+mod trouble;
+
+use std::{env, thread, time::Duration};
+
+use self::{
+    census::{Census, same_again},
+    random::Numbers,
+    trial::Trial,
+};
+use crate::harness::{PATIENCE, reference, wait_until};
+
+#[test]
+fn nothing_wrong_and_nothing_left_over_after_a_little_chaos() {
+    chaos(Duration::from_secs(15));
+}
+
+#[test]
+#[ignore = "./x chaos: a quarter of an hour unless it says otherwise"]
+fn nothing_wrong_and_nothing_left_over_after_chaos() {
+    let seconds = env::var("RR_CHAOS_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(900);
+    chaos(Duration::from_secs(seconds));
+}
+
+fn chaos(time: Duration) {
+    if reference().is_some() {
+        return;
+    }
+    let seed = env::var("RR_CHAOS_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(random::seed);
+    eprintln!("RR_CHAOS_SEED={seed}");
+    let mut numbers = Numbers::new(seed);
+    let trial = Trial::new(site::start());
+    let fresh = Census::settled(&trial);
+    eprintln!("before: {fresh}");
+    let troubles = if time < Duration::from_secs(60) { &trouble::ALL[1..] } else { trouble::ALL };
+    storm(&trial, &mut numbers, time * 3 / 4, troubles);
+    trial.recovered();
+
+    // Then without anything that replaces the engine, so that what it keeps can be seen.
+    storm(&trial, &mut numbers, time / 16, trouble::HARMLESS);
+    trial.recovered();
+    let before = Census::settled(&trial);
+    eprintln!("after the storm: {before}");
+    storm(&trial, &mut numbers, time * 3 / 16, trouble::HARMLESS);
+    trial.recovered();
+    let after = Census::settled(&trial);
+    eprintln!("at the end: {after}");
+    trial.report();
+    same_again(&fresh, &before, &after, &trial);
+    trial.judge();
+    trial.server.stop();
+    assert!(wait_until(PATIENCE, || census::below(trial.server.pid()).is_empty()), "processes are left");
+}
+
+/// All clients, and a random trouble every now and then.
+fn storm(trial: &Trial, numbers: &mut Numbers, time: Duration, troubles: &[trouble::Trouble]) {
+    trial.begin(time);
+    thread::scope(|scope| {
+        for client in clients::ALL {
+            let mut numbers = numbers.fork();
+            scope.spawn(move || {
+                while trial.goes_on() {
+                    client(trial, &mut numbers);
+                }
+            });
+        }
+        while trial.goes_on() {
+            trial.pause(numbers.between(100, 2500));
+            let (name, trouble) = numbers.choose(troubles);
+            trial.note_trouble(name);
+            trouble(trial, numbers);
+        }
+    });
+}
