@@ -45,15 +45,26 @@ impl H2 {
         self.runtime.block_on(self.sender.ready()).is_ok() && !self.sender.is_closed()
     }
 
-    /// Status and body of the answer to one request.
+    /// Status and body of the answer to one request, which is sent once: when the server's goodbye comes before the request has gone,
+    /// it goes over another connection.
     pub(crate) fn send(&mut self, method: &str, target: &str, body: Vec<u8>) -> Outcome<(u16, Vec<u8>)> {
         let request = Request::builder().method(method).uri(format!("http://{}{target}", self.address));
-        let request = request.body(Full::new(Bytes::from(body)))?;
-        let answer = async {
-            let response = self.sender.send_request(request).await?;
-            let status = response.status().as_u16();
-            Outcome::Ok((status, response.into_body().collect().await?.to_bytes().to_vec()))
-        };
-        self.runtime.block_on(async { timeout(PATIENCE, answer).await? })
+        let mut request = request.body(Full::new(Bytes::from(body)))?;
+        loop {
+            let sent = async { timeout(PATIENCE, self.sender.try_send_request(request)).await };
+            let mut error = match self.runtime.block_on(sent)? {
+                Ok(response) => {
+                    let status = response.status().as_u16();
+                    let body = async { timeout(PATIENCE, response.into_body().collect()).await };
+                    return Ok((status, self.runtime.block_on(body)??.to_bytes().to_vec()));
+                }
+                Err(error) => error,
+            };
+            request = match error.take_message() {
+                Some(unsent) => unsent,
+                None => return Err(error.into_error().into()),
+            };
+            *self = Self::open(self.address)?;
+        }
     }
 }
