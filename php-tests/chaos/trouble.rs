@@ -76,7 +76,7 @@ fn hang(trial: &Trial, numbers: &mut Numbers) {
 }
 
 fn signal(trial: &Trial, numbers: &mut Numbers) {
-    trial.server.signal(numbers.choose(&[Signal::SIGHUP, Signal::SIGUSR2]));
+    trial.server.signal(numbers.choose(&[Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGUSR1]));
 }
 
 fn forget(trial: &Trial, numbers: &mut Numbers) {

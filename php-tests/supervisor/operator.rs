@@ -1,9 +1,11 @@
 //! `rr reload` and `rr rollback`.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, path::Path};
+
+use nix::sys::signal::Signal;
 
 use super::{Releases, engine, is_gone, site};
-use crate::harness::{Server, free_port, reference, rr};
+use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
 
 /// What the command prints, if it succeeds, or else what it complains of.
 fn command(address: SocketAddr, words: &[&str]) -> Result<String, String> {
@@ -104,6 +106,25 @@ fn server_engine(server: &Server) -> nix::unistd::Pid {
     let children = format!("/proc/{0}/task/{0}/children", server.pid());
     let listed = fs::read_to_string(children).unwrap();
     nix::unistd::Pid::from_raw(listed.split_whitespace().next().unwrap().parse().unwrap())
+}
+
+#[test]
+fn log_files_are_opened_anew_on_a_signal_and_nothing_else_happens() {
+    if reference().is_some() {
+        return;
+    }
+    for supervisor in [true, false] {
+        let setup = site().option(&format!("engine.supervisor={supervisor}"));
+        let (log, rotated) = (setup.scratch().join("log"), setup.scratch().join("rotated"));
+        let server = setup.option(&format!("logs.output={}", log.display())).option("logs.mode=production").start();
+        let old = engine(&server);
+        let has = |path: &Path, text: &str| fs::read_to_string(path).is_ok_and(|content| content.contains(text));
+        assert!(wait_until(PATIENCE, || has(&log, "/pid.php")));
+        fs::rename(&log, &rotated).unwrap();
+        server.signal(Signal::SIGUSR1);
+        assert!(wait_until(PATIENCE, || engine(&server) == old && has(&log, "/pid.php")), "{}", server.log.text());
+        fs::remove_file(&rotated).unwrap();
+    }
 }
 
 #[test]

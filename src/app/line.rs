@@ -9,7 +9,10 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use crate::supervisor::{Messages, Order, Report, Wish, encode};
+use crate::{
+    supervisor::{Messages, Order, Report, Wish, encode},
+    telemetry::logs,
+};
 
 /// Why an engine is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -24,7 +27,7 @@ pub(super) enum Asked {
 
 /// What an engine listens to.
 pub(super) struct Line {
-    signals: [Signal; 3],
+    signals: [Signal; 4],
     supervisor: Option<UnixStream>,
     orders: Messages<Order>,
     wishes: mpsc::Receiver<Wished>,
@@ -52,7 +55,8 @@ impl Line {
                 UnixStream::from_std(line)
             })
             .transpose()?;
-        let signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
+        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
         let (sender, wishes) = mpsc::channel(WISHES);
         Ok((Self { signals, supervisor, orders: Messages::default(), wishes, waiting: Vec::new(), next_id: 0 }, sender))
     }
@@ -85,6 +89,7 @@ impl Line {
         loop {
             match self.hear().await {
                 Heard::Asked(asked) => return asked,
+                Heard::ReopenLogs => logs::reopen(),
                 Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
                 Heard::Wish((wish, caller)) => {
                     self.next_id = self.next_id.wrapping_add(1);
@@ -103,7 +108,7 @@ impl Line {
     }
 
     async fn hear(&mut self) -> Heard {
-        let [term, int, quit] = &mut self.signals;
+        let [term, int, quit, usr1] = &mut self.signals;
         let (supervisor, orders) = (&mut self.supervisor, &mut self.orders);
         let heard = async {
             match supervisor {
@@ -115,10 +120,12 @@ impl Line {
             _ = term.recv() => Heard::Asked(Asked::Stop),
             _ = int.recv() => Heard::Asked(Asked::Stop),
             _ = quit.recv() => Heard::Asked(Asked::Stop),
+            _ = usr1.recv() => Heard::ReopenLogs,
             Some(wished) = self.wishes.recv() => Heard::Wish(wished),
             heard = heard => match heard {
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
                 Ok(Some(Order::Leave)) => Heard::Asked(Asked::Leave),
+                Ok(Some(Order::ReopenLogs)) => Heard::ReopenLogs,
                 Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
                 Ok(None) | Err(_) => {
                     self.supervisor = None;
@@ -132,6 +139,7 @@ impl Line {
 
 enum Heard {
     Asked(Asked),
+    ReopenLogs,
     Wish(Wished),
     Outcome(u32, Result<String, String>),
 }

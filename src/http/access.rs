@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
@@ -22,7 +22,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::telemetry::{Lines, Seldom};
+use crate::telemetry::{Lines, Seldom, logs};
 
 /// Whether and how requests are logged.
 #[derive(Clone, Debug)]
@@ -126,7 +126,6 @@ struct Queue {
     max_bytes: usize,
     state: Mutex<State>,
     filled: Condvar,
-    reopen: AtomicBool,
     dropped: AtomicU64,
 }
 
@@ -151,6 +150,7 @@ impl Config {
         let Self::Enabled(settings) = self else {
             return Ok(Log(None));
         };
+        let turn = logs::turn();
         let sink = settings.output.open()?;
         let format =
             encode::Format { extended: settings.extended, encoding: settings.encoding, colour: settings.output.is_terminal() };
@@ -158,12 +158,11 @@ impl Config {
             max_bytes: settings.max_queued_bytes,
             state: Mutex::default(),
             filled: Condvar::new(),
-            reopen: AtomicBool::new(false),
             dropped: AtomicU64::new(0),
         });
         let writer = thread::Builder::new().name("access-log".into()).spawn({
             let queue = queue.clone();
-            move || queue.write_all(Lines::new(sink), &settings.output)
+            move || queue.write_all(Lines::new(sink), &settings.output, turn)
         })?;
         Ok(Log(Some(Arc::new(Running { queue, format, writer: Some(writer) }))))
     }
@@ -212,13 +211,6 @@ impl Log {
         });
     }
 
-    /// Opens a file output anew, for log rotation.
-    pub fn reopen(&self) {
-        if let Some(running) = &self.0 {
-            running.queue.reopen.store(true, Relaxed);
-        }
-    }
-
     /// Records lost because the output was too slow or failed.
     pub fn dropped(&self) -> u64 {
         self.0.as_ref().map_or(0, |running| running.queue.dropped.load(Relaxed))
@@ -252,10 +244,10 @@ impl Queue {
         }
     }
 
-    fn write_all(&self, mut sink: Lines<Box<dyn Write + Send>>, output: &Output) {
+    fn write_all(&self, mut sink: Lines<Box<dyn Write + Send>>, output: &Output, mut turn: u64) {
         let mut batch = Vec::new();
         while self.swap(&mut batch) {
-            if self.reopen.swap(false, Relaxed) {
+            if std::mem::replace(&mut turn, logs::turn()) != turn {
                 match output.open() {
                     Ok(opened) => sink = Lines::new(opened),
                     Err(error) => tracing::error!(%error, ?output, "cannot reopen the access log"),
@@ -371,7 +363,7 @@ mod tests {
             thread::yield_now();
         }
         std::fs::rename(&path, &rotated).unwrap();
-        log.reopen();
+        logs::reopen();
         log.write(&record());
         drop(log);
         for path in [path, rotated] {

@@ -41,6 +41,8 @@ pub enum Order {
     HandOver,
     /// End at once.
     Leave,
+    /// Open log files anew.
+    ReopenLogs,
     /// What became of a wish.
     Outcome {
         /// That of the wish.

@@ -44,6 +44,7 @@ use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
     net::Socket,
+    telemetry::logs,
     worker::scoreboard::now_ms,
 };
 
@@ -230,7 +231,11 @@ impl<N: Needs> Supervisor<N> {
                 return self.exit_code();
             }
             Heard::Reload => self.reload(Vec::new()),
-            Heard::ReopenLogs => self.each(|engine| engine.signal(Signal::SIGUSR1)),
+            Heard::ReopenLogs => {
+                logs::reopen();
+                // By word, for a signal would end an engine that still boots.
+                self.each(|engine| engine.say(Order::ReopenLogs));
+            }
             Heard::Tick => self.tick(),
         }
         None

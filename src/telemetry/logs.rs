@@ -4,7 +4,10 @@ use std::{
     fmt::{self, Write as _},
     fs::{File, OpenOptions},
     io::{self, IsTerminal, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -80,9 +83,25 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
     Ok(())
 }
 
+/// Has every log file of this process opened anew when it is next written to, for log rotation.
+pub fn reopen() {
+    TURN.fetch_add(1, Relaxed);
+}
+
+/// How often that was asked for.
+pub fn turn() -> u64 {
+    TURN.load(Relaxed)
+}
+
+static TURN: AtomicU64 = AtomicU64::new(0);
+
 /// A file that several threads append whole lines to.
 #[derive(Clone, Debug)]
-struct LogFile(Arc<Mutex<Lines<File>>>);
+struct LogFile {
+    path: Arc<str>,
+    /// With the turn in which it was opened.
+    opened: Arc<Mutex<(Lines<File>, u64)>>,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Style {
@@ -95,16 +114,27 @@ enum Style {
 
 impl LogFile {
     fn open(path: &str) -> io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        let file = file.map_err(|error| io::Error::new(error.kind(), format!("log file {path}: {error}")))?;
-        Ok(Self(Arc::new(Mutex::new(Lines::new(file)))))
+        let file = append_to(path).map_err(|error| io::Error::new(error.kind(), format!("log file {path}: {error}")))?;
+        Ok(Self { path: path.into(), opened: Arc::new(Mutex::new((Lines::new(file), turn()))) })
     }
+}
+
+fn append_to(path: &str) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut opened = self.opened.lock();
+        if opened.1 != turn() {
+            opened.1 = turn();
+            // If there can be none, the old one goes on.
+            if let Ok(file) = append_to(&self.path) {
+                opened.0 = Lines::new(file);
+            }
+        }
         // A record comes in one piece.
-        self.0.lock().write(bytes).map(|()| bytes.len())
+        opened.0.write(bytes).map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
