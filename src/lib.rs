@@ -77,6 +77,11 @@
 //! `worker → nothing`; `watch → nothing`. All may name [`telemetry`].
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
+//! ## Strangers' bytes
+//!
+//! What reads bytes from outside has a fuzz target (`./x fuzz`), in a file `fuzz.rs`
+//! beside it; a unit test puts the inputs kept in `php-tests/fuzz/corpus` through all of them again.
+//!
 //! ## Bounds
 //!
 //! Every queue, buffer and wait has a key in the configuration ([`config`], listed in `config.php.dist`): works that wait
@@ -90,6 +95,8 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod health;
 pub mod http;
 pub mod net;

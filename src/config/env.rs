@@ -69,7 +69,7 @@ pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Str
     expanded
 }
 
-fn parse(text: &str) -> Result<Dotenv, String> {
+pub(super) fn parse(text: &str) -> Result<Dotenv, String> {
     let mut vars = Dotenv::new();
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let line_of = |rest: &str| text[..text.len() - rest.len()].matches('\n').count() + 1;

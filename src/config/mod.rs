@@ -12,6 +12,8 @@ mod edge;
 mod env;
 mod error;
 mod form;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod http;
 mod middleware;
 mod number;

@@ -173,7 +173,7 @@ fn version_problem(path: &Path, version: Option<&Value>) -> Option<String> {
     }
 }
 
-fn parse_yaml(text: &str) -> Result<Value, String> {
+pub(super) fn parse_yaml(text: &str) -> Result<Value, String> {
     let options = serde_saphyr::options! {
         // Go's reading: `mode: off` is a text, and 0660 is one that the key may read as octal.
         strict_booleans: true,
@@ -201,7 +201,7 @@ pub(super) fn fold(path: &str, raw: Value) -> Value {
 }
 
 /// The sections of a dotted key, and its last name. Below a setting that is a map, the rest is one name: ini names have dots.
-fn split_key(key: &str) -> (Vec<String>, String) {
+pub(super) fn split_key(key: &str) -> (Vec<String>, String) {
     let mut levels: Vec<String> = Vec::new();
     let mut rest = key;
     while let Some((name, more)) = rest.split_once('.') {

@@ -8,6 +8,8 @@
 
 mod body;
 mod frames;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod h1;
 mod h2;
 mod head;

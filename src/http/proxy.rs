@@ -2,6 +2,8 @@
 //!
 //! A listener has it or has it not; it is never guessed, for then every client could claim any address.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod parse;
 
 use std::{

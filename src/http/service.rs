@@ -266,7 +266,7 @@ fn interim(hints: EarlyHints) -> Interim {
 }
 
 /// The host asked for, without its port, in lower case; our own address if the client names none.
-fn host_of(parts: &Parts, peer: &Peer) -> String {
+pub(super) fn host_of(parts: &Parts, peer: &Peer) -> String {
     let named = parts.uri.authority().map(|authority| authority.as_str());
     let named = named.or_else(|| parts.headers.get(header::HOST).and_then(|host| host.to_str().ok())).unwrap_or_default();
     let without_port = match named.strip_prefix('[') {
@@ -283,7 +283,14 @@ fn ip_text(ip: IpAddr) -> String {
     ip.to_canonical().to_string()
 }
 
-fn head(mut parts: Parts, target: String, query: String, server_name: String, body: &worker::Body, peer: Peer) -> HttpHead {
+pub(super) fn head(
+    mut parts: Parts,
+    target: String,
+    query: String,
+    server_name: String,
+    body: &worker::Body,
+    peer: Peer,
+) -> HttpHead {
     // Chunked framing was ours to undo: a script sees a body of known length, as behind nginx.
     if parts.headers.contains_key(header::TRANSFER_ENCODING) {
         parts.headers.insert(header::CONTENT_LENGTH, body.len().into());

@@ -6,6 +6,8 @@
 mod certificates;
 mod clients;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod handshake;
 mod watch;
 mod x509;

@@ -15,6 +15,8 @@
 mod about;
 mod client;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod informer;
 mod payload;
 mod resetter;

@@ -5,6 +5,8 @@
 
 mod control;
 pub(crate) mod doorbell;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub mod goridge;
 mod guard;
 mod lifeline;

@@ -5,6 +5,8 @@
 
 mod body;
 mod connection;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod ini;
 mod page;
 mod params;
