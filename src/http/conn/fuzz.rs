@@ -18,6 +18,7 @@ use crate::{
         request::Limits,
         route,
         service::{head, host_of},
+        spool::Place,
     },
     worker::{self, Script, Source, Variables, roadrunner},
 };
@@ -81,9 +82,8 @@ impl Handler for Keep {
         };
         let limits = Limits {
             max_size: 64 * 1024,
-            memory: 1 << 20,
             idle_timeout: Duration::from_secs(10),
-            directory: "/proc/none".into(),
+            place: Place::new(1 << 20, 0, "/proc/none".into()),
         };
         let Ok(body) = limits.receive(body).await else {
             let mut response = Response::new(Body::Empty);

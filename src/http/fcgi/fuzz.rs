@@ -17,7 +17,7 @@ use tokio::{
 use super::{Config, Connection, FpmStatus, Shared, StatusSource, record};
 use crate::{
     fuzz::finish,
-    http::{Drain, accept::Stream},
+    http::{Drain, accept::Stream, spool::Place},
     worker::{self, Head, Next, Pool, Reply, ReplyBody, Seat, Source, Variables, Work},
 };
 
@@ -101,11 +101,10 @@ fn config() -> Config {
         ping_response: "pong".into(),
         powered_by: None,
         max_request_size: 64 * 1024,
-        body_memory: 1 << 20,
+        place: Place::new(1 << 20, 0, PathBuf::from("/proc/none")),
         body_timeout: Duration::from_secs(10),
         write_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(10),
-        temp_dir: PathBuf::from("/proc/none"),
         fix_pathinfo: true,
         request_ids: Arc::default(),
     }
