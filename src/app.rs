@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::prctl;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
         service::{Needs, Service},
     },
     php,
-    supervisor::{self, Inherited, Plan},
+    supervisor::{self, Inherited, Left, Plan, Release},
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{
@@ -57,7 +58,7 @@ use development::Development;
 use line::{Asked, Line};
 use memory::MemoryGuard;
 use served::Served;
-use sockets::{Keeper, Listening};
+use sockets::Listening;
 
 /// How long a short work may wait for a worker that is busy while others sleep.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -70,6 +71,9 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What workers' processes have to end in, when the requests have used up the grace period.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
+
+/// What an engine may need to end beyond its grace period.
+const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 
 /// How often threads are looked for that never came back.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(5);
@@ -85,27 +89,54 @@ pub struct Options {
     pub pid_file: bool,
 }
 
-/// Keeps engines running until a signal asks to stop; `load` reads the configuration again for a reload.
-pub fn supervise(config: Config, options: Options, load: impl FnMut() -> Result<Config, Error>) -> Result<ExitCode, Error> {
+/// Keeps engines running until a signal asks to stop; `start` is where this process was started, by the name that it had.
+pub fn supervise(config: &Config, options: Options, start: PathBuf) -> Result<ExitCode, Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
-    drop(served::find(&config, options.dir.as_deref())?);
-    edge::check(&config.http)?;
+    drop(served::find(config, options.dir.as_deref())?);
     let pid_file = pid_file(&options)?;
-    let plan = Plan { config, dir: options.dir, silent: options.silent };
-    let code = supervisor::run(plan, Keeper::new(load));
-    drop(pid_file);
-    code
+    let release = release(config, options.dir)?;
+    supervisor::run(Plan { release, start, silent: options.silent, pid_file })
+}
+
+/// Goes on in the place of the program that kept engines running in this process.
+pub fn resume(left: Left) -> Result<ExitCode, Error> {
+    let release = left.release();
+    // None of this may end the process: it has the sockets, and engines that serve.
+    _ = std::env::set_current_dir(&release.folder);
+    if let Ok(config) = Config::from_json(&release.config) {
+        _ = logs::install(&config.logs);
+    }
+    supervisor::resume(left)
+}
+
+/// What a supervisor has to know of `config`, once all of it was looked at that can be looked at without serving. Symbolic links
+/// are followed as they are now, from the working directory as it is now.
+pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> {
+    check(config, dir.as_deref())?;
+    // What is not there is for the engine to complain about.
+    let follow = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut followed = config.clone();
+    followed.served_mut().for_each(|path| *path = follow(path));
+    Ok(Release {
+        config: followed.to_json(),
+        dir: dir.as_deref().map(follow),
+        folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
+        places: followed.served_mut().map(|path| path.clone()).collect(),
+        sockets: sockets::wanted(config)?,
+        leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
+        checks: health_checks::checks(&config.status),
+    })
 }
 
 /// Serves as the engine that a supervisor has started.
 pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
+    // Started by its descriptor, a program is known by the number of that.
+    _ = prctl::set_name(supervisor::NAME);
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let Inherited { http, ssl, fcgi, tcp, rpc, .. } = inherited;
-    // A supervisor answers health checks itself.
-    let sockets = sockets::adopted(supervisor::Sockets { http, ssl, fcgi, tcp, rpc, status: Vec::new() });
+    let sockets = sockets::adopted(inherited.sockets);
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
@@ -281,14 +312,8 @@ fn start_processes(configs: Vec<Option<process::Config>>) -> Result<PerPool<Proc
 
 /// Looks at everything that can be looked at without serving; `dir` is the directory named on the command line.
 pub fn check(config: &Config, dir: Option<&Path>) -> Result<(), Error> {
-    settings::listen(&config.http, &config.http.address)?;
+    sockets::wanted(config)?;
     edge::check(&config.http)?;
-    for server in &config.tcp.servers {
-        settings::address(&format!("tcp.servers.{}.addr", server.name), &server.address)?;
-    }
-    if let Some(section) = &config.http.fcgi {
-        settings::listen_fastcgi(section, &section.address)?;
-    }
     settings::statics(config)?;
     // With nothing to serve a directory on the command line is expected.
     if dir.is_some() || served::has_something(config) {

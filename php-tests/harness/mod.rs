@@ -26,7 +26,7 @@ pub(crate) use h2::H2;
 pub(crate) use log::Log;
 pub(crate) use reference::{Front, reference};
 pub(crate) use reply::Reply;
-pub(crate) use server::{Server, Setup, command, finish, free_port, rr, server};
+pub(crate) use server::{Server, Setup, before, command, finish, free_port, program, rr, server};
 pub(crate) use tls::Office;
 
 /// Longest wait for anything in a test: a bound for hangs, not an expectation.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    ffi::{OsStr, OsString},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -192,6 +193,11 @@ impl Setup {
     }
 
     pub(crate) fn start(self) -> Server {
+        self.start_as(|command| command)
+    }
+
+    /// The same with another command, such as one that runs this one.
+    pub(crate) fn start_as(self, change: impl Fn(Command) -> Command) -> Server {
         if let Some(prefix) = reference() {
             return super::reference::start(Path::new(prefix), self);
         }
@@ -199,7 +205,8 @@ impl Setup {
         for _ in 0..3 {
             let (address, fcgi) = (self.address.unwrap_or_else(free_port), self.fcgi.then(free_port));
             let log = Log::default();
-            let mut command = self.command(address, fcgi);
+            let mut command = change(self.command(address, fcgi));
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
             let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
             log.follow(child.stderr.take().unwrap());
             log.follow(child.stdout.take().unwrap());
@@ -389,10 +396,26 @@ impl Drop for Server {
 /// What `./x asan` tells the sanitizer and PHP.
 const SANITIZER: &[&str] = &["ASAN_OPTIONS", "USE_ZEND_ALLOC", "USE_TRACKED_ALLOC"];
 
+/// `program`, before the words that `command` has, in the same surroundings.
+pub(crate) fn before(program: impl AsRef<OsStr>, words: &[&str], command: &Command) -> Command {
+    let mut changed = Command::new(program);
+    changed.args(words).env_clear();
+    changed.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    changed.stdin(Stdio::null());
+    if let Some(folder) = command.get_current_dir() {
+        changed.current_dir(folder);
+    }
+    changed
+}
+
+/// Where the program under test is.
+pub(crate) fn program() -> OsString {
+    std::env::var_os("RR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rr").into())
+}
+
 /// The program under test.
 pub(crate) fn rr() -> Command {
-    let program = std::env::var_os("RR_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_rr").into());
-    let mut command = Command::new(program);
+    let mut command = Command::new(program());
     // Cargo's own variables would be seen by PHP.
     command.env_clear();
     for name in ["PATH", "HOME", "USER", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "PHPRC", "PHP_INI_SCAN_DIR"].iter().chain(SANITIZER)

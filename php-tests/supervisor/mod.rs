@@ -1,9 +1,13 @@
 //! The process that keeps the sockets: engines die and are replaced, and clients hardly notice.
 
+mod activation;
+mod children;
 mod crash;
 mod health;
+mod notify;
 mod operator;
 mod reload;
+mod upgrade;
 
 use std::{
     fs,

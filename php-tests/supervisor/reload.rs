@@ -11,7 +11,7 @@ use super::{Releases, engine, is_gone, site};
 use crate::harness::{H2, PATIENCE, Request, Server, free_port, reference, wait_until};
 
 /// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
-fn reload(server: &Server, signal: Signal) -> Pid {
+pub(super) fn reload(server: &Server, signal: Signal) -> Pid {
     let old = engine(server);
     server.signal(signal);
     assert!(wait_until(PATIENCE, || engine(server) != old), "{}", server.log.text());
@@ -21,12 +21,21 @@ fn reload(server: &Server, signal: Signal) -> Pid {
 /// What clients wait between two requests, in milliseconds: a connection may be idle when it is told to leave.
 const PAUSES: [u64; 7] = [0, 0, 1, 20, 300, 3000, 5000];
 
-/// Reloads `times` while clients of several kinds send requests that none sends twice; none may see a failure.
+/// Reloads `times` while clients send.
 fn under_load(times: usize) {
     let server = site().threads(4).option("engine.grace_period=20s").option("http.http2.h2c=true").start();
+    while_clients_send(&server, || {
+        for round in 0..times {
+            reload(&server, if round % 2 == 0 { Signal::SIGHUP } else { Signal::SIGUSR2 });
+        }
+    });
+}
+
+/// Does `act` while clients of several kinds send requests that none sends twice; none may see a failure. The server speaks h2c.
+pub(super) fn while_clients_send(server: &Server, act: impl FnOnce()) {
     let (done, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let (server, done, answered) = (&server, &done, &answered);
+        let (done, answered) = (&done, &answered);
         for (client, pause) in PAUSES.into_iter().enumerate() {
             let pause = Duration::from_millis(pause);
             // Client 0 opens a connection for each request, the others keep theirs as long as the server does.
@@ -35,12 +44,14 @@ fn under_load(times: usize) {
                 scope.spawn(move || post_over_http2(server, client, pause, (done, answered)));
             }
         }
-        for round in 0..times {
-            reload(server, if round % 2 == 0 { Signal::SIGHUP } else { Signal::SIGUSR2 });
-        }
+        // Whatever becomes of it, the clients end.
+        let acted = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act));
         done.store(true, Relaxed);
+        if let Err(panic) = acted {
+            std::panic::resume_unwind(panic);
+        }
     });
-    eprintln!("{times} reloads, {} requests, none failed", answered.load(Relaxed));
+    eprintln!("{} requests, none failed", answered.load(Relaxed));
     assert!(!server.log.text().contains("the engine died"), "{}", server.log.text());
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{control::ThreadPool, settings, sockets::bind_for};
+use super::{control::ThreadPool, settings};
 use crate::{
     config::{self, Config},
     error::Error,
@@ -32,14 +32,14 @@ pub(super) struct Calls {
 /// Connections that the kernel queues: callers are few, and keep theirs.
 const BACKLOG: i32 = 1024;
 
-/// Listens where `section` says.
-pub(super) fn bind(section: &config::Rpc) -> Result<listen::Listeners, Error> {
+/// To listen where `section` says.
+pub(super) fn listen(section: &config::Rpc) -> Result<listen::Config, Error> {
     let mut address = settings::address("rpc.listen", &section.listen)?;
     if let listen::Address::Unix { permissions, .. } = &mut address {
         // Whoever may connect controls the server.
         permissions.mode = 0o660;
     }
-    bind_for("rpc.listen", listen::Config { addresses: vec![address], backlog: BACKLOG })
+    Ok(listen::Config { addresses: vec![address], backlog: BACKLOG })
 }
 
 /// The pools, each under the name of its plugin: of `threads`, or of the processes in their stead.

@@ -37,21 +37,15 @@ pub(super) fn pool(pool: &config::Pool, pools: usize) -> worker::Config {
     }
 }
 
-/// The sockets of some of the addresses that HTTP is served on.
-pub(super) fn listen(http: &config::Http, addresses: &[config::Address]) -> Result<listen::Config, Error> {
-    let addresses = addresses.iter().map(|given| address("http.address", given));
-    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
-}
-
-/// The same for TLS.
-pub(super) fn listen_tls(http: &config::Http, addresses: &[config::Address]) -> Result<listen::Config, Error> {
-    let addresses = addresses.iter().map(|given| address("http.ssl.address", given));
+/// To listen on `addresses`, given by `key`.
+pub(super) fn listen(http: &config::Http, key: &str, addresses: &[config::Address]) -> Result<listen::Config, Error> {
+    let addresses = addresses.iter().map(|given| address(key, given));
     Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
 }
 
 /// The same for FastCGI.
-pub(super) fn listen_fastcgi(section: &config::Fcgi, addresses: &[config::Address]) -> Result<listen::Config, Error> {
-    let addresses = addresses.iter().map(|given| {
+pub(super) fn listen_fastcgi(section: &config::Fcgi) -> Result<listen::Config, Error> {
+    let addresses = section.address.iter().map(|given| {
         let mut address = address("http.fcgi.address", given)?;
         if let listen::Address::Unix { permissions, .. } = &mut address {
             *permissions = listen::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode };
@@ -65,7 +59,8 @@ pub(super) fn listen_fastcgi(section: &config::Fcgi, addresses: &[config::Addres
 pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Address, Error> {
     match address {
         config::Address::Tcp(text) => text.parse().map_err(|error| Error::Config(format!("{key}: {text:?}: {error}"))),
-        config::Address::Unix(path) => Ok(listen::Address::unix(path)),
+        // It is the same for a process with another working directory.
+        config::Address::Unix(path) => Ok(listen::Address::unix(env::current_dir().unwrap_or_default().join(path))),
     }
 }
 
@@ -175,7 +170,7 @@ pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<p
         return Err(Error::Config(format!("{}.{reason}", served.plugin())));
     }
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
-    let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && name != spawn::HANDOVER);
+    let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && !spawn::OURS.iter().any(|own| name == own));
     let rpc = rpc.map(|dsn| ("RR_RPC".to_owned(), dsn));
     let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, served.plugin()));
     for (name, value) in inherited.chain(given.map(|(name, value)| (name.into(), value.into()))) {

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, atomic::AtomicU64};
 
-use super::{served::Served, settings, sockets::bind_for};
+use super::{served::Served, settings};
 use crate::{
-    config::{Address, Config, Tcp, TcpServer},
+    config::{Tcp, TcpServer},
     error::Error,
     http::listen::{self, Listeners},
     rpc::{Answer, Payload, Service},
@@ -19,19 +19,9 @@ struct Remote(Arc<Server>);
 /// Connections that the kernel queues for each socket until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Where the servers listen, in their order.
-pub(super) fn addresses(config: &Config) -> Vec<Address> {
-    config.tcp.servers.iter().map(|server| server.address.clone()).collect()
-}
-
-/// Listens on these of the servers' addresses.
-pub(super) fn bind(config: &Config, wanted: &[Address]) -> Result<Listeners, Error> {
-    let key = |address: &Address| {
-        let server = config.tcp.servers.iter().find(|server| server.address == *address);
-        format!("tcp.servers.{}.addr", server.map_or("", |server| &server.name))
-    };
-    let addresses = wanted.iter().map(|address| settings::address(&key(address), address)).collect::<Result<_, _>>()?;
-    bind_for(&wanted.first().map(key).unwrap_or_default(), listen::Config { addresses, backlog: BACKLOG })
+/// To listen where `server` does; `key` is that of its address.
+pub(super) fn listen(key: &str, server: &TcpServer) -> Result<listen::Config, Error> {
+    Ok(listen::Config { addresses: vec![settings::address(key, &server.address)?], backlog: BACKLOG })
 }
 
 /// Puts the servers behind their sockets, in their order; none if there are none.

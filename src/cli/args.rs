@@ -44,6 +44,9 @@ pub struct Args {
     /// Taken for RoadRunner's sake
     #[arg(short, long, global = true)]
     pub enable_experimental: bool,
+    /// Print what a supervisor has to know of the configuration, if it speaks this version
+    #[arg(long, global = true, hide = true, value_name = "VERSION")]
+    pub prepare: Option<String>,
     /// Print the version
     #[arg(short = 'v', long, global = true, action = ArgAction::Version)]
     version: Option<bool>,

@@ -26,7 +26,7 @@ use crate::{
     config::{self, Address, Config, LoadOptions},
     error::{Error, ExitCode},
     php::php_binary,
-    supervisor::Inherited,
+    supervisor::{self, Inherited, Left},
 };
 
 /// Does what `arguments` say, the program's name first.
@@ -49,22 +49,27 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 fn dispatch(args: Args) -> Result<ExitCode, Error> {
     match &args.command {
         Command::Serve { dir, .. } => {
+            if let Some(left) = Left::take().map_err(Error::system("what the program before has left"))? {
+                return app::resume(left);
+            }
             if let Some(inherited) = Inherited::take().map_err(Error::system("what the supervisor hands over"))? {
                 return app::serve_inherited(inherited).map(|()| ExitCode::Ok);
             }
             // Resolved before -w or the configuration's folder become the working directory.
             let dir = dir.as_deref().map(absolute).transpose()?;
             let start = starting_directory();
+            if let Some(version) = args.prepare.as_deref().filter(|version| *version != supervisor::VERSION) {
+                return Err(Error::Config(supervisor::no_exchange(version, supervisor::VERSION)));
+            }
             let config = load(&args)?;
+            if args.prepare.is_some() {
+                return say(&app::release(&config, dir)?.told()).map(|()| ExitCode::Ok);
+            }
             let options = app::Options { dir, silent: args.silent, pid_file: args.pid };
             if !config.engine.supervisor {
                 return app::serve(config, &options).map(|()| ExitCode::Ok);
             }
-            let again = || {
-                env::set_current_dir(&start).map_err(Error::system(format!("working directory {}", start.display())))?;
-                load(&args)
-            };
-            return app::supervise(config, options, again);
+            return app::supervise(&config, options, start);
         }
         Command::Check => {
             app::check(&load(&args)?, None)?;

@@ -16,6 +16,7 @@ use std::{
 };
 
 use nix::unistd::{self, Gid, Group, Uid, User};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::net;
@@ -30,7 +31,7 @@ pub struct Config {
 }
 
 /// Where a socket listens: `127.0.0.1:80`, `[::1]:80`, `:80`, `localhost:80`, `tcp://…`, `unix:/run/rr.sock`, `unix://…`.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Address {
     /// TCP.
     Tcp {
@@ -49,7 +50,7 @@ pub enum Address {
 }
 
 /// Who may connect to a unix socket: those who may write to its file.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Permissions {
     /// The owner's name or number; none for the process's user.
     pub owner: Option<String>,
@@ -61,7 +62,7 @@ pub struct Permissions {
 
 /// Bound sockets. Clones share them; the paths of unix sockets are removed with the last clone.
 #[derive(Clone, Debug)]
-pub struct Listeners(Arc<Sockets>);
+pub struct Listeners(Vec<Arc<Bound>>);
 
 /// A socket could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +78,11 @@ pub struct Error {
 #[error("expected host:port, :port, [ipv6]:port or unix:/path")]
 pub struct InvalidAddress;
 
-#[derive(Debug, Default)]
-struct Sockets {
-    sockets: Vec<Socket>,
-    paths: Vec<PathBuf>,
+#[derive(Debug)]
+struct Bound {
+    socket: Socket,
+    /// Removed with the socket.
+    path: Option<PathBuf>,
 }
 
 // === impl Config ===
@@ -88,14 +90,11 @@ struct Sockets {
 impl Config {
     /// Binds every address and starts to listen.
     pub fn build(self) -> Result<Listeners, Error> {
-        let mut sockets = Sockets::default();
-        for address in self.addresses {
-            match sockets.bind(&address, self.backlog) {
-                Ok(()) => (),
-                Err(error) => return Err(Error { reason: explain(&error, &address), address }),
-            }
-        }
-        Ok(Listeners(Arc::new(sockets)))
+        let bound = self.addresses.into_iter().map(|address| match Bound::at(&address, self.backlog) {
+            Ok(bound) => Ok(Arc::new(bound)),
+            Err(error) => Err(Error { reason: explain(&error, &address), address }),
+        });
+        Ok(Listeners(bound.collect::<Result<_, _>>()?))
     }
 }
 
@@ -104,17 +103,32 @@ impl Config {
 impl Listeners {
     /// Takes over sockets that already listen, such as those of a supervisor, which also removes their paths.
     pub fn adopt(descriptors: Vec<OwnedFd>) -> Self {
-        Self(Arc::new(Sockets { sockets: descriptors.into_iter().map(Socket::from).collect(), paths: Vec::new() }))
+        Self(descriptors.into_iter().map(|socket| Arc::new(Bound { socket: socket.into(), path: None })).collect())
+    }
+
+    /// Takes over a socket that listens, and the path that is removed with it.
+    pub fn adopt_with(descriptor: OwnedFd, path: Option<PathBuf>) -> Self {
+        Self(vec![Arc::new(Bound { socket: descriptor.into(), path })])
+    }
+
+    /// All sockets of `parts`.
+    pub fn together(parts: impl Iterator<Item = Self>) -> Self {
+        Self(parts.flat_map(|part| part.0).collect())
+    }
+
+    /// Each socket, to be handed to another process, and the path that is removed with it.
+    pub fn bound(&self) -> impl Iterator<Item = (BorrowedFd<'_>, Option<&Path>)> {
+        self.0.iter().map(|bound| (bound.socket.as_fd(), bound.path.as_deref()))
     }
 
     /// The sockets, to be handed to another process.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.0.sockets.iter().map(AsFd::as_fd)
+        self.0.iter().map(|bound| bound.socket.as_fd())
     }
 
     /// The TCP addresses that are listened on; a port given as 0 is known here.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.0.sockets.iter().filter_map(|socket| socket.local_addr().ok()?.as_socket()).collect()
+        self.0.iter().filter_map(|bound| bound.socket.local_addr().ok()?.as_socket()).collect()
     }
 
     /// Duplicates for a small server.
@@ -131,39 +145,31 @@ impl Listeners {
 
     /// Duplicates for one runtime, and whether each is a unix socket.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<(OwnedFd, bool)>> {
-        self.0
-            .sockets
-            .iter()
-            .map(|socket| {
-                // O_NONBLOCK is a property of the open file, so this holds for every duplicate.
-                socket.set_nonblocking(true)?;
-                Ok((socket.try_clone()?.into(), socket.local_addr()?.is_unix()))
-            })
-            .collect()
-    }
-}
-
-// === impl Sockets ===
-
-impl Sockets {
-    fn bind(&mut self, address: &Address, backlog: i32) -> io::Result<()> {
-        let socket = match address {
-            Address::Tcp { host, port } if host.is_empty() => every_interface(*port, backlog)?,
-            Address::Tcp { host, port } => tcp(resolve(host, *port)?, backlog)?,
-            Address::Unix { path, permissions } => {
-                let socket = unix(path, permissions, backlog)?;
-                self.paths.push(path.clone());
-                socket
-            }
+        let duplicate = |bound: &Arc<Bound>| {
+            // O_NONBLOCK is a property of the open file, so this holds for every duplicate.
+            bound.socket.set_nonblocking(true)?;
+            Ok((bound.socket.try_clone()?.into(), bound.socket.local_addr()?.is_unix()))
         };
-        self.sockets.push(socket);
-        Ok(())
+        self.0.iter().map(duplicate).collect()
     }
 }
 
-impl Drop for Sockets {
+// === impl Bound ===
+
+impl Bound {
+    fn at(address: &Address, backlog: i32) -> io::Result<Self> {
+        let (socket, path) = match address {
+            Address::Tcp { host, port } if host.is_empty() => (every_interface(*port, backlog)?, None),
+            Address::Tcp { host, port } => (tcp(resolve(host, *port)?, backlog)?, None),
+            Address::Unix { path, permissions } => (unix(path, permissions, backlog)?, Some(path.clone())),
+        };
+        Ok(Self { socket, path })
+    }
+}
+
+impl Drop for Bound {
     fn drop(&mut self) {
-        for path in &self.paths {
+        if let Some(path) = &self.path {
             drop(fs::remove_file(path));
         }
     }
@@ -266,6 +272,22 @@ impl Address {
     /// A unix socket that everybody may connect to, as its directory is where access is decided.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::Unix { path: path.into(), permissions: Permissions { owner: None, group: None, mode: 0o666 } }
+    }
+
+    /// Where a name leads; only for TCP.
+    pub(crate) fn resolve(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp { host, port } => resolve(host, *port),
+            Self::Unix { .. } => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// Whether both are the same place, whoever may connect to it.
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix { path: own, .. }, Self::Unix { path: other, .. }) => own == other,
+            _ => self == other,
+        }
     }
 }
 

@@ -356,7 +356,7 @@ fn leak_environment(clear: bool, extra: &[(String, String)]) -> Result<*mut *mut
     if !clear {
         for (name, value) in env::vars_os() {
             // What the supervisor tells us is no business of scripts.
-            if name == spawn::HANDOVER || extra.iter().any(|(key, _)| name == key.as_str()) {
+            if spawn::OURS.iter().any(|own| name == *own) || extra.iter().any(|(key, _)| name == key.as_str()) {
                 continue;
             }
             let mut entry = name.into_vec();

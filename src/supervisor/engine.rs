@@ -1,12 +1,13 @@
-//! One engine process, watched by a task of its own.
+//! One engine process, as its supervisor sees it.
 
 use std::{
     io,
     os::{
-        fd::{AsFd, OwnedFd},
-        unix::process::ExitStatusExt,
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        unix::{net, process::CommandExt},
     },
-    process::{Command, ExitStatus},
+    process::Command,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
@@ -14,49 +15,22 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
-use tokio::{io::AsyncWriteExt, net::UnixStream, process::Child, sync::mpsc, time::timeout};
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 use super::{
     handover::Handover,
-    line::{Messages, Order, Report, Wish, encode},
+    line::{Messages, Order, Report, encode},
 };
 use crate::{
-    sys::{memory::Shared, spawn},
+    sys::{
+        memory::Shared,
+        spawn::{self, Program},
+    },
     worker::scoreboard::{Scoreboard, WORDS},
 };
 
-/// What became of an engine.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// It serves.
-    Ready(u64),
-    /// It cannot start, for a reason.
-    Failed(u64, String),
-    /// It serves, but has lost threads.
-    WornOut(u64),
-    /// Somebody who called it asks for something, under a number.
-    Asked(u64, u32, Wish),
-    /// It has ended.
-    Ended(u64, ExitStatus),
-}
-
-// === impl Event ===
-
-impl Event {
-    fn of(generation: u64, report: Report) -> Self {
-        match report {
-            Report::Ready => Self::Ready(generation),
-            Report::Failed(reason) => Self::Failed(generation, reason),
-            Report::WornOut => Self::WornOut(generation),
-            Report::Ask { id, wish } => Self::Asked(generation, id, wish),
-        }
-    }
-}
-
-/// How long what a dead engine has said may take to be read; children of it may hold the other end.
-const LAST_WORDS: Duration = Duration::from_millis(100);
-
-/// A started engine.
+/// A started engine that has not been waited for.
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) generation: u64,
@@ -64,33 +38,21 @@ pub(super) struct Engine {
     pub(super) started: Instant,
     pub(super) ready: bool,
     pub(super) board: Scoreboard,
+    /// When it is killed if it has not ended by then.
+    pub(super) kill_at: Option<Instant>,
     file: OwnedFd,
-    /// When it is ended if it has not ended by then.
-    pub(super) leave_by: Option<Instant>,
-    /// When it was told to abort, being hung.
-    pub(super) aborted: Option<Instant>,
-    acts: mpsc::UnboundedSender<Act>,
-}
-
-#[derive(Debug)]
-enum Act {
-    Signal(Signal),
-    Say(Order),
-}
-
-/// What an engine is started with.
-#[derive(Debug)]
-pub(super) struct Start<'a> {
-    pub(super) command: Command,
-    pub(super) handover: Handover<'a>,
+    line: UnixStream,
+    said: Messages<Report>,
+    /// It has closed its end.
+    is_silent: bool,
 }
 
 /// The page and the two ends of the line, made before the handover that borrows them.
 #[derive(Debug)]
 pub(super) struct Means {
     pub(super) page: Page,
-    pub(super) theirs: std::os::unix::net::UnixStream,
-    ours: std::os::unix::net::UnixStream,
+    pub(super) theirs: net::UnixStream,
+    ours: net::UnixStream,
 }
 
 /// A scoreboard and the file it lies in. Its memory stays for good, so it is used again.
@@ -98,6 +60,19 @@ pub(super) struct Means {
 pub(super) struct Page {
     pub(super) file: OwnedFd,
     board: Scoreboard,
+}
+
+/// An engine as it is written for the next program.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct Left {
+    generation: u64,
+    pid: i32,
+    age: Duration,
+    ready: bool,
+    kill_after: Option<Duration>,
+    file: RawFd,
+    line: RawFd,
+    said: Vec<u8>,
 }
 
 // === impl Means ===
@@ -109,12 +84,11 @@ impl Means {
             Some(page) => page,
             None => {
                 let (file, shared) = Shared::create(c"rr scoreboard", WORDS)?;
-                let board = Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))?;
-                Page { file, board }
+                Page { file, board: board(shared)? }
             }
         };
         page.board.clear();
-        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        let (ours, theirs) = net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         Ok(Self { page, theirs, ours })
     }
@@ -123,18 +97,16 @@ impl Means {
 // === impl Engine ===
 
 impl Engine {
-    pub(super) fn start(start: Start<'_>, means: Means, events: mpsc::UnboundedSender<Event>) -> io::Result<Self> {
-        let Start { mut command, handover } = start;
+    pub(super) fn start(mut command: Command, handover: &Handover<'_>, means: Means) -> io::Result<Self> {
         let generation = handover.generation;
-        let letter = handover.give(&mut command)?;
-        let child = tokio::process::Command::from(command).spawn()?;
-        drop(letter);
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).ok_or_else(|| io::Error::other("it has no process id"))?;
         let line = UnixStream::from_std(means.ours)?;
-        let (acts, inbox) = mpsc::unbounded_channel();
-        tokio::spawn(watch(generation, child, line, inbox, events));
+        let letter = handover.give(&mut command)?;
+        let child = command.spawn()?;
+        drop(letter);
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let Page { file, board } = means.page;
-        Ok(Self { generation, pid, started: Instant::now(), ready: false, board, file, leave_by: None, aborted: None, acts })
+        let (started, said) = (Instant::now(), Messages::default());
+        Ok(Self { generation, pid, started, ready: false, board, kill_at: None, file, line, said, is_silent: false })
     }
 
     /// What it leaves, once it has ended.
@@ -142,13 +114,57 @@ impl Engine {
         Page { file: self.file, board: self.board }
     }
 
+    /// It has not been waited for, so the number is its own.
     pub(super) fn signal(&self, signal: Signal) {
-        // It has ended, and the event that says so is on its way.
-        drop(self.acts.send(Act::Signal(signal)));
+        // It may have ended, which will be heard.
+        _ = kill(Pid::from_raw(self.pid), signal);
     }
 
-    pub(super) fn say(&self, order: Order) {
-        drop(self.acts.send(Act::Say(order)));
+    /// It is killed unless it has ended `after` this time; an earlier end stays.
+    pub(super) fn end_within(&mut self, after: Duration) {
+        let at = Instant::now() + after;
+        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    pub(super) fn say(&self, order: &Order) {
+        let message = encode(order);
+        match self.line.try_write(&message) {
+            Ok(written) if written == message.len() => {}
+            // Gone, or it has read nothing for some hundred messages: without a line it ends by itself.
+            _ => drop(nix::sys::socket::shutdown(self.line.as_raw_fd(), nix::sys::socket::Shutdown::Both)),
+        }
+    }
+
+    /// Whether something it has said can be heard.
+    pub(super) fn poll_said(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.is_silent {
+            return Poll::Pending;
+        }
+        self.line.poll_read_ready(context).map(drop)
+    }
+
+    /// What it has said meanwhile.
+    pub(super) fn hear(&mut self) -> Vec<Report> {
+        let mut reports = Vec::new();
+        while !self.is_silent {
+            match self.said.receive(&self.line) {
+                Ok(0) => self.is_silent = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => self.is_silent = true,
+            }
+            loop {
+                match self.said.take() {
+                    Ok(Some(report)) => reports.push(report),
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.is_silent = true;
+                        break;
+                    }
+                }
+            }
+        }
+        reports
     }
 
     /// Ends what the engine's scripts have left running.
@@ -156,51 +172,60 @@ impl Engine {
         // There may be nobody in it.
         _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
     }
-}
 
-async fn watch(
-    generation: u64,
-    mut child: Child,
-    mut line: UnixStream,
-    mut inbox: mpsc::UnboundedReceiver<Act>,
-    events: mpsc::UnboundedSender<Event>,
-) {
-    let mut listening = true;
-    let mut messages = Messages::default();
-    let status = loop {
-        tokio::select! {
-            status = child.wait() => break status.unwrap_or_else(|_| ExitStatus::from_raw(1 << 8)),
-            report = messages.next(&mut line), if listening => match report {
-                Ok(Some(report)) => drop(events.send(Event::of(generation, report))),
-                Ok(None) | Err(_) => listening = false,
-            },
-            act = inbox.recv() => match (act, child.id().and_then(|id| i32::try_from(id).ok())) {
-                // The process has not been waited for, so the number is still its own.
-                (Some(Act::Signal(signal)), Some(pid)) => _ = kill(Pid::from_raw(pid), signal),
-                (Some(Act::Say(order)), _) => drop(line.write_all(&encode(&order)).await),
-                _ => {}
-            },
+    /// As the next program of this process will find it.
+    pub(super) fn left(&self) -> Left {
+        Left {
+            generation: self.generation,
+            pid: self.pid,
+            age: self.started.elapsed(),
+            ready: self.ready,
+            kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
+            file: self.file.as_raw_fd(),
+            line: self.line.as_raw_fd(),
+            said: self.said.unread().to_owned(),
         }
-    };
-    // Its last words come before its end.
-    while listening && let Ok(Ok(Some(report))) = timeout(LAST_WORDS, messages.next(&mut line)).await {
-        drop(events.send(Event::of(generation, report)));
     }
-    drop(events.send(Event::Ended(generation, status)));
+
+    /// What [`Self::left`] names.
+    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
+        [self.file.as_fd(), self.line.as_fd()]
+    }
+
+    /// One that another program has left.
+    pub(super) fn adopt(left: Left) -> io::Result<Self> {
+        let Left { generation, pid, age, ready, kill_after, file, line, said } = left;
+        let now = Instant::now();
+        let file = spawn::adopt(file)?;
+        let board = board(Shared::open(&file)?)?;
+        let line = UnixStream::from_std(spawn::adopt(line)?.into())?;
+        Ok(Self {
+            generation,
+            pid,
+            started: now.checked_sub(age).unwrap_or(now),
+            ready,
+            board,
+            kill_at: kill_after.map(|after| now + after),
+            file,
+            line,
+            said: Messages::of(said),
+            is_silent: false,
+        })
+    }
 }
 
-/// The program to start, with the arguments of this one.
-pub(super) fn command() -> Command {
-    let mut command = spawn::this_program();
-    let mut arguments = std::env::args_os();
-    if let Some(name) = arguments.next() {
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
+fn board(shared: Shared) -> io::Result<Scoreboard> {
+    Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))
+}
+
+/// `program`, to be started under the name of this one.
+pub(super) fn command(program: &Program) -> Command {
+    let mut command = program.command();
+    if let Some(name) = std::env::args_os().next() {
+        command.arg0(name);
     }
-    command.args(arguments);
+    for name in spawn::NOT_FOR_CHILDREN {
+        command.env_remove(name);
+    }
     command
-}
-
-/// The descriptors that a handover borrows.
-pub(super) fn borrow(list: &[OwnedFd]) -> Vec<std::os::fd::BorrowedFd<'_>> {
-    list.iter().map(AsFd::as_fd).collect()
 }

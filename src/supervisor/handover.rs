@@ -10,9 +10,10 @@ use std::{
     process::Command,
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
+use super::sockets::Kind;
 use crate::sys::{memory, spawn};
 
 /// As it is written for the engine; the numbers are descriptors.
@@ -22,40 +23,28 @@ struct Letter {
     dir: Option<PathBuf>,
     silent: bool,
     generation: u64,
-    http: Vec<RawFd>,
-    ssl: Vec<RawFd>,
-    fcgi: Vec<RawFd>,
-    tcp: Vec<RawFd>,
-    rpc: Vec<RawFd>,
+    sockets: Vec<(Kind, RawFd)>,
     scoreboard: RawFd,
     line: RawFd,
 }
 
 /// What is handed over.
 #[derive(Debug)]
-pub struct Handover<'a> {
+pub(super) struct Handover<'a> {
     /// The resolved configuration, as `rr config` prints it.
-    pub config: Value,
+    pub(super) config: Value,
     /// The directory named on the command line.
-    pub dir: Option<PathBuf>,
+    pub(super) dir: Option<PathBuf>,
     /// No banner: it has been shown.
-    pub silent: bool,
+    pub(super) silent: bool,
     /// 1 for the first engine, one more for each further one.
-    pub generation: u64,
-    /// Sockets that listen for HTTP.
-    pub http: Vec<BorrowedFd<'a>>,
-    /// Sockets that listen for HTTP over TLS.
-    pub ssl: Vec<BorrowedFd<'a>>,
-    /// Sockets that listen for FastCGI.
-    pub fcgi: Vec<BorrowedFd<'a>>,
-    /// Sockets of the TCP servers, in their order.
-    pub tcp: Vec<BorrowedFd<'a>>,
-    /// Sockets that listen for remote procedure calls.
-    pub rpc: Vec<BorrowedFd<'a>>,
+    pub(super) generation: u64,
+    /// Sockets that listen, in the order of the configuration.
+    pub(super) sockets: Vec<(Kind, BorrowedFd<'a>)>,
     /// The shared page.
-    pub scoreboard: BorrowedFd<'a>,
+    pub(super) scoreboard: BorrowedFd<'a>,
     /// The engine's end of the line.
-    pub line: BorrowedFd<'a>,
+    pub(super) line: BorrowedFd<'a>,
 }
 
 /// What an engine has got.
@@ -69,16 +58,8 @@ pub struct Inherited {
     pub silent: bool,
     /// Which engine this is.
     pub generation: u64,
-    /// Sockets that listen for HTTP.
-    pub http: Vec<OwnedFd>,
-    /// Sockets that listen for HTTP over TLS.
-    pub ssl: Vec<OwnedFd>,
-    /// Sockets that listen for FastCGI.
-    pub fcgi: Vec<OwnedFd>,
-    /// Sockets of the TCP servers, in their order.
-    pub tcp: Vec<OwnedFd>,
-    /// Sockets that listen for remote procedure calls.
-    pub rpc: Vec<OwnedFd>,
+    /// Sockets that listen, in the order of the configuration.
+    pub sockets: Vec<(Kind, OwnedFd)>,
     /// The shared page.
     pub scoreboard: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
@@ -89,23 +70,18 @@ pub struct Inherited {
 
 impl Handover<'_> {
     /// Lets `command` inherit all of it. What is returned must be kept until the command has been spawned.
-    pub fn give(&self, command: &mut Command) -> io::Result<OwnedFd> {
-        let numbers = |list: &[BorrowedFd<'_>]| list.iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>();
+    pub(super) fn give(&self, command: &mut Command) -> io::Result<OwnedFd> {
         let letter = Letter {
             config: self.config.clone(),
             dir: self.dir.clone(),
             silent: self.silent,
             generation: self.generation,
-            http: numbers(&self.http),
-            ssl: numbers(&self.ssl),
-            fcgi: numbers(&self.fcgi),
-            tcp: numbers(&self.tcp),
-            rpc: numbers(&self.rpc),
+            sockets: self.sockets.iter().map(|(kind, socket)| (*kind, socket.as_raw_fd())).collect(),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
-        let mut descriptors = [letter.http, letter.ssl, letter.fcgi, letter.tcp, letter.rpc].concat();
+        let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
@@ -118,23 +94,24 @@ impl Handover<'_> {
 impl Inherited {
     /// What this process has inherited; none if no supervisor started it.
     pub fn take() -> io::Result<Option<Self>> {
-        let Some(number) = env::var_os(spawn::HANDOVER) else { return Ok(None) };
-        let number = number.to_str().and_then(|text| text.parse().ok());
-        let number = number.ok_or_else(|| io::Error::other(format!("{} is not a descriptor", spawn::HANDOVER)))?;
-        let letter: Letter = serde_json::from_slice(&memory::content_of(spawn::adopt(number)?)?)?;
-        let adopt = |numbers: Vec<RawFd>| numbers.into_iter().map(spawn::adopt).collect::<io::Result<Vec<_>>>();
+        let Some(letter) = letter::<Letter>(spawn::HANDOVER)? else { return Ok(None) };
+        let adopt = |(kind, number)| Ok((kind, spawn::adopt(number)?));
         Ok(Some(Self {
             config: letter.config,
             dir: letter.dir,
             silent: letter.silent,
             generation: letter.generation,
-            http: adopt(letter.http)?,
-            ssl: adopt(letter.ssl)?,
-            fcgi: adopt(letter.fcgi)?,
-            tcp: adopt(letter.tcp)?,
-            rpc: adopt(letter.rpc)?,
+            sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
         }))
     }
+}
+
+/// What lies in the file whose descriptor the variable `name` tells; none if there is no such variable.
+pub(super) fn letter<T: DeserializeOwned>(name: &str) -> io::Result<Option<T>> {
+    let Some(number) = env::var_os(name) else { return Ok(None) };
+    let number = number.to_str().and_then(|text| text.parse().ok());
+    let number = number.ok_or_else(|| io::Error::other(format!("{name} is not a descriptor")))?;
+    Ok(Some(serde_json::from_slice(&memory::content_of(spawn::adopt(number)?)?)?))
 }

@@ -79,18 +79,40 @@ impl<T: DeserializeOwned> Messages<T> {
     /// The next one; none at the end. May be given up on and called again without a loss.
     pub async fn next(&mut self, line: &mut UnixStream) -> io::Result<Option<T>> {
         loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
-                let message = serde_json::from_slice(&self.buffer[..end])?;
-                self.buffer.drain(..=end);
+            if let Some(message) = self.take()? {
                 return Ok(Some(message));
-            }
-            if self.buffer.len() > MAX_LINE {
-                return Err(io::ErrorKind::InvalidData.into());
             }
             if line.read_buf(&mut self.buffer).await? == 0 {
                 return Ok(None);
             }
         }
+    }
+
+    /// The next one that is here already.
+    pub(super) fn take(&mut self) -> io::Result<Option<T>> {
+        let Some(end) = memchr::memchr(b'\n', &self.buffer) else {
+            return if self.buffer.len() > MAX_LINE { Err(io::ErrorKind::InvalidData.into()) } else { Ok(None) };
+        };
+        let message = serde_json::from_slice(&self.buffer[..end])?;
+        self.buffer.drain(..=end);
+        Ok(Some(message))
+    }
+}
+
+impl<T> Messages<T> {
+    /// Goes on after what was read.
+    pub(super) fn of(unread: Vec<u8>) -> Self {
+        Self { buffer: unread, of: PhantomData }
+    }
+
+    /// What is no whole message yet.
+    pub(super) fn unread(&self) -> &[u8] {
+        &self.buffer
+    }
+
+    /// Reads what has come, without waiting for it: how many bytes, 0 at the end.
+    pub(super) fn receive(&mut self, line: &UnixStream) -> io::Result<usize> {
+        line.try_read_buf(&mut self.buffer)
     }
 }
 

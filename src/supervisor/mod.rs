@@ -3,47 +3,61 @@
 //!
 //! ```text
 //! starting ──ready──> active ──died──> (backoff) ──> starting
-//! reload: load configuration ─> start the next beside the active ──ready──> the next is active, the other drains and ends
-//!                                                   └─ died first ─> the active goes on
+//! reload: the program that is there now reads the configuration, in a process of its own
+//!         ─> start the next beside the active ──ready──> the next is active, the other drains and ends
+//!                                            └─ died first ─> the active goes on
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! ```
+//!
+//! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
 mod backoff;
 mod engine;
 mod handover;
 mod line;
+mod load;
 mod notify;
 mod release;
 mod report;
 mod signals;
+mod sockets;
 mod succession;
+mod upgrade;
 
 use std::{
     cell::RefCell,
-    os::{fd::OwnedFd, unix::process::ExitStatusExt},
-    path::{Path, PathBuf},
+    ffi::CStr,
+    future::poll_fn,
+    os::{fd::AsFd, unix::process::ExitStatusExt},
+    path::PathBuf,
     process::ExitStatus,
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::Signal;
-use tokio::{runtime::Builder, sync::mpsc};
+use nix::sys::{prctl, signal::Signal};
+use tokio::runtime::Builder;
 
-pub use handover::{Handover, Inherited};
+pub use handover::Inherited;
 pub use line::{Messages, Order, Report, Wish, encode};
+pub use release::{Checks, Release, VERSION, no_exchange};
+pub use sockets::{Kind, Wanted, open};
+pub use upgrade::Left;
 
 use self::{
     backoff::Backoff,
-    engine::{Engine, Event, Means, Page, Start},
-    release::Release,
+    engine::{Engine, Means, Page},
+    handover::Handover,
+    load::{Load, Origin, Purpose},
+    release::Installed,
     signals::Signals,
+    sockets::Table,
     succession::{Asker, Next},
 };
 use crate::{
-    config::Config,
     error::{Error, ExitCode},
     health::{self, Health},
-    net::Socket,
+    sys::{children, pid::PidFile, spawn::Program},
     telemetry::logs,
     worker::scoreboard::now_ms,
 };
@@ -52,73 +66,47 @@ use crate::{
 const HUNG_AFTER: Duration = Duration::from_secs(10);
 /// An engine that does not serve by then is hung as well.
 const BOOTS_WITHIN: Duration = Duration::from_secs(120);
-/// What an engine may need to end beyond its grace period.
-const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 /// From SIGABRT, or from being told twice to stop, to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(2);
 
+/// What `ps` shows of a supervisor and of its engines.
+pub const NAME: &CStr = c"rr";
+
 const STOPPING: &str = "the server is stopping";
-
-/// What the supervisor needs of those who know configurations and sockets.
-pub trait Needs {
-    /// Reads the configuration anew.
-    fn load(&mut self) -> Result<Config, Error>;
-    /// Looks at all of it that can be looked at without serving.
-    fn check(&self, config: &Config, dir: Option<&Path>) -> Result<(), Error>;
-    /// Has all sockets that `config` names, those among them that it has already. Nothing changes if one cannot be had.
-    fn listen(&mut self, config: &Config) -> Result<Sockets, Error>;
-    /// The engine that got what [`Self::listen`] gave last serves, and no other sockets are kept; or it never will.
-    fn settle(&mut self, serves: bool);
-    /// How health checks are answered.
-    fn health(&self, config: &Config) -> health::Config;
-}
-
-/// Listening sockets, to be handed to an engine.
-#[derive(Debug)]
-pub struct Sockets {
-    /// For HTTP.
-    pub http: Vec<OwnedFd>,
-    /// For HTTP over TLS.
-    pub ssl: Vec<OwnedFd>,
-    /// For FastCGI.
-    pub fcgi: Vec<OwnedFd>,
-    /// For the TCP servers, in their order.
-    pub tcp: Vec<OwnedFd>,
-    /// For remote procedure calls.
-    pub rpc: Vec<OwnedFd>,
-    /// For health checks, which the supervisor answers itself.
-    pub status: Vec<Socket>,
-}
 
 /// What is served.
 #[derive(Debug)]
 pub struct Plan {
     /// The configuration to begin with.
-    pub config: Config,
-    /// The directory named on the command line.
-    pub dir: Option<PathBuf>,
+    pub release: Release,
+    /// Where this process was started, by the name that it had.
+    pub start: PathBuf,
     /// No banner.
     pub silent: bool,
+    /// Removed at the end.
+    pub pid_file: Option<PidFile>,
 }
 
-struct Supervisor<N> {
-    needs: N,
-    plan: Plan,
-    release: Release,
-    previous: Option<Release>,
-    sockets: Sockets,
-    events: mpsc::UnboundedSender<Event>,
+struct Supervisor {
+    own: Program,
+    origin: Origin,
+    silent: bool,
+    pid_file: Option<PidFile>,
+    /// The one in force.
+    installed: Installed,
+    previous: Option<Installed>,
+    table: Table,
     generation: u64,
     active: Option<Engine>,
     next: Option<Next>,
     draining: Vec<Engine>,
+    loads: Vec<Load>,
     backoff: Backoff,
     restart_at: Option<Instant>,
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,
     has_served: bool,
     stopping: bool,
-    kill_at: Option<Instant>,
     /// The last one, unless an engine ends badly at the end.
     code: ExitCode,
     /// Scoreboards of engines that are gone.
@@ -128,7 +116,10 @@ struct Supervisor<N> {
 }
 
 enum Heard {
-    Event(Option<Event>),
+    /// An engine, of this generation.
+    Engine(u64),
+    /// A child has ended.
+    Child,
     Stop,
     Reload,
     ReopenLogs,
@@ -136,96 +127,144 @@ enum Heard {
 }
 
 /// Serves until a signal asks to stop. The exit code is the engine's.
-pub fn run(plan: Plan, mut needs: impl Needs) -> Result<ExitCode, Error> {
+pub fn run(plan: Plan) -> Result<ExitCode, Error> {
+    enter(|| {
+        let Plan { release, start, silent, pid_file } = plan;
+        let own = Program::own().map_err(Error::system("this program"))?;
+        let table = Table::open(&release.sockets)?;
+        let origin = Origin::of(start, &own);
+        let installed = Installed { release, program: own.clone() };
+        let mut supervisor = Supervisor::new(own, origin, installed, table);
+        (supervisor.silent, supervisor.pid_file) = (silent, pid_file);
+        supervisor.start()?;
+        Ok(supervisor)
+    })
+}
+
+/// Goes on as the program that this process was before.
+pub fn resume(left: Left) -> Result<ExitCode, Error> {
+    enter(|| Supervisor::adopt(left).map_err(Error::system("what the program before has left")))
+}
+
+fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, Error> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::system("supervisor runtime"))?;
     runtime.block_on(async move {
+        // What engines leave behind is ours to wait for, as it would be for the first process of a container.
+        prctl::set_child_subreaper(true).map_err(|error| Error::system("child subreaper")(error.into()))?;
+        // Started by its descriptor, a program is known by the number of that.
+        _ = prctl::set_name(NAME);
         // Before anything listens: whoever can reach us can also stop us.
         let mut signals = Signals::new().map_err(Error::system("signals"))?;
-        let sockets = needs.listen(&plan.config)?;
-        let (events, mut inbox) = mpsc::unbounded_channel();
-        let mut supervisor = Supervisor {
-            needs,
-            release: Release::of(plan.config.clone(), plan.dir.clone()),
-            previous: None,
-            plan,
-            sockets,
-            events,
-            generation: 0,
-            active: None,
-            next: None,
-            draining: Vec::new(),
-            backoff: Backoff::default(),
-            restart_at: None,
-            reload_again: None,
-            has_served: false,
-            stopping: false,
-            kill_at: None,
-            code: ExitCode::Ok,
-            spare: RefCell::default(),
-            health: Health::default(),
-            checks: None,
-        };
-        supervisor.start()?;
+        let mut supervisor = begin()?;
         supervisor.answer_checks();
+        if let Some(code) = supervisor.reap() {
+            return Ok(code);
+        }
+        supervisor.reload_if_asked_meanwhile();
         loop {
+            supervisor.tell_health();
             let heard = tokio::select! {
-                event = inbox.recv() => Heard::Event(event),
+                generation = supervisor.said() => Heard::Engine(generation),
                 heard = signals.heard() => heard,
                 () = tokio::time::sleep(supervisor.until_next()) => Heard::Tick,
             };
             if let Some(code) = supervisor.hear(heard) {
                 return Ok(code);
             }
-            supervisor.tell_health();
+            if supervisor.is_to_be_replaced() {
+                supervisor.replace();
+            }
         }
     })
 }
 
 // === impl Supervisor ===
 
-impl<N: Needs> Supervisor<N> {
+impl Supervisor {
+    fn new(own: Program, origin: Origin, installed: Installed, table: Table) -> Self {
+        Self {
+            own,
+            origin,
+            silent: false,
+            pid_file: None,
+            installed,
+            previous: None,
+            table,
+            generation: 0,
+            active: None,
+            next: None,
+            draining: Vec::new(),
+            loads: Vec::new(),
+            backoff: Backoff::default(),
+            restart_at: None,
+            reload_again: None,
+            has_served: false,
+            stopping: false,
+            code: ExitCode::Ok,
+            spare: RefCell::default(),
+            health: Health::default(),
+            checks: None,
+        }
+    }
+
     /// Starts an engine with the configuration and the sockets that are in force.
     fn start(&mut self) -> Result<(), Error> {
         self.restart_at = None;
-        self.release = self.release.clone().still_there();
-        let engine = self.spawn(&self.release, &self.sockets)?;
+        if !self.installed.release.is_there() && self.has_served {
+            // There is nothing left of it but what is there now.
+            if self.is_changing() {
+                self.restart_at = Some(Instant::now() + KILL_AFTER);
+                return Ok(());
+            }
+            return self.load(self.installed.program.clone(), Purpose::Restart);
+        }
+        let engine = self.spawn(&self.installed, self.table.of_active())?;
         self.generation = engine.generation;
         self.active = Some(engine);
         Ok(())
     }
 
-    fn spawn(&self, release: &Release, sockets: &Sockets) -> Result<Engine, Error> {
+    fn spawn(&self, installed: &Installed, sockets: Vec<(Kind, std::os::fd::BorrowedFd<'_>)>) -> Result<Engine, Error> {
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
         let line = means.theirs.try_clone().map_err(failed())?;
+        let Installed { release, program } = installed;
         let handover = Handover {
-            config: release.config.to_json(),
+            config: release.config.clone(),
             dir: release.dir.clone(),
-            silent: self.plan.silent || self.generation > 0,
+            silent: self.silent || self.generation > 0,
             generation: self.generation + 1,
-            http: engine::borrow(&sockets.http),
-            ssl: engine::borrow(&sockets.ssl),
-            fcgi: engine::borrow(&sockets.fcgi),
-            tcp: engine::borrow(&sockets.tcp),
-            rpc: engine::borrow(&sockets.rpc),
-            scoreboard: std::os::fd::AsFd::as_fd(&page),
-            line: std::os::fd::AsFd::as_fd(&line),
+            sockets,
+            scoreboard: page.as_fd(),
+            line: line.as_fd(),
         };
-        let mut command = engine::command();
-        command.current_dir(&release.folder);
-        Engine::start(Start { command, handover }, means, self.events.clone()).map_err(failed())
+        let mut command = engine::command(program);
+        command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
+        Engine::start(command, &handover, means).map_err(failed())
+    }
+
+    /// Has `program` read the configuration.
+    fn load(&mut self, program: Program, purpose: Purpose) -> Result<(), Error> {
+        let load = Load::start(program, &self.origin, purpose).map_err(Error::system("cannot read the configuration"))?;
+        self.loads.push(load);
+        Ok(())
+    }
+
+    /// The engine that has said something.
+    async fn said(&self) -> u64 {
+        poll_fn(|context| {
+            let said = self.engines().find(|engine| engine.poll_said(context).is_ready());
+            said.map_or(Poll::Pending, |engine| Poll::Ready(engine.generation))
+        })
+        .await
     }
 
     /// Takes one step; the exit code if it was the last.
     fn hear(&mut self, heard: Heard) -> Option<ExitCode> {
         match heard {
-            Heard::Event(Some(Event::Ready(generation))) => self.ready(generation),
-            Heard::Event(Some(Event::Failed(generation, reason))) => self.failed(generation, reason),
-            Heard::Event(Some(Event::WornOut(generation))) => self.replace_worn_out(generation),
-            Heard::Event(Some(Event::Asked(generation, id, wish))) => self.asked(Asker { generation, id }, wish),
-            Heard::Event(Some(Event::Ended(generation, status))) => return self.ended(generation, status),
-            Heard::Event(None) => return Some(ExitCode::Failure),
+            Heard::Engine(generation) => self.listen_to(generation),
+            Heard::Child => return self.reap(),
             Heard::Stop => {
                 self.stop();
                 return self.exit_code();
@@ -234,56 +273,40 @@ impl<N: Needs> Supervisor<N> {
             Heard::ReopenLogs => {
                 logs::reopen();
                 // By word, for a signal would end an engine that still boots.
-                self.each(|engine| engine.say(Order::ReopenLogs));
+                self.engines().for_each(|engine| engine.say(&Order::ReopenLogs));
             }
             Heard::Tick => self.tick(),
         }
         None
     }
 
-    fn ready(&mut self, generation: u64) {
-        if self.stopping {
-            // It has been told to stop as all others have.
-            return;
+    fn listen_to(&mut self, generation: u64) {
+        let reports = self.engine_mut(|engine| engine.generation == generation).map(Engine::hear).unwrap_or_default();
+        for report in reports {
+            match report {
+                Report::Ready => self.ready(generation),
+                Report::Failed(reason) => self.failed(generation, reason),
+                Report::WornOut => self.replace_worn_out(generation),
+                Report::Ask { id, wish } => self.asked(Asker { generation, id }, wish),
+            }
         }
-        if let Some(engine) = self.active.as_mut().filter(|engine| engine.generation == generation) {
-            engine.ready = true;
-            if self.has_served {
-                tracing::info!(generation, "the engine serves again");
-            } else {
-                self.needs.settle(true);
-            }
-        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
-            let Next { mut engine, release, sockets, askers, .. } = next;
-            engine.ready = true;
-            if let Some(release) = release {
-                self.previous = Some(std::mem::replace(&mut self.release, release));
-            }
-            self.sockets = sockets;
-            self.needs.settle(true);
-            self.answer_checks();
-            let took = engine.started.elapsed().as_secs_f64();
-            self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
-            if let Some(mut old) = self.active.replace(engine) {
-                self.let_go(old.generation);
-                old.say(Order::HandOver);
-                old.leave_by = Some(Instant::now() + self.time_to_leave());
-                self.draining.push(old);
-            }
-            self.restart_at = None;
-            tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
-        } else {
-            return;
-        }
-        self.has_served = true;
-        notify::send("READY=1");
-        self.reload_if_asked_meanwhile();
     }
 
-    /// An engine that was told to end is ended after this.
-    fn time_to_leave(&self) -> Duration {
-        let engine = &self.release.config.engine;
-        engine.shutdown_delay + engine.grace_period + LEAVES_WITHIN
+    /// Takes leave of all children that have ended, also of those that are ours only because their parents are gone.
+    fn reap(&mut self) -> Option<ExitCode> {
+        while let Some((pid, status)) = children::reap() {
+            if let Some(at) = self.loads.iter().position(|load| load.pid == pid) {
+                let (purpose, outcome) = self.loads.swap_remove(at).outcome(status);
+                self.loaded(purpose, outcome);
+            } else if let Some(generation) = self.engine_mut(|engine| engine.pid == pid).map(|engine| engine.generation) {
+                // Its last words come before its end.
+                self.listen_to(generation);
+                if let Some(code) = self.ended(generation, status) {
+                    return Some(code);
+                }
+            }
+        }
+        None
     }
 
     fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
@@ -297,17 +320,8 @@ impl<N: Needs> Supervisor<N> {
             self.reload_if_asked_meanwhile();
         } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
             next.engine.kill_group();
-            self.needs.settle(false);
-            self.keep(next.engine);
-            if !self.stopping {
-                let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
-                tracing::error!(generation, "{why}");
-                self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
-                if self.active.is_none() && !self.has_served {
-                    return Some(ExitCode::Failure);
-                }
-                notify::send("READY=1");
-                self.reload_if_asked_meanwhile();
+            if let Some(code) = self.next_ended(next, status) {
+                return Some(code);
             }
         } else if let Some(engine) = self.active.take_if(|engine| engine.generation == generation) {
             engine.kill_group();
@@ -327,8 +341,7 @@ impl<N: Needs> Supervisor<N> {
 
     /// Known once the server was told to stop and no engine is left.
     fn exit_code(&self) -> Option<ExitCode> {
-        let all_gone = self.active.is_none() && self.next.is_none() && self.draining.is_empty();
-        (self.stopping && all_gone).then_some(self.code)
+        (self.stopping && self.engines().next().is_none()).then_some(self.code)
     }
 
     fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
@@ -357,12 +370,13 @@ impl<N: Needs> Supervisor<N> {
         None
     }
 
-    /// Answers health checks where the configuration in force says.
+    /// Answers health checks where the release in force says.
     fn answer_checks(&mut self) {
         // The one before has let its sockets go first: of two, either could get a connection.
         self.checks = None;
-        let (sockets, settings) = (std::mem::take(&mut self.sockets.status), self.needs.health(&self.release.config));
-        match health::Server::start(sockets, settings, self.health.clone()) {
+        let settings = self.installed.release.checks.into();
+        let sockets = self.table.of_checks();
+        match sockets.and_then(|sockets| health::Server::start(sockets, settings, self.health.clone())) {
             Ok(server) => self.checks = Some(server),
             Err(error) => tracing::error!("status.address: health checks are not answered: {error}"),
         }
@@ -377,79 +391,76 @@ impl<N: Needs> Supervisor<N> {
     }
 
     fn stop(&mut self) {
-        let now = Instant::now();
         notify::send("STOPPING=1");
         if std::mem::replace(&mut self.stopping, true) {
-            self.kill_at = Some(now + KILL_AFTER);
-            self.each(|engine| engine.say(Order::Leave));
+            self.engines().for_each(|engine| engine.say(&Order::Leave));
+            self.engines_mut().for_each(|engine| engine.end_within(KILL_AFTER));
         } else {
             let next = self.next.iter().flat_map(|next| next.askers.clone());
-            let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).collect();
+            let loads = self.loads.drain(..).flat_map(Load::give_up);
+            let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).chain(loads).collect();
             self.tell(&waiting, Err(STOPPING));
-            let leave_by = now + self.time_to_leave();
-            let next = self.next.as_mut().map(|next| &mut next.engine);
-            self.active.iter_mut().chain(next).for_each(|engine| engine.leave_by = Some(leave_by));
-            self.each(|engine| engine.signal(Signal::SIGTERM));
+            let within = self.installed.release.leaves_within;
+            for engine in self.engines_mut() {
+                engine.end_within(within);
+                engine.signal(Signal::SIGTERM);
+            }
         }
         self.restart_at = None;
     }
 
     fn tick(&mut self) {
         let now = Instant::now();
-        if self.kill_at.is_some_and(|at| now >= at) {
-            self.each(|engine| engine.signal(Signal::SIGKILL));
-        }
+        self.loads.iter_mut().for_each(|load| load.look(now));
         if self.restart_at.is_some_and(|at| now >= at)
             && let Err(error) = self.start()
         {
             tracing::error!("{error}");
             self.restart_at = Some(now + Duration::from_secs(1));
         }
-        self.each(|engine| {
-            if engine.leave_by.is_some_and(|by| now >= by) {
-                tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
-                engine.signal(Signal::SIGKILL);
-            }
-        });
+        for engine in self.engines_mut().filter(|engine| engine.kill_at.is_some_and(|at| now >= at)) {
+            tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
+            engine.signal(Signal::SIGKILL);
+            engine.kill_at = Some(now + KILL_AFTER);
+        }
         if self.stopping {
             // While it ends, an engine need show no other sign of life.
             return;
         }
-        if let Some(next) = &mut self.next {
-            end_if_hung(&mut next.engine, now);
-        }
-        if let Some(engine) = &mut self.active {
+        for engine in self.active.iter_mut().chain(self.next.as_mut().map(|next| &mut next.engine)) {
             end_if_hung(engine, now);
-            if engine.ready && engine.aborted.is_none() {
-                notify::watchdog();
-            }
+        }
+        if self.active.as_ref().is_some_and(|engine| engine.ready && engine.kill_at.is_none()) {
+            notify::watchdog();
         }
     }
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let next = [self.restart_at, self.kill_at].into_iter().flatten().min();
+        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restart_at).min();
         next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now).min(Duration::from_secs(1)))
     }
 
-    fn each(&self, act: impl Fn(&Engine)) {
-        self.active.iter().chain(self.next.as_ref().map(|next| &next.engine)).chain(&self.draining).for_each(act);
+    fn engines(&self) -> impl Iterator<Item = &Engine> {
+        self.active.iter().chain(self.next.as_ref().map(|next| &next.engine)).chain(&self.draining)
+    }
+
+    fn engines_mut(&mut self) -> impl Iterator<Item = &mut Engine> {
+        self.active.iter_mut().chain(self.next.as_mut().map(|next| &mut next.engine)).chain(&mut self.draining)
+    }
+
+    fn engine_mut(&mut self, is: impl Fn(&Engine) -> bool) -> Option<&mut Engine> {
+        self.engines_mut().find(|engine| is(engine))
     }
 }
 
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
 fn end_if_hung(engine: &mut Engine, now: Instant) {
-    if let Some(aborted) = engine.aborted {
-        if now.duration_since(aborted) >= KILL_AFTER {
-            engine.signal(Signal::SIGKILL);
-        }
-        return;
-    }
     let (since, limit) = match engine.board.beat() {
-        0 => (engine.started.elapsed(), BOOTS_WITHIN),
+        0 => (now.duration_since(engine.started), BOOTS_WITHIN),
         beat => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER),
     };
-    if since < limit {
+    if since < limit || engine.kill_at.is_some() {
         return;
     }
     tracing::error!(
@@ -460,7 +471,7 @@ fn end_if_hung(engine: &mut Engine, now: Instant) {
     );
     report::running(engine);
     engine.signal(Signal::SIGABRT);
-    engine.aborted = Some(now);
+    engine.end_within(KILL_AFTER);
 }
 
 fn code_of(status: ExitStatus) -> ExitCode {

@@ -3,9 +3,10 @@
 use tokio::signal::unix::{self, SignalKind};
 
 use super::Heard;
+use crate::sys::spawn;
 
 /// The signals that a supervisor hears.
-pub(super) struct Signals([unix::Signal; 6]);
+pub(super) struct Signals([unix::Signal; 7]);
 
 // === impl Signals ===
 
@@ -14,11 +15,15 @@ impl Signals {
         let of = unix::signal;
         let (user1, user2) = (SignalKind::user_defined1(), SignalKind::user_defined2());
         let stops = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit()];
-        Ok(Self([of(stops[0])?, of(stops[1])?, of(stops[2])?, of(SignalKind::hangup())?, of(user2)?, of(user1)?]))
+        let (hangup, child) = (SignalKind::hangup(), SignalKind::child());
+        let all = [of(stops[0])?, of(stops[1])?, of(stops[2])?, of(hangup)?, of(user2)?, of(user1)?, of(child)?];
+        // The program before this one, if there was one, has held them back until here.
+        spawn::let_signals_in()?;
+        Ok(Self(all))
     }
 
     pub(super) async fn heard(&mut self) -> Heard {
-        let [term, int, quit, hup, usr2, usr1] = &mut self.0;
+        let [term, int, quit, hup, usr2, usr1, child] = &mut self.0;
         tokio::select! {
             _ = term.recv() => Heard::Stop,
             _ = int.recv() => Heard::Stop,
@@ -26,6 +31,7 @@ impl Signals {
             _ = hup.recv() => Heard::Reload,
             _ = usr2.recv() => Heard::Reload,
             _ = usr1.recv() => Heard::ReopenLogs,
+            _ = child.recv() => Heard::Child,
         }
     }
 }

@@ -1,17 +1,23 @@
 //! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
 //! how it went.
 
+use std::{process::ExitStatus, time::Instant};
+
+use serde::{Deserialize, Serialize};
+
 use super::{
-    Needs, STOPPING, Sockets, Supervisor,
+    KILL_AFTER, STOPPING, Supervisor,
     engine::Engine,
     line::{Order, Wish, shortened},
+    load::Purpose,
     notify,
-    release::Release,
+    release::Installed,
+    report,
 };
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 
 /// Somebody who waits for the outcome of a wish, in the engine of this generation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct Asker {
     pub(super) generation: u64,
     pub(super) id: u32,
@@ -21,8 +27,7 @@ pub(super) struct Asker {
 pub(super) struct Next {
     pub(super) engine: Engine,
     /// None if it is the one in force.
-    pub(super) release: Option<Release>,
-    pub(super) sockets: Sockets,
+    pub(super) installed: Option<Installed>,
     pub(super) askers: Vec<Asker>,
     /// Why it cannot, in its own words.
     pub(super) reason: Option<String>,
@@ -30,12 +35,72 @@ pub(super) struct Next {
 
 // === impl Supervisor ===
 
-impl<N: Needs> Supervisor<N> {
+impl Supervisor {
+    pub(super) fn ready(&mut self, generation: u64) {
+        if self.stopping {
+            // It has been told to stop as all others have.
+            return;
+        }
+        if let Some(engine) = self.active.as_mut().filter(|engine| engine.generation == generation) {
+            engine.ready = true;
+            if self.has_served {
+                tracing::info!(generation, "the engine serves again");
+            }
+        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
+            self.succeeded(next);
+        } else {
+            return;
+        }
+        self.has_served = true;
+        notify::send("READY=1");
+        self.reload_if_asked_meanwhile();
+    }
+
+    fn succeeded(&mut self, next: Next) {
+        let Next { mut engine, installed, askers, .. } = next;
+        engine.ready = true;
+        if let Some(installed) = installed {
+            self.previous = Some(std::mem::replace(&mut self.installed, installed));
+            self.table.settle(true);
+            self.answer_checks();
+        }
+        let (generation, took) = (engine.generation, engine.started.elapsed().as_secs_f64());
+        self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
+        if let Some(mut old) = self.active.replace(engine) {
+            self.let_go(old.generation);
+            old.say(&Order::HandOver);
+            old.end_within(self.installed.release.leaves_within);
+            self.draining.push(old);
+        }
+        self.restart_at = None;
+        tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
+    }
+
     /// An engine that has not served yet says why it cannot.
     pub(super) fn failed(&mut self, generation: u64, reason: String) {
         if let Some(next) = self.next.as_mut().filter(|next| next.engine.generation == generation) {
             next.reason = Some(reason);
         }
+    }
+
+    /// The engine that was to succeed has ended before that; the exit code if there is nothing left to do.
+    pub(super) fn next_ended(&mut self, next: Next, status: ExitStatus) -> Option<ExitCode> {
+        let generation = next.engine.generation;
+        self.table.settle(false);
+        self.keep(next.engine);
+        if self.stopping {
+            return None;
+        }
+        let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
+        tracing::error!(generation, "{why}");
+        self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
+        if self.active.is_none() && !self.has_served {
+            return Some(ExitCode::Failure);
+        }
+        self.restart_at = self.restart_at.or(self.active.is_none().then(|| Instant::now() + KILL_AFTER));
+        notify::send("READY=1");
+        self.reload_if_asked_meanwhile();
+        None
     }
 
     pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
@@ -44,11 +109,11 @@ impl<N: Needs> Supervisor<N> {
             return self.tell(&[asker], Err("this engine is being replaced: call again"));
         }
         match wish {
+            Wish::Check if self.stopping => self.tell(&[asker], Err(STOPPING)),
             Wish::Check => {
-                let dir = self.plan.dir.clone();
-                let checked = self.needs.load().and_then(|config| self.needs.check(&config, dir.as_deref()));
-                let outcome = checked.map_err(|error| error.to_string());
-                self.tell(&[asker], outcome.as_ref().map(|()| "a reload would take it").map_err(String::as_str));
+                if let Err(error) = self.load_anew(Purpose::Check(asker)) {
+                    self.tell(&[asker], Err(&error.to_string()));
+                }
             }
             Wish::Reload => self.reload(vec![asker]),
             Wish::Rollback => self.roll_back(asker),
@@ -58,11 +123,9 @@ impl<N: Needs> Supervisor<N> {
     pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
         for asker in askers {
             let result = outcome.map(shortened).map_err(shortened);
-            self.each(|engine| {
-                if engine.generation == asker.generation {
-                    engine.say(Order::Outcome { id: asker.id, result: Result::clone(&result) });
-                }
-            });
+            if let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) {
+                engine.say(&Order::Outcome { id: asker.id, result });
+            }
         }
     }
 
@@ -76,8 +139,29 @@ impl<N: Needs> Supervisor<N> {
             return;
         }
         notify::reloading();
-        let release = self.needs.load().map(|config| Release::of(config, self.plan.dir.clone()));
-        self.change_to(release, askers, "not reloaded");
+        if let Err(error) = self.load_anew(Purpose::Reload(askers.clone())) {
+            self.not_changed("not reloaded", &askers, &error.to_string());
+        }
+    }
+
+    /// Has the program that is there now read the configuration as it is now.
+    fn load_anew(&mut self, purpose: Purpose) -> Result<(), Error> {
+        let program = self.origin.program(&self.own);
+        let what = || format!("the program {}", self.origin.path.display());
+        self.load(program.map_err(Error::system(what()))?, purpose)
+    }
+
+    /// A configuration was read, or was not.
+    pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, String>) {
+        match (purpose, outcome) {
+            (Purpose::Check(asker), outcome) => {
+                self.tell(&[asker], outcome.as_ref().map(|_| "a reload would take it").map_err(String::as_str));
+            }
+            (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, "not reloaded"),
+            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, &error),
+            (Purpose::Restart, Ok(installed)) => self.change_to(installed, Vec::new(), "not restarted"),
+            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], &error),
+        }
     }
 
     fn roll_back(&mut self, asker: Asker) {
@@ -86,44 +170,49 @@ impl<N: Needs> Supervisor<N> {
             _ if self.is_changing() => "a reload is in progress: try again when it is over",
             None => "there is nothing to go back to: the server has not been reloaded",
             Some(previous) => {
-                let release = previous.clone();
+                let previous = previous.clone();
                 notify::reloading();
-                return self.change_to(Ok(release), vec![asker], "not rolled back");
+                return self.change_to(previous, vec![asker], "not rolled back");
             }
         };
         self.tell(&[asker], Err(refusal));
     }
 
     /// An engine is about to succeed another, or has just done so.
-    fn is_changing(&self) -> bool {
-        self.next.is_some() || !self.draining.is_empty()
+    pub(super) fn is_changing(&self) -> bool {
+        let is_loading = self.loads.iter().any(|load| !matches!(load.purpose, Purpose::Check(_)));
+        is_loading || self.next.is_some() || !self.draining.is_empty() || self.is_of_another_program()
     }
 
-    /// Starts the engine that is to bring `release` into force, or says why not.
-    fn change_to(&mut self, release: Result<Release, Error>, askers: Vec<Asker>, not_done: &str) {
-        let started = release.and_then(|release| {
-            let sockets = self.needs.listen(&release.config)?;
-            self.succeed(Some(release), sockets, askers.clone())
-        });
-        if let Err(error) = started {
-            tracing::error!("{not_done}, nothing has changed: {error}");
-            self.tell(&askers, Err(&error.to_string()));
-            notify::send("READY=1");
+    /// Starts the engine that is to bring `installed` into force, or says why not.
+    fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, not_done: &str) {
+        let listening = self.table.listen(&installed.release.sockets);
+        let started = listening.and_then(|()| self.spawn(&installed, self.table.of_next()));
+        match started {
+            Ok(engine) => self.succeed(engine, Some(installed), askers),
+            Err(error) => {
+                self.table.settle(false);
+                self.not_changed(not_done, &askers, &error.to_string());
+            }
         }
     }
 
-    /// Starts the engine that is to succeed the active one, with the release in force if none is given.
-    fn succeed(&mut self, release: Option<Release>, sockets: Sockets, askers: Vec<Asker>) -> Result<(), Error> {
-        let spawned = self.spawn(release.as_ref().unwrap_or(&self.release), &sockets);
-        let engine = spawned.inspect_err(|_| self.needs.settle(false))?;
+    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: &str) {
+        tracing::error!("{not_done}, nothing has changed: {why}");
+        self.tell(askers, Err(why));
+        self.restart_at = self.restart_at.or(self.active.is_none().then(|| Instant::now() + KILL_AFTER));
+        notify::send("READY=1");
+        self.reload_if_asked_meanwhile();
+    }
+
+    fn succeed(&mut self, engine: Engine, installed: Option<Installed>, askers: Vec<Asker>) {
         self.generation = engine.generation;
-        self.next = Some(Next { engine, release, sockets, askers, reason: None });
-        Ok(())
+        self.next = Some(Next { engine, installed, askers, reason: None });
     }
 
     pub(super) fn reload_if_asked_meanwhile(&mut self) {
         if !self.stopping
-            && self.draining.is_empty()
+            && !self.is_changing()
             && let Some(askers) = self.reload_again.take()
         {
             self.reload(askers);
@@ -138,15 +227,14 @@ impl<N: Needs> Supervisor<N> {
             return;
         }
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
-        let sockets = self.needs.listen(&self.release.config);
-        let started = sockets.and_then(|sockets| self.succeed(None, sockets, Vec::new()));
-        if let Err(error) = started {
-            tracing::error!("the engine goes on as it is: {error}");
+        match self.spawn(&self.installed, self.table.of_active()) {
+            Ok(engine) => self.succeed(engine, None, Vec::new()),
+            Err(error) => tracing::error!("the engine goes on as it is: {error}"),
         }
     }
 
     /// Those who wait in an engine for a reload that comes after its own end: they would keep it from ending.
-    pub(super) fn let_go(&mut self, generation: u64) {
+    fn let_go(&mut self, generation: u64) {
         let Some(waiting) = &mut self.reload_again else { return };
         let (gone, stay) = std::mem::take(waiting).into_iter().partition::<Vec<_>, _>(|asker| asker.generation == generation);
         *waiting = stay;

@@ -1,6 +1,7 @@
 //! What the operating system and its container say and do.
 
 pub mod cgroup;
+pub mod children;
 pub mod clock;
 pub mod crash;
 pub mod exit;

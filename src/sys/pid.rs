@@ -5,6 +5,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
     process,
 };
@@ -14,7 +15,7 @@ use std::{
 pub struct PidFile {
     path: PathBuf,
     /// Holds the lock.
-    _file: File,
+    file: File,
 }
 
 /// Why no process is known.
@@ -53,7 +54,23 @@ impl PidFile {
             drop(fs::remove_file(&draft));
             return Err(error);
         }
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
+    }
+
+    /// The one that the program before this one has written in this process; `file` has its lock.
+    pub fn adopt(path: PathBuf, file: OwnedFd) -> Self {
+        Self { path, file: file.into() }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for PidFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 

@@ -1,0 +1,154 @@
+//! Reading the configuration anew: in a process of its own, by the program that is to serve it. So neither can harm this one.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs, io,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+
+use super::{
+    engine,
+    release::{Installed, Release, VERSION},
+    report,
+    succession::Asker,
+};
+use crate::sys::{memory, spawn::Program};
+
+/// A configuration that is being read.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) pid: i32,
+    pub(super) purpose: Purpose,
+    program: Program,
+    told: OwnedFd,
+    complaint: OwnedFd,
+    kill_at: Instant,
+    is_late: bool,
+}
+
+/// What a configuration is read for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// To say whether a reload would take it.
+    Check(Asker),
+    /// To serve it, for those who asked for that.
+    Reload(Vec<Asker>),
+    /// To serve it, what was served before being gone.
+    Restart,
+}
+
+/// Where programs and configurations come from.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// Where this process was started, by the name that it had.
+    pub(super) start: PathBuf,
+    /// Where the program's file is.
+    pub(super) path: PathBuf,
+}
+
+/// A program that has not told by then is killed.
+const LOADS_WITHIN: Duration = Duration::from_secs(60);
+/// A longer complaint is cut.
+const MAX_COMPLAINT: usize = 8192;
+
+// === impl Origin ===
+
+impl Origin {
+    /// Of this process, started in `start`.
+    pub(super) fn of(start: PathBuf, own: &Program) -> Self {
+        let named = env::args_os().next().and_then(|name| found_as(&name, &start));
+        // Found by name, so that a symbolic link to another program is seen.
+        let named = named.filter(|path| Program::at(path).is_ok_and(|program| program.is(own)));
+        let path = named.or_else(|| env::current_exe().ok()).unwrap_or_default();
+        Self { start, path }
+    }
+
+    /// The program that is there now, or `own` if none is.
+    pub(super) fn program(&self, own: &Program) -> io::Result<Program> {
+        match Program::at(&self.path) {
+            Ok(program) if program.is(own) => Ok(own.clone()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::warn!("there is no program {} any more: the one that runs is used", self.path.display());
+                Ok(own.clone())
+            }
+            other => other,
+        }
+    }
+}
+
+/// What the shell found under `name`.
+fn found_as(name: &OsString, start: &Path) -> Option<PathBuf> {
+    if name.to_string_lossy().contains('/') {
+        return Some(start.join(name));
+    }
+    env::split_paths(&env::var_os("PATH")?).map(|folder| start.join(folder).join(name)).find(|path| path.is_file())
+}
+
+// === impl Load ===
+
+impl Load {
+    pub(super) fn start(program: Program, origin: &Origin, purpose: Purpose) -> io::Result<Self> {
+        let (told, complaint) = (memory::file_of(c"rr release", b"")?, memory::file_of(c"rr complaint", b"")?);
+        let mut command = engine::command(&program);
+        command.args(["--prepare", VERSION]).args(env::args_os().skip(1));
+        command.current_dir(&origin.start).env("PWD", &origin.start).process_group(0);
+        command.stdin(Stdio::null()).stdout(told.try_clone()?).stderr(complaint.try_clone()?);
+        let failed = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        // Said of the folder that is gone, not of the program.
+        fs::metadata(&origin.start).map_err(|error| failed(&origin.start, error))?;
+        let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
+        let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+        Ok(Self { pid, purpose, program, told, complaint, kill_at: Instant::now() + LOADS_WITHIN, is_late: false })
+    }
+
+    /// Ends it if it takes too long.
+    pub(super) fn look(&mut self, now: Instant) {
+        if now >= self.kill_at {
+            self.is_late = true;
+            // Its process has not been waited for, so the number is its own.
+            _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        }
+    }
+
+    /// Ends it; those who wait for it are returned.
+    pub(super) fn give_up(self) -> Vec<Asker> {
+        _ = killpg(Pid::from_raw(self.pid), Signal::SIGKILL);
+        match self.purpose {
+            Purpose::Check(asker) => vec![asker],
+            Purpose::Reload(askers) => askers,
+            Purpose::Restart => Vec::new(),
+        }
+    }
+
+    /// What it has told, now that its process has ended; or its complaint.
+    pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, String>) {
+        let told = memory::content_of(self.told).unwrap_or_default();
+        let outcome = if status.success() {
+            Release::hear(&told)
+                .map_err(|error| format!("the program that is there now told nothing that can be served: {error}"))
+        } else if self.is_late {
+            Err(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs()))
+        } else {
+            Err(complaint(self.complaint, status))
+        };
+        (self.purpose, outcome.map(|release| Installed { release, program: self.program }))
+    }
+}
+
+fn complaint(file: OwnedFd, status: ExitStatus) -> String {
+    let said = memory::content_of(file).unwrap_or_default();
+    let said = String::from_utf8_lossy(&said[..said.len().min(MAX_COMPLAINT)]).trim().to_owned();
+    match said.strip_prefix("rr: ").unwrap_or(&said) {
+        "" => format!("the program cannot be used: {}", report::describe(status)),
+        said => said.to_owned(),
+    }
+}

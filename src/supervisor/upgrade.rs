@@ -1,0 +1,159 @@
+//! Another program in the place of this one: the process stays, with its number, its children and all that it keeps open.
+
+use std::{
+    env, io,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    path::PathBuf,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Supervisor, engine,
+    engine::Engine,
+    handover,
+    load::Origin,
+    release::{Installed, Release, VERSION},
+    sockets::{self, Table},
+    succession::Asker,
+};
+use crate::sys::{
+    memory,
+    pid::PidFile,
+    spawn::{self, Program, Replacement},
+};
+
+/// What one program leaves to the next; the numbers are descriptors.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Left {
+    version: String,
+    /// The process that it is for.
+    pid: u32,
+    start: PathBuf,
+    path: PathBuf,
+    silent: bool,
+    release: Release,
+    previous: Option<(Release, RawFd)>,
+    sockets: Vec<sockets::Left>,
+    generation: u64,
+    active: Option<engine::Left>,
+    draining: Vec<engine::Left>,
+    reload_again: Option<Vec<Asker>>,
+    pid_file: Option<(PathBuf, RawFd)>,
+}
+
+// === impl Left ===
+
+impl Left {
+    /// What the program before this one has left in this process; none if there was none.
+    pub fn take() -> io::Result<Option<Self>> {
+        let Some(left) = handover::letter::<Self>(spawn::TAKEOVER)? else { return Ok(None) };
+        if left.version != VERSION || left.pid != std::process::id() {
+            return Err(io::Error::other(format!("{} is for process {} and {}", spawn::TAKEOVER, left.pid, left.version)));
+        }
+        Ok(Some(left))
+    }
+
+    /// The release that is served.
+    pub fn release(&self) -> &Release {
+        &self.release
+    }
+}
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    /// Whether what serves is of another program than this process.
+    pub(super) fn is_of_another_program(&self) -> bool {
+        !self.installed.program.is(&self.own)
+    }
+
+    /// Whether this process is to become that program, and nothing would be lost by it.
+    pub(super) fn is_to_be_replaced(&self) -> bool {
+        !self.stopping && self.is_of_another_program() && self.loads.is_empty() && self.next.is_none()
+    }
+
+    /// Becomes the program that serves. Returns only if that cannot be.
+    pub(super) fn replace(&mut self) {
+        tracing::info!("the new program takes the place of the old one in this process");
+        let error = self.try_to_replace().err();
+        // What serves is not affected, and what it says is understood.
+        tracing::error!(
+            "the supervisor goes on as the old program: {}",
+            error.map_or_else(String::new, |error| error.to_string())
+        );
+        self.own = self.installed.program.clone();
+    }
+
+    fn try_to_replace(&self) -> io::Result<()> {
+        let (left, keep) = self.left();
+        let file: OwnedFd = memory::file_of(c"rr takeover", &serde_json::to_vec(&left)?)?;
+        let others = env::vars_os().filter(|(name, _)| !spawn::NOT_FOR_CHILDREN.iter().any(|own| name == own));
+        let takeover = (spawn::TAKEOVER.into(), file.as_raw_fd().to_string().into());
+        Err(Replacement {
+            program: &self.installed.program,
+            arguments: env::args_os().collect(),
+            environment: others.chain([takeover]).collect(),
+            keep: keep.into_iter().chain([file.as_fd()]).collect(),
+        }
+        .run())
+    }
+
+    /// All that the next program needs, and the descriptors it names.
+    fn left(&self) -> (Left, Vec<BorrowedFd<'_>>) {
+        let (sockets, mut keep): (Vec<_>, Vec<_>) = self.table.left().unzip();
+        keep.extend(self.engines().flat_map(Engine::descriptors));
+        let previous = self.previous.as_ref().map(|previous| {
+            keep.push(previous.program.as_fd());
+            (previous.release.clone(), previous.program.as_fd().as_raw_fd())
+        });
+        let pid_file = self.pid_file.as_ref().map(|file| {
+            keep.push(file.as_fd());
+            (file.path().to_owned(), file.as_fd().as_raw_fd())
+        });
+        let left = Left {
+            version: VERSION.into(),
+            pid: std::process::id(),
+            start: self.origin.start.clone(),
+            path: self.origin.path.clone(),
+            silent: self.silent,
+            release: self.installed.release.clone(),
+            previous,
+            sockets,
+            generation: self.generation,
+            active: self.active.as_ref().map(Engine::left),
+            draining: self.draining.iter().map(Engine::left).collect(),
+            reload_again: self.reload_again.clone(),
+            pid_file,
+        };
+        (left, keep)
+    }
+
+    /// Goes on with what another program has left.
+    pub(super) fn adopt(left: Left) -> io::Result<Self> {
+        let own = Program::own()?;
+        let origin = Origin { start: left.start, path: left.path };
+        let installed = Installed { release: left.release, program: own.clone() };
+        let previous = left.previous.map(|(release, program)| {
+            let program = Program::adopt(spawn::adopt(program)?);
+            // Of one file there is one program, so that it is known by it.
+            let program = if program.is(&own) { own.clone() } else { program };
+            io::Result::Ok(Installed { release, program })
+        });
+        let pid_file = left.pid_file.map(|(path, file)| io::Result::Ok(PidFile::adopt(path, spawn::adopt(file)?)));
+        let active = left.active.map(Engine::adopt).transpose()?;
+        let restart_at = active.is_none().then(std::time::Instant::now);
+        Ok(Self {
+            silent: left.silent,
+            previous: previous.transpose()?,
+            pid_file: pid_file.transpose()?,
+            generation: left.generation,
+            active,
+            draining: left.draining.into_iter().map(Engine::adopt).collect::<io::Result<_>>()?,
+            reload_again: left.reload_again,
+            restart_at,
+            has_served: true,
+            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?)
+        })
+    }
+}
