@@ -46,6 +46,7 @@ mod line;
 mod memory;
 mod opcache;
 mod reload;
+mod rights;
 mod rpc;
 mod served;
 mod settings;
@@ -94,6 +95,7 @@ pub fn supervise(config: &Config, options: Options, start: PathBuf) -> Result<Ex
     logs::install(&config.logs).map_err(Error::system("log"))?;
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
     drop(served::find(config, options.dir.as_deref())?);
+    rights::raise_descriptors(config);
     let pid_file = pid_file(&options)?;
     let release = release(config, options.dir)?;
     supervisor::run(Plan { release, start, silent: options.silent, pid_file })
@@ -116,6 +118,8 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
     check(config, dir.as_deref())?;
     // What is not there is for the engine to complain about.
     let follow = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let rights = rights::of(config)?;
+    rights::give_logs(config, &rights)?;
     let mut followed = config.clone();
     followed.served_mut().for_each(|path| *path = follow(path));
     Ok(Release {
@@ -126,6 +130,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         sockets: sockets::wanted(config)?,
         leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
         checks: health_checks::checks(&config.status),
+        rights,
     })
 }
 
@@ -150,8 +155,13 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
 
 /// Serves without a supervisor until a signal asks to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
+    logs::install(&config.logs).map_err(Error::system("log"))?;
     let pid_file = pid_file(options)?;
+    let rights = rights::of(&config)?;
     let sockets = sockets::own(&config)?;
+    rights::give_logs(&config, &rights)?;
+    rights::raise_descriptors(&config);
+    rights.assume().map_err(Error::system("server.user"))?;
     let served = run_engine(config, options, Means { sockets, line: None, board: None });
     drop(pid_file);
     served

@@ -7,6 +7,7 @@ mod health;
 mod notify;
 mod operator;
 mod reload;
+mod rights;
 mod upgrade;
 
 use std::{

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{health_checks, rpc, settings, tcp};
+use super::{health_checks, rights, rpc, settings, tcp};
 use crate::{
     config::Config,
     error::Error,
@@ -25,10 +25,14 @@ pub(super) struct Listening {
 /// The sockets that `config` asks for, HTTP's last: whoever finds it listening finds the others too.
 pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     let http = &config.http;
+    let rights = rights::of(config)?;
     let mut all = Vec::new();
     let mut add = |kind, key: &str, wanted: listen::Config| {
         let listen::Config { addresses, backlog } = wanted;
-        all.extend(addresses.into_iter().map(|address| Wanted { kind, key: key.to_owned(), address, backlog }));
+        all.extend(addresses.into_iter().map(|mut address| {
+            rights::own_socket(&mut address, &rights);
+            Wanted { kind, key: key.to_owned(), address, backlog }
+        }));
     };
     if let Some(section) = &config.rpc {
         add(Kind::Rpc, "rpc.listen", rpc::listen(section)?);

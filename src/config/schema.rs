@@ -129,6 +129,17 @@ const OWN: &[Key] = &[
         "How a worker's process is spoken to: pipes, tcp://host:port or unix://path.",
         &Field(|c| &mut c.server.relay, RelayAddress),
     ),
+    key(
+        "server.user",
+        "The user that scripts run as, by name or number; needs root, who still opens the ports.",
+        &Field(|c| &mut c.server.user, Maybe(ACCOUNT)),
+    ),
+    key("server.group", "Its group; null means the user's own.", &Field(|c| &mut c.server.group, Maybe(ACCOUNT))),
+    key(
+        "server.umask",
+        "The rights that files made by scripts do not get, such as 0027.",
+        &Field(|c| &mut c.server.umask, Maybe(Mode)),
+    ),
     section("http", "The web server."),
     derived(
         "http.address",

@@ -12,6 +12,9 @@ use super::form::{Form, Named, Wrong};
 /// - `server.command`: `[]`
 /// - `server.env`: `{}`
 /// - `server.relay`: `pipes`
+/// - `server.user`: `null`
+/// - `server.group`: `null`
+/// - `server.umask`: `null`
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Server {
     /// What starts a worker: a program and its arguments; empty if there are no such workers.
@@ -20,6 +23,12 @@ pub struct Server {
     pub env: Vec<(String, String)>,
     /// How a worker's process is spoken to.
     pub relay: Relay,
+    /// The name or number of the user that scripts run as; none for whoever started the server.
+    pub user: Option<String>,
+    /// The same of its group; none for the user's own.
+    pub group: Option<String>,
+    /// The rights that files made by scripts do not get; none for what the server was started with.
+    pub umask: Option<u32>,
 }
 
 /// How a worker's process is spoken to.

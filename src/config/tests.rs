@@ -474,12 +474,12 @@ fn every_fault_is_told_on_a_line_of_its_own() {
 #[test]
 fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
-        "server": {"command": "php worker.php", "relay": "pipes", "user": "www"},
+        "server": {"command": "php worker.php", "relay": "pipes", "on_init": {"command": "true"}},
         "jobs": {},
         "http": {"middleware": ["gzip", "sendfile", "header"], "ssl": {"acme": {}}, "pool": {}},
     }));
     let expected = [
-        "server.user: not supported by this version of rr",
+        "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
         "http.middleware[1]: \"sendfile\" is not supported by this version of rr",
         "http.middleware[2]: no middleware is called \"header\", there are compress, gzip, headers, proxy_ip_parser, static; did you mean headers?",

@@ -241,6 +241,7 @@ impl Supervisor {
         };
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
+        release.rights.give(&mut command);
         Engine::start(command, &handover, means).map_err(failed())
     }
 

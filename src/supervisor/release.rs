@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::sockets::Wanted;
-use crate::{health, sys::spawn::Program};
+use crate::{
+    health,
+    sys::{identity::Rights, spawn::Program},
+};
 
 /// A configuration and the folders that its symbolic links led to when it was read: a crash or a rollback must not deploy what has
 /// been linked there since.
@@ -32,6 +35,8 @@ pub struct Release {
     pub leaves_within: Duration,
     /// How health checks are answered.
     pub checks: Checks,
+    /// Whom engines run as.
+    pub rights: Rights,
 }
 
 /// How health checks are answered.
@@ -116,6 +121,7 @@ mod tests {
             sockets: Vec::new(),
             leaves_within: Duration::from_secs(40),
             checks: Checks { unavailable: 503, timeout: Duration::from_secs(1), max_connections: 8 },
+            rights: Rights::default(),
         }
     }
 

@@ -1,0 +1,133 @@
+//! Whom scripts run as, and what they can have of the server.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::{User, geteuid},
+};
+
+use super::{engine, is_gone, reload::reload, site};
+use crate::harness::{PATIENCE, Setup, free_port, not_run, reference, wait_until};
+
+/// Of `nobody` the numbers of user and group; none if this is not root.
+fn nobody() -> Option<(u32, u32)> {
+    if !geteuid().is_root() {
+        not_run("server.user", "only root can test it");
+        return None;
+    }
+    let user = User::from_name("nobody").unwrap().expect("every system has a user nobody");
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn setup() -> Setup {
+    let code = "umask(umask()); $groups = posix_getgroups(); sort($groups); file_put_contents($_GET['to'], ''); \
+                echo posix_getuid(), ' ', posix_geteuid(), ' ', posix_getgid(), ' ', implode(',', $groups), ' ', decoct(umask());";
+    let setup = site().php("who.php", code);
+    // What the server leaves there is for another user.
+    let temporary = setup.scratch().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    for folder in [setup.scratch(), &temporary] {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    setup.option("server.user=nobody").option("server.umask=0027")
+}
+
+#[test]
+fn scripts_run_as_another_user_and_the_server_does_not() {
+    if reference().is_some() {
+        return;
+    }
+    let Some((user, group)) = nobody() else { return };
+    for supervisor in [true, false] {
+        let setup = setup().option(&format!("engine.supervisor={supervisor}"));
+        let folder = setup.scratch().to_owned();
+        let (log, socket) = (folder.join("server.log"), folder.join("fcgi.sock"));
+        let setup = setup.option(&format!("logs.output={}", log.display()));
+        let server = setup.option(&format!("http.fcgi.address=unix://{}", socket.display())).start();
+        let made = folder.join("made");
+        let who = || server.text(&format!("/who.php?to={}", made.display()));
+        let expected = format!("{user} {user} {group} {group} 27");
+        assert_eq!(who(), expected);
+        assert_eq!(fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o640);
+        for mine in [&made, &log, &socket] {
+            let file = fs::metadata(mine).unwrap();
+            assert_eq!((file.uid(), file.gid()), (user, group), "{}", mine.display());
+        }
+        let owner = fs::metadata(format!("/proc/{}", server.pid())).unwrap().uid();
+        if supervisor {
+            assert_eq!(owner, 0, "the supervisor opens ports and starts engines");
+            let old = engine(&server);
+            kill(old, Signal::SIGKILL).unwrap();
+            assert!(is_gone(old));
+            assert_eq!(who(), expected, "after a crash");
+            assert!(is_gone(reload(&server, Signal::SIGHUP)));
+            assert_eq!(who(), expected, "after a reload");
+        }
+        let logged = || fs::read_to_string(&log).unwrap();
+        assert!(wait_until(PATIENCE, || logged().contains("GET /who.php")), "{}", logged());
+        server.stop();
+    }
+}
+
+#[test]
+fn a_user_that_cannot_be_is_an_error() {
+    if reference().is_some() {
+        return;
+    }
+    for (option, expected) in [
+        ("server.user=no-such-user", "server.user: no user is named \"no-such-user\""),
+        ("server.group=no-such-group", "server.group: no group is named \"no-such-group\""),
+    ] {
+        let output = site().option(option).command(free_port(), None).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(expected), "{output:?}");
+    }
+}
+
+#[test]
+fn a_child_of_a_script_gets_no_descriptor_of_the_server() {
+    if reference().is_some() {
+        return;
+    }
+    let (rpc, status) = (free_port(), free_port());
+    for supervisor in [true, false] {
+        let server = site()
+            .php("open.php", "echo shell_exec('ls -l /proc/self/fd');")
+            .with_fcgi()
+            .option(&format!("rpc.listen=tcp://{rpc}"))
+            .option(&format!("status.address={status}"))
+            .option(&format!("engine.supervisor={supervisor}"))
+            .start();
+        let mut kept = server.connect();
+        kept.send(&server.get("/pid.php")).unwrap();
+        let open = server.text("/open.php");
+        let beyond: Vec<_> = open.lines().filter_map(|line| line.split_once(" -> ")).collect();
+        let number = |line: &str| line.rsplit(' ').next().unwrap_or_default().parse::<u32>().unwrap();
+        // `ls` itself has its folder open.
+        let strange: Vec<_> = beyond.iter().filter(|(line, to)| number(line) > 2 && !to.starts_with("/proc/")).collect();
+        assert!(beyond.len() >= 3 && strange.is_empty(), "{open}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_limit_of_open_files_is_raised_and_said_if_it_is_too_low() {
+    if reference().is_some() {
+        return;
+    }
+    let limits = "echo file_get_contents('/proc/self/limits');";
+    let server = site().php("limits.php", limits).option("http.limits.max_connections=1000000").start_as(|command| {
+        let script = "ulimit -Sn 700; ulimit -Hn 900; exec \"$@\"";
+        let mut shell = crate::harness::before("/bin/sh", &["-c", script, "sh"], &command);
+        shell.arg(command.get_program()).args(command.get_args());
+        shell
+    });
+    assert!(server.logs("a process may have 900 files open, and 1000256 are wanted"), "{}", server.log.text());
+    let limits = server.text("/limits.php");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["900", "900"], "{files}");
+}
