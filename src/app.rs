@@ -127,6 +127,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         dir: dir.as_deref().map(follow),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         places: followed.served_mut().map(|path| path.clone()).collect(),
+        processes: config.engine.processes,
         sockets: sockets::wanted(config)?,
         leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
         checks: health_checks::checks(&config.status),
@@ -222,7 +223,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         processes,
         dev,
     };
-    let io_threads = front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus())))?;
+    let io_threads =
+        front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus() / config.engine.processes)))?;
     if !options.silent {
         banner::print(&banner::Facts {
             all: &all,
@@ -344,7 +346,7 @@ async fn run(
 ) -> Instant {
     pulse.beat();
     line.ready().await;
-    health.set(pulse.board.map_or(health::State::Down, health::State::Serving));
+    health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
     let asked = loop {
         tokio::select! {
             asked = line.asked() => break asked,

@@ -6,6 +6,7 @@ mod crash;
 mod health;
 mod notify;
 mod operator;
+mod processes;
 mod reload;
 mod rights;
 mod upgrade;

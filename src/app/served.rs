@@ -56,7 +56,7 @@ pub(super) fn has_something(config: &Config) -> bool {
 
 /// All that `config` says is served, each site before its routes; `dir` is the main site's root.
 pub(super) fn find(config: &Config, dir: Option<&Path>) -> Result<Vec<Served>, Error> {
-    let mut found = Finder { all: Vec::new(), pools: count(config) };
+    let mut found = Finder { all: Vec::new(), pools: count(config) * config.engine.processes };
     // The first site is what other hosts get if there is nothing else.
     if let (Some(dir), false) = (dir, config.serves_http()) {
         let reason = format!("http.address: {} is to be served, and nothing listens for requests", dir.display());

@@ -136,7 +136,7 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { http, tcp, logs, rpc, .. } = &mut self.config;
+        let Config { engine, http, tcp, logs, rpc, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
@@ -163,7 +163,7 @@ impl Walk {
         let blind = http.middleware.contains(&Middleware::ProxyIp) && http.trusted_subnets.is_empty();
         let blind =
             blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
-        let faults: Vec<_> = faults.chain(blind).collect();
+        let faults: Vec<_> = faults.chain(blind).chain(engine.fault(rpc.is_some())).collect();
         let twice = self
             .config
             .host_of_two_sites()

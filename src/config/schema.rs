@@ -71,6 +71,11 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.engine.supervisor, Flag),
     ),
     key(
+        "engine.processes",
+        "Processes that serve side by side, each with all pools: what a crash of one ends is less. Not with rpc.",
+        &Field(|c| &mut c.engine.processes, Count(1, 64)),
+    ),
+    key(
         "engine.io_threads",
         "Threads that speak to clients: auto, or 1 to 256.",
         &Field(|c| &mut c.engine.io_threads, Auto(Count(1, 256))),

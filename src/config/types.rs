@@ -42,6 +42,7 @@ pub struct Config {
 ///
 /// # Defaults
 /// - `engine.supervisor`: `true`
+/// - `engine.processes`: `1`
 /// - `engine.io_threads`: `auto`
 /// - `engine.sapi`: `auto`
 /// - `engine.grace_period`: `25s`
@@ -55,6 +56,8 @@ pub struct Config {
 pub struct Engine {
     /// A process of its own keeps the sockets and starts a new engine when one dies or a reload is asked for.
     pub supervisor: bool,
+    /// Engines that serve side by side, each with its own pools.
+    pub processes: usize,
     /// Threads that speak to clients; none means sized from the CPUs.
     pub io_threads: Option<usize>,
     /// How long a graceful stop may take; `endure.grace_period` is the same key.
@@ -225,10 +228,24 @@ impl Config {
 
 // === impl Engine ===
 
+impl Engine {
+    /// What is wrong with several processes, if there are several.
+    pub(super) fn fault(&self, has_rpc: bool) -> Option<(&'static str, String)> {
+        let why = match self.processes {
+            0 | 1 => return None,
+            _ if !self.supervisor => "more than one needs engine.supervisor",
+            _ if has_rpc => "a call would reach one of them only: set 1, or go without rpc",
+            _ => return None,
+        };
+        Some(("engine.processes", why.into()))
+    }
+}
+
 impl Default for Engine {
     fn default() -> Self {
         Self {
             supervisor: true,
+            processes: 1,
             io_threads: None,
             // With the shutdown delay it must end before the 30 s after which a container runtime kills.
             grace_period: Duration::from_secs(25),

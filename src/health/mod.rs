@@ -42,13 +42,13 @@ pub struct Config {
 pub struct Health(Arc<Mutex<State>>);
 
 /// Whether the server works.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum State {
     /// No engine serves: the first one boots, or another one does.
     #[default]
     Down,
-    /// The engine that writes there serves.
-    Serving(Scoreboard),
+    /// The engines that write there serve.
+    Serving(Vec<Scoreboard>),
     /// It was told to stop.
     Stopping,
 }
@@ -68,12 +68,24 @@ impl Health {
     }
 
     fn report(&self) -> Report {
-        match *self.0.lock() {
+        match &*self.0.lock() {
             State::Down => Report::Down,
-            State::Serving(board) => Report::Serving(board.plugins()),
+            State::Serving(boards) => Report::Serving(ready_somewhere(boards)),
             State::Stopping => Report::Stopping,
         }
     }
+}
+
+/// Of each plugin, whether one of the engines can do its works.
+fn ready_somewhere(boards: &[Scoreboard]) -> Vec<(String, bool)> {
+    let mut all: Vec<(String, bool)> = Vec::new();
+    for (name, is_ready) in boards.iter().flat_map(|board| board.plugins()) {
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, ready)) => *ready |= is_ready,
+            None => all.push((name, is_ready)),
+        }
+    }
+    all
 }
 
 // === impl Server ===

@@ -9,6 +9,8 @@
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! ```
 //!
+//! With `engine.processes` there are several active ones, which a reload replaces all at once.
+//!
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
 mod backoff;
@@ -28,7 +30,10 @@ use std::{
     cell::RefCell,
     ffi::CStr,
     future::poll_fn,
-    os::{fd::AsFd, unix::process::ExitStatusExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::ExitStatusExt,
+    },
     path::PathBuf,
     process::ExitStatus,
     task::Poll,
@@ -97,7 +102,8 @@ struct Supervisor {
     previous: Option<Installed>,
     table: Table,
     generation: u64,
-    active: Option<Engine>,
+    /// As many as the release wants, less those that have died.
+    active: Vec<Engine>,
     next: Option<Next>,
     draining: Vec<Engine>,
     loads: Vec<Load>,
@@ -191,7 +197,7 @@ impl Supervisor {
             previous: None,
             table,
             generation: 0,
-            active: None,
+            active: Vec::new(),
             next: None,
             draining: Vec::new(),
             loads: Vec::new(),
@@ -207,7 +213,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts an engine with the configuration and the sockets that are in force.
+    /// Starts the engines that are missing, with the configuration and the sockets that are in force.
     fn start(&mut self) -> Result<(), Error> {
         self.restart_at = None;
         if !self.installed.release.is_there() && self.has_served {
@@ -218,13 +224,15 @@ impl Supervisor {
             }
             return self.load(self.installed.program.clone(), Purpose::Restart);
         }
-        let engine = self.spawn(&self.installed, self.table.of_active())?;
-        self.generation = engine.generation;
-        self.active = Some(engine);
+        while self.active.len() < self.installed.release.processes {
+            let engine = self.spawn(&self.installed, self.generation + 1, self.table.of_active())?;
+            self.generation = engine.generation;
+            self.active.push(engine);
+        }
         Ok(())
     }
 
-    fn spawn(&self, installed: &Installed, sockets: Vec<(Kind, std::os::fd::BorrowedFd<'_>)>) -> Result<Engine, Error> {
+    fn spawn(&self, installed: &Installed, generation: u64, sockets: Vec<(Kind, BorrowedFd<'_>)>) -> Result<Engine, Error> {
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
@@ -233,8 +241,8 @@ impl Supervisor {
         let handover = Handover {
             config: release.config.clone(),
             dir: release.dir.clone(),
-            silent: self.silent || self.generation > 0,
-            generation: self.generation + 1,
+            silent: self.silent || generation > 1,
+            generation,
             sockets,
             scoreboard: page.as_fd(),
             line: line.as_fd(),
@@ -319,12 +327,12 @@ impl Supervisor {
             }
             self.keep(engine);
             self.reload_if_asked_meanwhile();
-        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
-            next.engine.kill_group();
-            if let Some(code) = self.next_ended(next, status) {
+        } else if let Some(next) = self.next.take_if(|next| next.has(generation)) {
+            if let Some(code) = self.next_ended(next, generation, status) {
                 return Some(code);
             }
-        } else if let Some(engine) = self.active.take_if(|engine| engine.generation == generation) {
+        } else if let Some(at) = self.active.iter().position(|engine| engine.generation == generation) {
+            let engine = self.active.remove(at);
             engine.kill_group();
             let code = self.active_ended(&engine, status);
             self.keep(engine);
@@ -357,7 +365,9 @@ impl Supervisor {
         }
         if !self.has_served && self.next.is_none() {
             // It has said why.
-            return Some(if status.success() { ExitCode::Failure } else { code_of(status) });
+            self.code = if status.success() { ExitCode::Failure } else { code_of(status) };
+            self.stop();
+            return None;
         }
         report::death(engine, status);
         if !self.has_served {
@@ -384,10 +394,11 @@ impl Supervisor {
     }
 
     fn tell_health(&self) {
-        self.health.set(match &self.active {
+        let boards: Vec<_> = self.active.iter().filter(|engine| engine.ready).map(|engine| engine.board).collect();
+        self.health.set(match boards.is_empty() {
             _ if self.stopping => health::State::Stopping,
-            Some(engine) if engine.ready => health::State::Serving(engine.board),
-            _ => health::State::Down,
+            true => health::State::Down,
+            false => health::State::Serving(boards),
         });
     }
 
@@ -428,10 +439,10 @@ impl Supervisor {
             // While it ends, an engine need show no other sign of life.
             return;
         }
-        for engine in self.active.iter_mut().chain(self.next.as_mut().map(|next| &mut next.engine)) {
+        for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
             end_if_hung(engine, now);
         }
-        if self.active.as_ref().is_some_and(|engine| engine.ready && engine.kill_at.is_none()) {
+        if self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none()) {
             notify::watchdog();
         }
     }
@@ -443,11 +454,11 @@ impl Supervisor {
     }
 
     fn engines(&self) -> impl Iterator<Item = &Engine> {
-        self.active.iter().chain(self.next.as_ref().map(|next| &next.engine)).chain(&self.draining)
+        self.active.iter().chain(self.next.iter().flat_map(|next| &next.engines)).chain(&self.draining)
     }
 
     fn engines_mut(&mut self) -> impl Iterator<Item = &mut Engine> {
-        self.active.iter_mut().chain(self.next.as_mut().map(|next| &mut next.engine)).chain(&mut self.draining)
+        self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)).chain(&mut self.draining)
     }
 
     fn engine_mut(&mut self, is: impl Fn(&Engine) -> bool) -> Option<&mut Engine> {

@@ -29,6 +29,8 @@ pub struct Release {
     pub folder: PathBuf,
     /// Folders and scripts that are served.
     pub places: Vec<PathBuf>,
+    /// Engines that serve side by side.
+    pub processes: usize,
     /// What is listened on.
     pub sockets: Vec<Wanted>,
     /// An engine that was told to end has so long for it.
@@ -118,6 +120,7 @@ mod tests {
             dir: None,
             folder: "/".into(),
             places: vec!["tmp".into()],
+            processes: 1,
             sockets: Vec::new(),
             leaves_within: Duration::from_secs(40),
             checks: Checks { unavailable: 503, timeout: Duration::from_secs(1), max_connections: 8 },

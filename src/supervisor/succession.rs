@@ -3,6 +3,7 @@
 
 use std::{process::ExitStatus, time::Instant};
 
+use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -23,14 +24,25 @@ pub(super) struct Asker {
     pub(super) id: u32,
 }
 
-/// An engine that is to succeed the active one.
+/// Engines that are to succeed active ones, all at once.
 pub(super) struct Next {
-    pub(super) engine: Engine,
+    pub(super) engines: Vec<Engine>,
+    /// The one that is succeeded; none for all.
+    pub(super) replaces: Option<u64>,
     /// None if it is the one in force.
     pub(super) installed: Option<Installed>,
     pub(super) askers: Vec<Asker>,
     /// Why it cannot, in its own words.
     pub(super) reason: Option<String>,
+}
+
+// === impl Next ===
+
+impl Next {
+    /// Whether this engine is among them.
+    pub(super) fn has(&self, generation: u64) -> bool {
+        self.engines.iter().any(|engine| engine.generation == generation)
+    }
 }
 
 // === impl Supervisor ===
@@ -41,13 +53,18 @@ impl Supervisor {
             // It has been told to stop as all others have.
             return;
         }
-        if let Some(engine) = self.active.as_mut().filter(|engine| engine.generation == generation) {
-            engine.ready = true;
+        match self.engine_mut(|engine| engine.generation == generation) {
+            Some(engine) => engine.ready = true,
+            None => return,
+        }
+        if let Some(next) = self.next.take_if(|next| next.engines.iter().all(|engine| engine.ready)) {
+            self.succeeded(next);
+        } else if self.active.iter().any(|engine| engine.generation == generation) {
             if self.has_served {
                 tracing::info!(generation, "the engine serves again");
+            } else if self.active.iter().any(|engine| !engine.ready) {
+                return;
             }
-        } else if let Some(next) = self.next.take_if(|next| next.engine.generation == generation) {
-            self.succeeded(next);
         } else {
             return;
         }
@@ -57,47 +74,63 @@ impl Supervisor {
     }
 
     fn succeeded(&mut self, next: Next) {
-        let Next { mut engine, installed, askers, .. } = next;
-        engine.ready = true;
+        let Next { engines, replaces, installed, askers, .. } = next;
         if let Some(installed) = installed {
             self.previous = Some(std::mem::replace(&mut self.installed, installed));
             self.table.settle(true);
             self.answer_checks();
         }
-        let (generation, took) = (engine.generation, engine.started.elapsed().as_secs_f64());
+        let generation = engines.iter().map(|engine| engine.generation).max().unwrap_or_default();
+        let took = engines.first().map_or(0.0, |engine| engine.started.elapsed().as_secs_f64());
         self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
-        if let Some(mut old) = self.active.replace(engine) {
+        let is_old = |engine: &mut Engine| replaces.is_none_or(|replaced| engine.generation == replaced);
+        let mut gone: Vec<_> = self.active.extract_if(.., is_old).collect();
+        self.active.extend(engines);
+        while self.active.len() > self.installed.release.processes {
+            // The one to be succeeded had died, and another was started in its place.
+            gone.push(self.active.remove(0));
+        }
+        for mut old in gone {
             self.let_go(old.generation);
             old.say(&Order::HandOver);
             old.end_within(self.installed.release.leaves_within);
             self.draining.push(old);
         }
-        self.restart_at = None;
+        self.restart_at = (self.active.len() < self.installed.release.processes).then(Instant::now);
         tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
     }
 
     /// An engine that has not served yet says why it cannot.
     pub(super) fn failed(&mut self, generation: u64, reason: String) {
-        if let Some(next) = self.next.as_mut().filter(|next| next.engine.generation == generation) {
+        if let Some(next) = self.next.as_mut().filter(|next| next.has(generation)) {
             next.reason = Some(reason);
         }
     }
 
-    /// The engine that was to succeed has ended before that; the exit code if there is nothing left to do.
-    pub(super) fn next_ended(&mut self, next: Next, status: ExitStatus) -> Option<ExitCode> {
-        let generation = next.engine.generation;
+    /// An engine that was to succeed has ended before that; the exit code if there is nothing left to do.
+    pub(super) fn next_ended(&mut self, next: Next, generation: u64, status: ExitStatus) -> Option<ExitCode> {
         self.table.settle(false);
-        self.keep(next.engine);
+        for mut engine in next.engines {
+            if engine.generation == generation {
+                engine.kill_group();
+                self.keep(engine);
+            } else {
+                // Without the other it will never serve.
+                engine.signal(Signal::SIGTERM);
+                engine.end_within(KILL_AFTER);
+                self.draining.push(engine);
+            }
+        }
         if self.stopping {
             return None;
         }
         let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
         tracing::error!(generation, "{why}");
         self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
-        if self.active.is_none() && !self.has_served {
+        if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
-        self.restart_at = self.restart_at.or(self.active.is_none().then(|| Instant::now() + KILL_AFTER));
+        self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
         notify::send("READY=1");
         self.reload_if_asked_meanwhile();
         None
@@ -187,9 +220,9 @@ impl Supervisor {
     /// Starts the engine that is to bring `installed` into force, or says why not.
     fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, not_done: &str) {
         let listening = self.table.listen(&installed.release.sockets);
-        let started = listening.and_then(|()| self.spawn(&installed, self.table.of_next()));
+        let started = listening.and_then(|()| self.spawn_all(&installed));
         match started {
-            Ok(engine) => self.succeed(engine, Some(installed), askers),
+            Ok(engines) => self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, reason: None }),
             Err(error) => {
                 self.table.settle(false);
                 self.not_changed(not_done, &askers, &error.to_string());
@@ -200,14 +233,21 @@ impl Supervisor {
     fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: &str) {
         tracing::error!("{not_done}, nothing has changed: {why}");
         self.tell(askers, Err(why));
-        self.restart_at = self.restart_at.or(self.active.is_none().then(|| Instant::now() + KILL_AFTER));
+        self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
         notify::send("READY=1");
         self.reload_if_asked_meanwhile();
     }
 
-    fn succeed(&mut self, engine: Engine, installed: Option<Installed>, askers: Vec<Asker>) {
-        self.generation = engine.generation;
-        self.next = Some(Next { engine, installed, askers, reason: None });
+    /// Starts all engines of `installed`; if one does not start, the others see that nobody waits for them, and end.
+    fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
+        let processes = u64::try_from(installed.release.processes).unwrap_or(1);
+        let generations = self.generation + 1..=self.generation + processes;
+        generations.map(|generation| self.spawn(installed, generation, self.table.of_next())).collect()
+    }
+
+    fn succeed(&mut self, next: Next) {
+        self.generation = next.engines.iter().map(|engine| engine.generation).max().unwrap_or(self.generation);
+        self.next = Some(next);
     }
 
     pub(super) fn reload_if_asked_meanwhile(&mut self) {
@@ -222,13 +262,19 @@ impl Supervisor {
     /// Starts another engine in the place of one that has lost threads, memory or OPcache, and has said so; it asks again if this is
     /// no time for it.
     pub(super) fn replace_worn_out(&mut self, generation: u64) {
-        let is_active = self.active.as_ref().is_some_and(|engine| engine.generation == generation);
+        let is_active = self.active.iter().any(|engine| engine.generation == generation);
         if !is_active || self.stopping || self.is_changing() {
             return;
         }
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
-        match self.spawn(&self.installed, self.table.of_active()) {
-            Ok(engine) => self.succeed(engine, None, Vec::new()),
+        match self.spawn(&self.installed, self.generation + 1, self.table.of_active()) {
+            Ok(engine) => self.succeed(Next {
+                engines: vec![engine],
+                replaces: Some(generation),
+                installed: None,
+                askers: Vec::new(),
+                reason: None,
+            }),
             Err(error) => tracing::error!("the engine goes on as it is: {error}"),
         }
     }

@@ -36,7 +36,7 @@ pub struct Left {
     previous: Option<(Release, RawFd)>,
     sockets: Vec<sockets::Left>,
     generation: u64,
-    active: Option<engine::Left>,
+    active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
     reload_again: Option<Vec<Asker>>,
     pid_file: Option<(PathBuf, RawFd)>,
@@ -121,7 +121,7 @@ impl Supervisor {
             previous,
             sockets,
             generation: self.generation,
-            active: self.active.as_ref().map(Engine::left),
+            active: self.active.iter().map(Engine::left).collect(),
             draining: self.draining.iter().map(Engine::left).collect(),
             reload_again: self.reload_again.clone(),
             pid_file,
@@ -141,8 +141,8 @@ impl Supervisor {
             io::Result::Ok(Installed { release, program })
         });
         let pid_file = left.pid_file.map(|(path, file)| io::Result::Ok(PidFile::adopt(path, spawn::adopt(file)?)));
-        let active = left.active.map(Engine::adopt).transpose()?;
-        let restart_at = active.is_none().then(std::time::Instant::now);
+        let active = left.active.into_iter().map(Engine::adopt).collect::<io::Result<Vec<_>>>()?;
+        let restart_at = (active.len() < installed.release.processes).then(std::time::Instant::now);
         Ok(Self {
             silent: left.silent,
             previous: previous.transpose()?,
