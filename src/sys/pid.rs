@@ -45,7 +45,8 @@ pub enum Unknown {
 impl PidFile {
     /// Writes it into `directory`, in the place of one that is there: of two servers, the later one is meant.
     pub fn write(directory: &Path) -> io::Result<Self> {
-        let path = directory.join(NAME);
+        // The working directory may be another by the time it is removed.
+        let path = std::path::absolute(directory)?.join(NAME);
         let draft = directory.join(format!("{NAME}.{}", process::id()));
         // Made aside, so that nobody reads half of it, nor finds it without its lock.
         let mut file = File::create(&draft)?;
