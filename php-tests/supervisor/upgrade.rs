@@ -54,7 +54,8 @@ fn a_new_program_takes_the_place_of_the_old_one_without_a_lost_request() {
     if reference().is_some() {
         return;
     }
-    let (server, path) = start_copy(site().threads(4).argument("-p").option("engine.grace_period=20s"));
+    let (server, path) =
+        start_copy(site().threads(4).argument("-p").option("engine.grace_period=20s").option("http.http2.h2c=true"));
     while_clients_send(&server, || {
         for signal in [Signal::SIGUSR2, Signal::SIGHUP] {
             put_copy(&path);
