@@ -33,11 +33,14 @@ impl MariaDb {
         let data = format!("--datadir={}/data", dir.path().display());
         let mut install = Command::new("mariadb-install-db");
         install.args(["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", "--user=root", &data]);
+        // One that starts removes what others have put into a temporary folder that it shares with them.
+        install.env("TMPDIR", dir.path());
         let output = finish(install, b"");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let mut command = Command::new(daemon);
         command.args(["--no-defaults", "--skip-networking", "--user=root", "--innodb-flush-log-at-trx-commit=0", &data]);
         command.arg(format!("--socket={}/sock", dir.path().display()));
+        command.env("TMPDIR", dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(dir.path().join("log")).unwrap());
         let server = Self { child: command.spawn().unwrap(), dir };
         let ready = wait_until(PATIENCE, || UnixStream::connect(server.socket()).is_ok());

@@ -33,10 +33,10 @@ database() {
   local as=()
   [ "$(id -u)" = 0 ] && as=(--user=root)
   mkdir -p "$tmp/db"
-  mariadb-install-db --no-defaults "${as[@]}" --datadir="$tmp/db" --auth-root-authentication-method=normal --skip-test-db \
+  TMPDIR=$tmp mariadb-install-db --no-defaults "${as[@]}" --datadir="$tmp/db" --auth-root-authentication-method=normal --skip-test-db \
     >"$tmp/log/mariadb-install.log" 2>&1 || { tail "$tmp/log/mariadb-install.log" >&2; die "mariadb-install-db"; }
   pids[database]= label[database]=MariaDB
-  launch database mariadb mariadbd --no-defaults "${as[@]}" --datadir="$tmp/db" --socket="$tmp/db.sock" --skip-networking \
+  launch database mariadb mariadbd --no-defaults "${as[@]}" --datadir="$tmp/db" --tmpdir="$tmp" --socket="$tmp/db.sock" --skip-networking \
     --skip-log-bin --pid-file="$tmp/db.pid"
   for _ in {1..150}; do
     mariadb --no-defaults -uroot -S "$tmp/db.sock" -e 'CREATE DATABASE wordpress' 2>/dev/null && return

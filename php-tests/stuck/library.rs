@@ -24,7 +24,6 @@ fn a_look_up_that_no_name_server_answers_ends() {
     std::fs::write(&own, format!("nameserver {address}\noptions timeout:30 attempts:5\n")).unwrap();
     let Some(setup) = setup.mounts(&format!("mount --bind '{}' /etc/resolv.conf", own.display())) else { return };
     let server = setup.ini("opcache.enable", "0").start();
-    // Not curl: it asks on a thread of its own, and waits for that without an end.
     for script in [
         "gethostbyname('nobody.example');",
         "gethostbyaddr('192.0.2.1');",
@@ -32,6 +31,7 @@ fn a_look_up_that_no_name_server_answers_ends() {
         "@file_get_contents('http://nobody.example/');",
         "dns_get_record('nobody.example', DNS_A);",
         "checkdnsrr('nobody.example', 'MX');",
+        "curl_exec(curl_init('http://nobody.example/'));",
         "@pg_connect('host=nobody.example user=x');",
     ] {
         ends(&server, script);

@@ -28,12 +28,15 @@
 
 /* Set by the signal, forgotten before each wait: one that comes between two waits breaks none, and the watchdog sends another. */
 __thread volatile sig_atomic_t rr_libc_broken;
+static __thread volatile sig_atomic_t breaks; /* all of them */
+static __thread sig_atomic_t cut_at; /* the one that ended a poll() of the script that runs; 0 if none has */
 static __thread bool gave_up_lock;
 
 void rr_libc_break(int signal)
 {
 	(void) signal;
 	rr_libc_broken = 1;
+	breaks++;
 }
 
 bool rr_libc_gave_up_lock(void)
@@ -62,9 +65,10 @@ void rr_libc_spawned(pid_t child)
 	replace_child(0, child);
 }
 
-void rr_libc_forget_children(void)
+void rr_libc_script_ended(void)
 {
 	memset(children, 0, sizeof(children));
+	cut_at = 0;
 }
 
 #define STOCK(name) \
@@ -111,11 +115,17 @@ int poll(struct pollfd *polled, nfds_t count, int timeout)
 	if (!rr_in_php || timeout == 0) {
 		return stock(polled, count, timeout);
 	}
+	if (cut_at && breaks != cut_at) {
+		/* It was told of what was cut, and waits on: curl while it looks up a name. */
+		errno = EBADF;
+		return -1;
+	}
 	rr_libc_broken = 0;
 	int result = stock(polled, count, timeout);
 	if (!is_broken(result)) {
 		return result;
 	}
+	cut_at = breaks;
 	for (nfds_t i = 0; i < count; i++) {
 		if (polled[i].fd >= 0) {
 			(void) cut(polled[i].fd);

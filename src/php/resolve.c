@@ -298,3 +298,24 @@ int res_nsearch(res_state state, const char *name, int class, int type, unsigned
 	release(asked);
 	return result;
 }
+
+/* --- curl ------------------------------------------------------------------------------------------------------------- */
+
+/* curl asks on a thread of its own, and waits for that even when it has been told to give up, unless it is asked not to: since
+ * 7.87, by this option. */
+enum { QUICK_EXIT = 322 };
+
+void *curl_easy_init(void);
+
+void *curl_easy_init(void)
+{
+	STOCK(curl_easy_init)
+	void *handle = stock_curl_easy_init ? stock_curl_easy_init() : NULL;
+	if (handle && rr_in_php) {
+		int (*set)(void *, int, ...) = (int (*)(void *, int, ...)) dlsym(RTLD_DEFAULT, "curl_easy_setopt");
+		if (set) {
+			set(handle, QUICK_EXIT, 1L);
+		}
+	}
+	return handle;
+}

@@ -343,7 +343,7 @@ rr_end rr_php_run(rr_request *request, void *context)
 	} zend_end_try();
 
 	rr_stdio_end();
-	rr_libc_forget_children();
+	rr_libc_script_ended();
 	SG(server_context) = NULL;
 	rr_environment_reset();
 	return end;

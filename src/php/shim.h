@@ -245,7 +245,8 @@ void rr_libc_watch(const volatile bool *over);
 bool rr_libc_gave_up_lock(void);
 /* The thread has started a child; what it runs now does not outlive a wait for that. */
 void rr_libc_spawned(pid_t child);
-void rr_libc_forget_children(void);
+/* What was started and broken off was that script's. */
+void rr_libc_script_ended(void);
 void rr_sapi_begin(const rr_request *request);
 void rr_set_directory(const char *directory); /* of the script; a real path */
 void rr_fill_request_info(const rr_request *request);

@@ -104,7 +104,8 @@ impl Site {
         if is_missing || names::is_private(name) {
             return Found::Missing;
         }
-        match self.node(trimmed) {
+        let node = if trimmed.is_empty() { Node::Directory } else { self.node(trimmed) };
+        match node {
             Node::Missing => Found::Missing,
             Node::Barred => NOT_FOUND,
             Node::File(_) if trimmed.len() < path.len() => Found::Missing,
