@@ -205,7 +205,7 @@ fn names_and_values_that_mean_nothing_are_refused() {
     }
     let cases = [
         ("http.middleware=headers,gzap", "http.middleware: no middleware is called \"gzap\", there are compress, gzip,"),
-        ("http.middleware=sendfile", "http.middleware: \"sendfile\" is not supported by this version of rr"),
+        ("http.middleware=sendremotefile", "http.middleware: \"sendremotefile\" is not supported by this version of rr"),
         ("http.middleware=proxy_ip_parser", "http.trusted_subnets: expected the proxies that proxy_ip_parser is to believe"),
     ];
     for (option, expected) in cases {

@@ -2,6 +2,7 @@
 
 mod middleware;
 mod proxy;
+mod sendfile;
 mod tls;
 
 use crate::harness::{Setup, not_run};

@@ -11,7 +11,10 @@ use crate::{
         conn::Entry,
         files::Coding,
         listen::Listeners,
-        middleware::{Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp},
+        middleware::{
+            Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp, Sendfile,
+            SendfileConfig,
+        },
         proxy::Proxies,
         subnet::Subnets,
         tls::{self, Tls},
@@ -36,6 +39,7 @@ pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Opti
             // Not one that wraps others: it goes before the worker.
             Name::Static => continue,
             Name::ProxyIp => Middleware::ProxyIp(proxy_ip(http)),
+            Name::Sendfile => Middleware::Sendfile(sendfile(&http.sendfile)?),
         });
     }
     if let Some(section) = http.ssl.as_ref().filter(|section| section.redirect) {
@@ -61,6 +65,12 @@ fn proxy_ip(http: &config::Http) -> ProxyIp {
         config::ProxyHeaders::Forwarded => ProxyHeaders::Forwarded,
     };
     ProxyIp { trusted: subnets(&http.trusted_subnets), headers, trust: http.proxy_trust.iter().map(fact).collect() }
+}
+
+fn sendfile(section: &config::Sendfile) -> Result<Sendfile, Error> {
+    let locations = section.locations.iter().map(|(prefix, directory)| (prefix.clone(), directory.into()));
+    let config = SendfileConfig { roots: section.roots.clone(), locations: locations.collect() };
+    config.build().map_err(|error| Error::Config(format!("http.sendfile: {error}")))
 }
 
 fn compress(section: &config::Compress, codings: &[config::Coding]) -> Compress {

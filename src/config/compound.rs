@@ -22,6 +22,8 @@ pub(super) struct Pairs {
 }
 /// Header fields: names and values.
 pub(super) struct Fields;
+/// Path prefixes and directories.
+pub(super) struct Locations;
 /// Statuses and paths.
 pub(super) struct ErrorPages;
 /// A rule of `http.rewrite`.
@@ -101,6 +103,26 @@ impl Form<Vec<(String, String)>> for Fields {
                 (_, Err(_)) => Err(Wrong::expected("a header's value", &value.into())),
             };
             (place, checked)
+        }))
+    }
+
+    fn show(&self, value: &Vec<(String, String)>) -> Value {
+        Pairs { nested: false }.show(value)
+    }
+}
+
+impl Form<Vec<(String, String)>> for Locations {
+    fn read(&self, raw: &Value) -> Result<Vec<(String, String)>, Wrong> {
+        let pairs = Pairs { nested: false }.read(raw)?;
+        collect(pairs.into_iter().map(|(prefix, directory)| {
+            let place = format!(".{prefix}");
+            let is_whole = prefix.starts_with('/') && prefix.ends_with('/');
+            let read = match directory.is_empty() {
+                _ if !is_whole => Err(Wrong::expected("a path that starts and ends with /", &prefix.into())),
+                true => Err(Wrong::expected("a directory", &directory.into())),
+                false => Ok((prefix, directory)),
+            };
+            (place, read)
         }))
     }
 

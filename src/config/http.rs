@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     edge::{ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
-    middleware::{Compress, Headers, Middleware},
+    middleware::{Compress, Headers, Middleware, Sendfile},
     pool::Pool,
     site::Route,
 };
@@ -94,6 +94,8 @@ pub struct Http {
     pub headers: Headers,
     /// How `compress` and `gzip` do it.
     pub compress: Compress,
+    /// Where `sendfile` finds what scripts name.
+    pub sendfile: Sendfile,
     /// Whom `proxy_ip_parser` believes.
     pub trusted_subnets: Vec<Subnet>,
     /// Where they tell of the client.
@@ -358,6 +360,7 @@ impl Default for Http {
             middleware: Vec::new(),
             headers: Headers::default(),
             compress: Compress::default(),
+            sendfile: Sendfile::default(),
             trusted_subnets: Vec::new(),
             proxy_headers: ProxyHeaders::XForwarded,
             proxy_trust: vec![ProxyFact::For],

@@ -1,5 +1,7 @@
 //! The resolved middleware of the `http` section.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::{
@@ -18,6 +20,8 @@ pub enum Middleware {
     Headers,
     /// `proxy_ip_parser`: clients as a trusted proxy tells them.
     ProxyIp,
+    /// `sendfile`: files that scripts name in place of a body.
+    Sendfile,
     /// `static`: files that go before the worker, wherever in the list it stands.
     Static,
 }
@@ -93,6 +97,19 @@ pub struct Compress {
     pub zstd_level: u32,
 }
 
+/// Files that scripts name in place of a body (`http.sendfile`).
+///
+/// # Defaults
+/// - `http.sendfile.roots`: `[.]`
+/// - `http.sendfile.locations`: `{}`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sendfile {
+    /// Directories that hold the files of `X-Sendfile`; a relative path is below the first.
+    pub roots: Vec<PathBuf>,
+    /// Path prefixes of `X-Accel-Redirect`, and the directory that each stands for.
+    pub locations: Vec<(String, String)>,
+}
+
 /// A content coding.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -138,6 +155,14 @@ impl Default for Compress {
     }
 }
 
+// === impl Sendfile ===
+
+impl Default for Sendfile {
+    fn default() -> Self {
+        Self { roots: vec![".".into()], locations: Vec::new() }
+    }
+}
+
 impl Named for Coding {
     const NAMES: &'static [(&'static str, Self)] = &[("zstd", Self::Zstd), ("br", Self::Brotli), ("gzip", Self::Gzip)];
 }
@@ -150,6 +175,7 @@ impl Named for Middleware {
         ("gzip", Self::Gzip),
         ("headers", Self::Headers),
         ("proxy_ip_parser", Self::ProxyIp),
+        ("sendfile", Self::Sendfile),
         ("static", Self::Static),
     ];
 }
@@ -174,4 +200,4 @@ impl Form<Middleware> for MiddlewareName {
 }
 
 /// RoadRunner's others, and those that are made for it.
-const LATER: &[&str] = &["cache", "circuit_breaker", "http_metrics", "otel", "sendfile", "sendremotefile"];
+const LATER: &[&str] = &["cache", "circuit_breaker", "http_metrics", "otel", "sendremotefile"];

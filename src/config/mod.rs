@@ -36,7 +36,7 @@ pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, 
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles, Statics};
-pub use middleware::{Coding, Compress, Cors, Headers, Middleware};
+pub use middleware::{Coding, Compress, Cors, Headers, Middleware, Sendfile};
 pub use pool::{DynamicAllocator, Pool, Supervisor};
 pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};

@@ -349,7 +349,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.middleware",
-        "What requests and answers pass, the last listed first: headers, compress, gzip, proxy_ip_parser, static.",
+        "What requests and answers pass, the last listed first: headers, compress, gzip, sendfile, proxy_ip_parser, static.",
         &Field(|c| &mut c.http.middleware, List(MiddlewareName)),
     ),
     key(
@@ -369,6 +369,7 @@ const OWN: &[Key] = &[
     ),
     section("http.headers", "For the middleware headers."),
     section("http.compress", "For the middleware compress and gzip."),
+    section("http.sendfile", "For the middleware sendfile, by which a script names a file in place of a body."),
     section("http.ssl", "HTTP over TLS, with HTTP/2; off without a certificate. Files that change are taken up while serving."),
     section("http.proxy_protocol", "Behind a proxy that tells its clients' addresses before TLS or HTTP begins."),
     section("http.fcgi", "FastCGI, for standing where php-fpm stood; off without an address."),

@@ -476,13 +476,13 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
         "server": {"command": "php worker.php", "relay": "pipes", "on_init": {"command": "true"}},
         "jobs": {},
-        "http": {"middleware": ["gzip", "sendfile", "header"], "ssl": {"acme": {}}, "pool": {}},
+        "http": {"middleware": ["gzip", "otel", "header"], "ssl": {"acme": {}}, "pool": {}},
     }));
     let expected = [
         "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
-        "http.middleware[1]: \"sendfile\" is not supported by this version of rr",
-        "http.middleware[2]: no middleware is called \"header\", there are compress, gzip, headers, proxy_ip_parser, static; did you mean headers?",
+        "http.middleware[1]: \"otel\" is not supported by this version of rr",
+        "http.middleware[2]: no middleware is called \"header\", there are compress, gzip, headers, proxy_ip_parser, sendfile, static; did you mean headers?",
         "http.ssl.acme: not supported by this version of rr",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);

@@ -1,14 +1,14 @@
 //! What requests pass on their way in, and answers on their way out: one file each.
 //!
-//! They wrap each other as RoadRunner's do: the last one listed is outermost. None of them waits for anything, so each is two plain
-//! functions: what it does before, which may be to answer, and what it does to the answer. What the first has to tell the second is
-//! a [`Note`].
+//! They wrap each other as RoadRunner's do: the last one listed is outermost. Each is two functions: what it does before, which may
+//! be to answer, and what it does to the answer. What the first has to tell the second is a [`Note`].
 
 mod compress;
 mod cors;
 mod headers;
 mod https;
 mod proxy_ip;
+mod sendfile;
 pub mod statics;
 
 use http::{HeaderName, HeaderValue, Response, request::Parts};
@@ -18,9 +18,13 @@ pub use cors::{Cors, Origins};
 pub use headers::Headers;
 pub use https::Https;
 pub use proxy_ip::{ProxyFact, ProxyHeaders, ProxyIp};
+pub use sendfile::{Config as SendfileConfig, Sendfile};
 pub use statics::Statics;
 
-use super::{Body, Peer, files::Coding};
+use super::{
+    Body, Peer,
+    files::{Coding, Files},
+};
 
 /// One middleware.
 #[derive(Debug)]
@@ -33,6 +37,8 @@ pub enum Middleware {
     Https(Https),
     /// Learns from a proxy who the client is.
     ProxyIp(ProxyIp),
+    /// Sends the files that scripts name.
+    Sendfile(Sendfile),
 }
 
 /// Middlewares around each other.
@@ -56,6 +62,8 @@ enum Note {
     Coding(Option<Coding>),
     /// To be added to the answer.
     Headers(Vec<(HeaderName, HeaderValue)>),
+    /// What the client asks of a file.
+    Asked(Box<sendfile::Asked>),
     /// The request came over TLS.
     Secure,
 }
@@ -85,10 +93,13 @@ impl Chain {
         (Notes(notes), None)
     }
 
-    /// Lets an answer pass those that the request has passed.
-    pub(crate) fn after(&self, notes: Notes, mut response: Response<Body>) -> Response<Body> {
+    /// Lets an answer pass those that the request has passed. A file that one of them answers with is sent by `files`.
+    pub(crate) async fn after(&self, notes: Notes, mut response: Response<Body>, files: &Files) -> Response<Body> {
         for (layer, note) in self.layers.iter().zip(notes.0).rev() {
-            response = layer.after(note, response);
+            response = match (layer, note) {
+                (Middleware::Sendfile(sendfile), Note::Asked(asked)) => sendfile.after(*asked, response, files).await,
+                (layer, note) => layer.after(note, response),
+            };
         }
         response
     }
@@ -103,6 +114,7 @@ impl Middleware {
             Self::Headers(headers) => headers.before(parts),
             Self::Https(https) => https.before(parts, peer),
             Self::ProxyIp(proxy_ip) => proxy_ip.before(parts, peer),
+            Self::Sendfile(_) => Sendfile::before(parts),
         }
     }
 
@@ -111,7 +123,7 @@ impl Middleware {
             Self::Compress(compress) => compress.after(&note, response),
             Self::Headers(headers) => headers.after(note, response),
             Self::Https(https) => https.after(&note, response),
-            Self::ProxyIp(_) => response,
+            Self::ProxyIp(_) | Self::Sendfile(_) => response,
         }
     }
 }

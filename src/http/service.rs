@@ -242,7 +242,7 @@ impl Handler for Service {
             None => response,
         };
         match around {
-            Some((chain, notes)) => chain.after(notes, response),
+            Some((chain, notes)) => chain.after(notes, response, &self.0.files).await,
             None => response,
         }
     }

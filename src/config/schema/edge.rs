@@ -2,7 +2,7 @@
 
 use super::{BOUND, Field, HEADER, Key, cors, key, section, ssl, zero_is_default};
 use crate::config::{
-    compound::{Fields, List, Maybe},
+    compound::{Fields, List, Locations, Maybe},
     edge::Network,
     form::{Choice, Count, FilePath, Flag, Listen, Size, Text},
 };
@@ -70,6 +70,16 @@ pub(super) const HTTP: &[Key] = &[
         &Field(|c| &mut c.http.compress.brotli_level, Count(0, 11)),
     ),
     key("http.compress.zstd_level", "How hard zstd tries, 1 to 19.", &Field(|c| &mut c.http.compress.zstd_level, Count(1, 19))),
+    key(
+        "http.sendfile.roots",
+        "Directories that hold the files of X-Sendfile; a path that does not start with / is below the first.",
+        &Field(|c| &mut c.http.sendfile.roots, List(FilePath)),
+    ),
+    key(
+        "http.sendfile.locations",
+        "What X-Accel-Redirect names, such as /protected/ => /srv/files; nothing else is found.",
+        &Field(|c| &mut c.http.sendfile.locations, Locations),
+    ),
     key("http.ssl.address", "Where to listen, one or a list.", &Field(|c| &mut ssl(c).address, List(Listen("")))),
     key(
         "http.ssl.cert",
