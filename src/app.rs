@@ -18,7 +18,7 @@ use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
     http::{
-        Drain,
+        Drain, Metrics, Timing, access,
         conn::{self, Entry},
         dev::Dev,
         fcgi,
@@ -41,9 +41,11 @@ mod command;
 mod control;
 mod development;
 mod edge;
+mod guards;
 mod health_checks;
 mod line;
 mod memory;
+mod metrics;
 mod opcache;
 mod reload;
 mod rights;
@@ -58,6 +60,7 @@ mod tcp;
 use development::Development;
 use line::{Asked, Line};
 use memory::MemoryGuard;
+use metrics::Sources;
 use served::Served;
 use sockets::Listening;
 
@@ -207,7 +210,9 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
-    let service = service(&config, &all, &tls_at, intake, dev.clone())?;
+    let drain = Drain::new();
+    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake))?;
+    let service = service(&config, &all, &tls_at, records, intake, dev.clone())?;
     if let Some(tls) = &tls {
         runtime.spawn(tls.clone().watch());
     }
@@ -218,7 +223,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         fcgi,
         tcp,
         calls,
-        drain: Drain::new(),
+        drain,
         pools,
         processes,
         dev,
@@ -236,7 +241,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     }
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
     let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
-    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &health));
+    let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)) };
+    let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &told));
     drop(checks);
     front.finish(io_threads);
     for processes in &*front.processes {
@@ -269,22 +275,53 @@ fn fastcgi(
     Some(Arc::new(settings.build(listeners, first.pool.clone(), status)))
 }
 
+/// What is kept of requests.
+struct Records {
+    access: access::Log,
+    metrics: Option<Arc<Metrics>>,
+}
+
+impl Records {
+    /// Also the page of figures, which `listeners` are asked for.
+    fn new(
+        config: &Config,
+        all: &[Served],
+        listeners: Listeners,
+        (controls, drain, intake): (&Controls, &Drain, &settings::Intake),
+    ) -> Result<(Self, Option<metrics::Figures>), Error> {
+        let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
+        let sources = Sources {
+            controls: controls.clone(),
+            pools: all.iter().map(|one| (one.name.clone(), one.pool.clone())).collect(),
+            drain: drain.clone(),
+            place: intake.place.clone(),
+            access: access.clone(),
+        };
+        let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;
+        if metrics.is_none() && config.http.middleware.contains(&config::Middleware::HttpMetrics) {
+            tracing::warn!("http.middleware: http_metrics counts nothing, for metrics.address is not set");
+        }
+        Ok((Self { access, metrics }, figures))
+    }
+}
+
 /// What answers requests, whoever brings them.
 fn service(
     config: &Config,
     all: &[Served],
     ssl: &[SocketAddr],
+    records: Records,
     intake: settings::Intake,
     dev: Option<Dev>,
 ) -> Result<Service, Error> {
     Ok(Service::new(Needs {
-        middleware: edge::middleware(&config.http, ssl)?,
+        middleware: edge::middleware(&config.http, ssl, records.metrics.as_ref())?,
         sites: served::sites(all)?,
         statics: settings::statics(config)?,
         files: settings::files(config).build().map_err(Error::system("file threads"))?,
         body: settings::body(&config.http, intake.place),
-        slow_after: config.http.request_slowlog_timeout,
-        access: settings::access(config).build().map_err(Error::system("access log"))?,
+        timing: Timing { slow_after: config.http.request_slowlog_timeout, metrics: records.metrics },
+        access: records.access,
         request_ids: intake.request_ids,
         dev,
     }))
@@ -334,6 +371,13 @@ pub fn check(config: &Config, dir: Option<&Path>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Those who ask how the engine does.
+struct Told {
+    health: Health,
+    /// Readers of metrics, if there are any.
+    figures: Option<Drain>,
+}
+
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
 async fn run(
     mut line: Line,
@@ -342,11 +386,11 @@ async fn run(
     engine: &config::Engine,
     pulse: &Pulse,
     guard: &mut Option<MemoryGuard>,
-    health: &Health,
+    told: &Told,
 ) -> Instant {
     pulse.beat();
     line.ready().await;
-    health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
+    told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
     let asked = loop {
         tokio::select! {
             asked = line.asked() => break asked,
@@ -364,15 +408,20 @@ async fn run(
             tracing::error!("there is no supervisor to replace this process: restart it");
         }
     };
-    health.set(health::State::Stopping);
+    told.health.set(health::State::Stopping);
     let (delay, idle) = match asked {
         Asked::Stop => (engine.shutdown_delay, None),
         Asked::Leave => leave(front),
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
     };
-    if let (Asked::HandOver, Some(calls)) = (asked, &front.calls) {
+    if asked == Asked::HandOver {
         // The newer engine speaks for the server from here on.
-        calls.server.stop();
+        if let Some(calls) = &front.calls {
+            calls.server.stop();
+        }
+        if let Some(figures) = &told.figures {
+            figures.leave_accepting();
+        }
     }
     tracing::info!("stopping: requests in progress are finished first");
     let deadline = Instant::now() + delay + engine.grace_period;

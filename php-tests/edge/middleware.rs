@@ -204,7 +204,7 @@ fn names_and_values_that_mean_nothing_are_refused() {
         return;
     }
     let cases = [
-        ("http.middleware=headers,gzap", "http.middleware: no middleware is called \"gzap\", there are compress, gzip,"),
+        ("http.middleware=headers,gzap", "http.middleware: no middleware is called \"gzap\", there are basic_auth, body_limit,"),
         ("http.middleware=sendremotefile", "http.middleware: \"sendremotefile\" is not supported by this version of rr"),
         ("http.middleware=proxy_ip_parser", "http.trusted_subnets: expected the proxies that proxy_ip_parser is to believe"),
     ];

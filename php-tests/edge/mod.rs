@@ -1,5 +1,7 @@
 //! What stands between clients and scripts.
 
+mod guards;
+mod metrics;
 mod middleware;
 mod proxy;
 mod sendfile;

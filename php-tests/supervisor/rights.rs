@@ -75,6 +75,23 @@ fn scripts_run_as_another_user_and_the_server_does_not() {
 }
 
 #[test]
+fn an_access_log_of_its_own_is_given_to_that_user() {
+    if reference().is_some() {
+        return;
+    }
+    let Some((user, group)) = nobody() else { return };
+    let setup = setup();
+    let folder = setup.scratch().join("logs");
+    fs::create_dir(&folder).unwrap();
+    let log = folder.join("access.log");
+    let server = setup.option(&format!("http.access_log.output={}", log.display())).start();
+    server.get("/nowhere").send();
+    assert!(wait_until(PATIENCE, || fs::read_to_string(&log).is_ok_and(|text| text.contains("GET /nowhere"))));
+    let file = fs::metadata(&log).unwrap();
+    assert_eq!((file.uid(), file.gid()), (user, group), "in a folder where only root makes files");
+}
+
+#[test]
 fn a_user_that_cannot_be_is_an_error() {
     if reference().is_some() {
         return;

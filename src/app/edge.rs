@@ -4,16 +4,18 @@ use std::{iter, net::SocketAddr, sync::Arc};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
+use super::{guards, settings};
 use crate::{
     config::{self, Middleware as Name},
     error::Error,
     http::{
+        Metrics,
         conn::Entry,
         files::Coding,
         listen::Listeners,
         middleware::{
-            Chain, Compress, Cors, Headers, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp, Sendfile,
-            SendfileConfig,
+            Chain, Compress, Cors, Headers, HttpMetrics, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp,
+            Sendfile, SendfileConfig,
         },
         proxy::Proxies,
         subnet::Subnets,
@@ -24,20 +26,52 @@ use crate::{
 /// Looks at all files and values there are, so that what is wrong is said before anything listens.
 pub(super) fn check(http: &config::Http) -> Result<(), Error> {
     tls(http)?;
-    middleware(http, &[])?;
+    middleware(http, &[], None)?;
+    settings::access_template(&http.access_log)?;
+    warn_of_proxies_address(&http.middleware);
     Ok(())
 }
 
+/// What goes by the client's address has that of the proxy before `proxy_ip_parser` has told it who the client is.
+fn warn_of_proxies_address(listed: &[Name]) {
+    let told = listed.iter().position(|name| *name == Name::ProxyIp).unwrap_or(usize::MAX);
+    for name in listed.iter().skip(told.saturating_add(1)) {
+        let name = match name {
+            Name::IpFilter => "ip_filter",
+            Name::Maintenance => "maintenance",
+            Name::RateLimit => "rate_limit",
+            _ => continue,
+        };
+        tracing::warn!("http.middleware: {name} is listed after proxy_ip_parser, and so goes by the proxy's address");
+    }
+}
+
 /// What requests pass before anything else looks at them; `ssl` is where TLS is spoken.
-pub(super) fn middleware(http: &config::Http, ssl: &[SocketAddr]) -> Result<Option<Chain>, Error> {
+pub(super) fn middleware(
+    http: &config::Http,
+    ssl: &[SocketAddr],
+    metrics: Option<&Arc<Metrics>>,
+) -> Result<Option<Chain>, Error> {
     let mut listed = Vec::new();
     for name in &http.middleware {
         listed.push(match name {
+            Name::BasicAuth => Middleware::BasicAuth(guards::basic_auth(&http.basic_auth)?),
+            Name::BodyLimit => Middleware::BodyLimit(guards::body_limit(http)),
             Name::Compress => Middleware::Compress(compress(&http.compress, &http.compress.encodings)),
             Name::Gzip => Middleware::Compress(compress(&http.compress, &[config::Coding::Gzip])),
             Name::Headers => Middleware::Headers(headers(&http.headers)?),
             // Not one that wraps others: it goes before the worker.
             Name::Static => continue,
+            // Nobody reads what it would count.
+            Name::HttpMetrics => match metrics {
+                Some(metrics) => Middleware::HttpMetrics(HttpMetrics(metrics.clone())),
+                None => continue,
+            },
+            Name::IpFilter => Middleware::IpFilter(guards::ip_filter(&http.ip_filter)),
+            Name::Maintenance => Middleware::Maintenance(guards::maintenance(&http.maintenance)?),
+            Name::RateLimit => Middleware::RateLimit(guards::rate_limit(&http.rate_limit)),
+            Name::Redirect => Middleware::Redirect(guards::redirect(http)?),
+            Name::RequestId => Middleware::RequestId(guards::request_id(&http.request_id)?),
             Name::ProxyIp => Middleware::ProxyIp(proxy_ip(http)),
             Name::Sendfile => Middleware::Sendfile(sendfile(&http.sendfile)?),
         });
@@ -129,7 +163,7 @@ fn cors(section: &config::Cors) -> Result<Cors, Error> {
     })
 }
 
-fn name(key: &str, text: &str) -> Result<HeaderName, Error> {
+pub(super) fn name(key: &str, text: &str) -> Result<HeaderName, Error> {
     text.parse().map_err(|_| Error::Config(format!("{key}: {text:?} is no header's name")))
 }
 
@@ -151,7 +185,7 @@ fn entry(http: &config::Http, addresses: &[config::Address], listeners: Listener
     Entry { listeners, proxies: proxies.collect(), tls }
 }
 
-fn subnets(subnets: &[config::Subnet]) -> Subnets {
+pub(super) fn subnets(subnets: &[config::Subnet]) -> Subnets {
     Subnets::new(subnets.iter().map(|subnet| (subnet.address, subnet.bits)))
 }
 
@@ -194,10 +228,13 @@ mod tests {
             let (middleware, ssl, trusted_subnets) = (middleware.to_vec(), Some(ssl.clone()), trusted.clone());
             let proxy_trust = vec![config::ProxyFact::Proto];
             let http = config::Http { middleware, ssl, trusted_subnets, proxy_trust, ..config::Http::default() };
-            let chain = super::middleware(&http, &[]).unwrap().unwrap();
+            let chain = super::middleware(&http, &[], None).unwrap().unwrap();
             let request = Request::get("/").header("host", "a.test").header("x-forwarded-proto", proto).body(()).unwrap();
             let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), local: None, secure: None };
-            chain.before(&mut request.into_parts().0, &mut peer).1.map(|response| response.status().as_u16())
+            let mut parts = request.into_parts().0;
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (_, answer) = runtime.block_on(chain.before(&mut parts, &mut peer));
+            answer.map(|response| response.status().as_u16())
         };
         for order in [&[Name::ProxyIp][..], &[Name::Headers, Name::ProxyIp], &[Name::ProxyIp, Name::Headers, Name::Gzip]] {
             assert_eq!(status(order, "https"), None, "{order:?}");

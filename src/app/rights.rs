@@ -36,8 +36,9 @@ pub(super) fn own_socket(address: &mut listen::Address, rights: &Rights) {
 
 /// Log files that this process makes, or has made, are for an engine to write on.
 pub(super) fn give_logs(config: &Config, rights: &Rights) -> Result<(), Error> {
-    let (Some(identity), false) = (&rights.identity, config.logs.mode == LogMode::Off) else { return Ok(()) };
-    let files = config.logs.output.iter().filter(|output| !matches!(output.as_str(), "stderr" | "stdout"));
+    let Some(identity) = &rights.identity else { return Ok(()) };
+    let own = config.logs.output.iter().filter(|_| config.logs.mode != LogMode::Off);
+    let files = own.chain(&config.http.access_log.output).filter(|output| !matches!(output.as_str(), "stderr" | "stdout"));
     for path in files {
         let failed = || Error::system(format!("log file {path}"));
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed())?;

@@ -284,24 +284,42 @@ pub(super) fn body(http: &config::Http, place: Place) -> request::Limits {
 }
 
 /// RoadRunner logs every request at level `info`; `http.access_logs` asks for more of each.
-pub(super) fn access(config: &Config) -> access::Config {
-    let logs = &config.logs;
-    let Some(output) = logs.output.first().filter(|_| logs.mode != LogMode::Off && logs.level <= Level::Info) else {
-        return access::Config::Disabled;
-    };
-    access::Config::Enabled(access::Settings {
+pub(super) fn access(config: &Config) -> Result<access::Config, Error> {
+    let (logs, section) = (&config.logs, &config.http.access_log);
+    let usual = logs.output.first().filter(|_| logs.mode != LogMode::Off && logs.level <= Level::Info);
+    let Some(output) = section.output.as_ref().or(usual) else { return Ok(access::Config::Disabled) };
+    Ok(access::Config::Enabled(access::Settings {
         extended: config.http.access_logs,
-        encoding: match logs.encoding {
-            Encoding::Json => access::Encoding::Json,
-            Encoding::Console => access::Encoding::Console,
+        encoding: match (access_template(section)?, logs.encoding) {
+            (Some(template), _) => access::Encoding::Template(template),
+            (None, Encoding::Json) => access::Encoding::Json,
+            (None, Encoding::Console) => access::Encoding::Console,
         },
         output: match output.as_str() {
             "stderr" => access::Output::Stderr,
             "stdout" => access::Output::Stdout,
             path => access::Output::File(path.into()),
         },
+        rotation: access::Rotation {
+            max_size: section.max_size,
+            every: section.rotate_every,
+            max_backups: section.max_backups,
+            compress: section.compress,
+        },
+        sample: section.sample,
         max_queued_bytes: size(config.http.access_log_buffer),
-    })
+    }))
+}
+
+/// The form that `http.access_log.format` gives; none if lines are as `logs` has them.
+pub(super) fn access_template(section: &config::AccessLog) -> Result<Option<access::Template>, Error> {
+    let wrong = |why| Error::Config(format!("http.access_log.format: {why}"));
+    match section.format.as_str() {
+        "logs" => Ok(None),
+        "combined" => Ok(Some(access::Template::combined())),
+        text if text.contains('%') => access::Template::parse(text).map(Some).map_err(wrong),
+        other => Err(wrong(format!("expected logs, combined or a template such as %R %m %r %s, got {other:?}"))),
+    }
 }
 
 pub(super) fn files(config: &Config) -> files::Config {

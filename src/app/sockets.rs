@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{health_checks, rights, rpc, settings, tcp};
+use super::{health_checks, metrics, rights, rpc, settings, tcp};
 use crate::{
     config::Config,
     error::Error,
@@ -18,6 +18,8 @@ pub(super) struct Listening {
     /// One for each TCP server.
     pub(super) tcp: Vec<Listeners>,
     pub(super) rpc: Listeners,
+    /// For readers of metrics.
+    pub(super) metrics: Listeners,
     /// For health checks; a supervisor answers them itself.
     pub(super) status: Listeners,
 }
@@ -38,6 +40,7 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
         add(Kind::Rpc, "rpc.listen", rpc::listen(section)?);
     }
     add(Kind::Status, "status.address", health_checks::listen(&config.status)?);
+    add(Kind::Metrics, "metrics.address", metrics::listen(&config.metrics)?);
     if let Some(section) = &http.fcgi {
         add(Kind::Fcgi, "http.fcgi.address", settings::listen_fastcgi(section)?);
     }
@@ -72,6 +75,7 @@ fn listening(all: Vec<(Kind, Listeners)>) -> Listening {
         fcgi: together(Kind::Fcgi),
         tcp: of(Kind::Tcp).collect(),
         rpc: together(Kind::Rpc),
+        metrics: together(Kind::Metrics),
         status: together(Kind::Status),
     }
 }

@@ -3,7 +3,9 @@
 use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
+    access::AccessLog,
     edge::{ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
+    guards::{BasicAuth, IpFilter, Maintenance, RateLimit, RequestId},
     middleware::{Compress, Headers, Middleware, Sendfile},
     pool::Pool,
     site::Route,
@@ -33,6 +35,8 @@ use super::{
 /// - `http.access_log_buffer`: `1M`
 /// - `http.internal_error_code`: `500`
 /// - `http.middleware`: `[]`
+/// - `http.redirect`: `[]`
+/// - `http.body_limit`: `{}`
 /// - `http.trusted_subnets`: `[]`
 /// - `http.proxy_headers`: `x-forwarded`
 /// - `http.proxy_trust`: `[for]`
@@ -94,6 +98,20 @@ pub struct Http {
     pub headers: Headers,
     /// How `compress` and `gzip` do it.
     pub compress: Compress,
+    /// How `request_id` names requests.
+    pub request_id: RequestId,
+    /// The rules of `redirect`, each with a status.
+    pub redirect: Vec<Rewrite>,
+    /// The bounds of `body_limit`: paths, and bytes.
+    pub body_limit: Vec<(String, u64)>,
+    /// Whom `ip_filter` lets in.
+    pub ip_filter: IpFilter,
+    /// Whom `basic_auth` lets in.
+    pub basic_auth: BasicAuth,
+    /// How often `rate_limit` lets a client ask.
+    pub rate_limit: RateLimit,
+    /// When `maintenance` sends clients away.
+    pub maintenance: Maintenance,
     /// Where `sendfile` finds what scripts name.
     pub sendfile: Sendfile,
     /// Whom `proxy_ip_parser` believes.
@@ -110,6 +128,8 @@ pub struct Http {
     pub fcgi: Option<Fcgi>,
     /// Log each request at length.
     pub access_logs: bool,
+    /// Where and how, beside what `logs` says.
+    pub access_log: AccessLog,
     /// Bytes of the access log that may wait for a slow output.
     pub access_log_buffer: u64,
     /// The status sent when a script dies.
@@ -360,6 +380,13 @@ impl Default for Http {
             middleware: Vec::new(),
             headers: Headers::default(),
             compress: Compress::default(),
+            request_id: RequestId::default(),
+            redirect: Vec::new(),
+            body_limit: Vec::new(),
+            ip_filter: IpFilter::default(),
+            basic_auth: BasicAuth::default(),
+            rate_limit: RateLimit::default(),
+            maintenance: Maintenance::default(),
             sendfile: Sendfile::default(),
             trusted_subnets: Vec::new(),
             proxy_headers: ProxyHeaders::XForwarded,
@@ -368,6 +395,7 @@ impl Default for Http {
             proxy_protocol: ProxyProtocol::default(),
             fcgi: None,
             access_logs: false,
+            access_log: AccessLog::default(),
             access_log_buffer: MIB,
             internal_error_code: 500,
         }

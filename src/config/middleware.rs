@@ -12,14 +12,30 @@ use super::{
 /// A name in `http.middleware`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Middleware {
+    /// `basic_auth`: a name and a password.
+    BasicAuth,
+    /// `body_limit`: the largest body by path.
+    BodyLimit,
     /// `compress`: the best coding that a client takes.
     Compress,
     /// `gzip`: that one alone.
     Gzip,
     /// `headers`: given ones, and CORS.
     Headers,
+    /// `http_metrics`: requests, counted for `metrics`.
+    HttpMetrics,
+    /// `ip_filter`: who may ask, by address.
+    IpFilter,
+    /// `maintenance`: a page for all, for a while.
+    Maintenance,
     /// `proxy_ip_parser`: clients as a trusted proxy tells them.
     ProxyIp,
+    /// `rate_limit`: how often a client may ask.
+    RateLimit,
+    /// `redirect`: paths that lead elsewhere.
+    Redirect,
+    /// `request_id`: a name for each request.
+    RequestId,
     /// `sendfile`: files that scripts name in place of a body.
     Sendfile,
     /// `static`: files that go before the worker, wherever in the list it stands.
@@ -171,10 +187,18 @@ impl Named for Coding {
 
 impl Named for Middleware {
     const NAMES: &'static [(&'static str, Self)] = &[
+        ("basic_auth", Self::BasicAuth),
+        ("body_limit", Self::BodyLimit),
         ("compress", Self::Compress),
         ("gzip", Self::Gzip),
         ("headers", Self::Headers),
+        ("http_metrics", Self::HttpMetrics),
+        ("ip_filter", Self::IpFilter),
+        ("maintenance", Self::Maintenance),
         ("proxy_ip_parser", Self::ProxyIp),
+        ("rate_limit", Self::RateLimit),
+        ("redirect", Self::Redirect),
+        ("request_id", Self::RequestId),
         ("sendfile", Self::Sendfile),
         ("static", Self::Static),
     ];
@@ -200,4 +224,4 @@ impl Form<Middleware> for MiddlewareName {
 }
 
 /// RoadRunner's others, and those that are made for it.
-const LATER: &[&str] = &["cache", "circuit_breaker", "http_metrics", "otel", "sendremotefile"];
+const LATER: &[&str] = &["cache", "circuit_breaker", "otel", "sendremotefile"];

@@ -5,6 +5,7 @@
 //! table, `schema`; `config.php.dist` is rendered from it.
 
 mod absent;
+mod access;
 mod compound;
 mod dev;
 pub mod dist;
@@ -14,6 +15,7 @@ mod error;
 mod form;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+mod guards;
 mod http;
 mod middleware;
 mod number;
@@ -31,10 +33,12 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use access::AccessLog;
 pub use dev::Dev;
 pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
+pub use guards::{BasicAuth, IpFilter, Maintenance, RateLimit, RequestId};
 pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles, Statics};
 pub use middleware::{Coding, Compress, Cors, Headers, Middleware, Sendfile};
 pub use pool::{DynamicAllocator, Pool, Supervisor};
@@ -42,4 +46,4 @@ pub use server::{Carrier, Relay, Server};
 pub use site::{Own, Route, Site, is_read_once};
 pub use source::{LoadOptions, find, load, rpc_address};
 pub use tcp::{Tcp, TcpServer};
-pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Memory, Php, Reset, Rpc, Status};
+pub use types::{Config, Encoding, Engine, Level, LogMode, Logs, Memory, Metrics, Php, Reset, Rpc, Status};

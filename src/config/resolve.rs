@@ -14,7 +14,7 @@ use super::{
     middleware::{Cors, Middleware},
     schema::{self, KEYS, Key},
     suggest::closest,
-    types::{Config, Encoding, Level, Rpc},
+    types::{Config, Encoding, Level, Metrics, Rpc},
 };
 
 /// The configuration that `raw` means; its keys are in lower case.
@@ -108,6 +108,10 @@ impl Walk {
                     self.config.rpc = Some(Rpc::default());
                     self.given.insert("rpc.listen", path.to_owned());
                 }
+                // So it is for metrics.
+                if path == "metrics" && entries(raw).is_ok_and(|entries| entries.is_empty()) && !raw.is_array() {
+                    self.config.metrics.address = Some(Metrics::usual_address());
+                }
                 self.section(path, raw);
             }
             None => match absent::find(path) {
@@ -136,7 +140,7 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { engine, http, tcp, logs, rpc, .. } = &mut self.config;
+        let Config { engine, http, tcp, logs, rpc, metrics, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
@@ -163,7 +167,15 @@ impl Walk {
         let blind = http.middleware.contains(&Middleware::ProxyIp) && http.trusted_subnets.is_empty();
         let blind =
             blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
-        let faults: Vec<_> = faults.chain(blind).chain(engine.fault(rpc.is_some())).collect();
+        let needs_one = match () {
+            () if rpc.is_some() => Some("a call would reach one of them only: set 1, or go without rpc"),
+            () if metrics.address.is_some() => Some("each has figures of its own: set 1, or go without metrics"),
+            () if http.middleware.contains(&Middleware::RateLimit) => {
+                Some("each would count clients for itself: set 1, or go without rate_limit")
+            }
+            () => None,
+        };
+        let faults: Vec<_> = faults.chain(blind).chain(engine.fault(needs_one)).collect();
         let twice = self
             .config
             .host_of_two_sites()

@@ -16,6 +16,7 @@ use super::{
 };
 
 mod edge;
+mod guards;
 mod pool;
 mod tcp;
 
@@ -54,14 +55,9 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] =
-    &joined::<{ OWN.len() + pool::HTTP.len() + edge::HTTP.len() + tcp::OWN.len() + pool::TCP.len() }>(&[
-        OWN,
-        pool::HTTP,
-        edge::HTTP,
-        tcp::OWN,
-        pool::TCP,
-    ]);
+pub(super) static KEYS: &[Key] = &joined::<
+    { OWN.len() + pool::HTTP.len() + edge::HTTP.len() + guards::HTTP.len() + tcp::OWN.len() + pool::TCP.len() },
+>(&[OWN, pool::HTTP, edge::HTTP, guards::HTTP, tcp::OWN, pool::TCP]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),
@@ -242,6 +238,42 @@ const OWN: &[Key] = &[
         "Bytes of the access log that may wait for a slow output; what does not fit is dropped and counted.",
         &Field(|c| &mut c.http.access_log_buffer, Size(4096)),
     ),
+    section("http.access_log", "Where and how requests are logged, unless as logs says."),
+    key(
+        "http.access_log.output",
+        "stderr, stdout or a file's path; the first of logs.output if none is given.",
+        &Field(|c| &mut c.http.access_log.output, Maybe(OUTPUT)),
+    ),
+    key(
+        "http.access_log.format",
+        "logs, which is as logs.encoding says; combined, which is Apache's; or a template with php-fpm's codes, and %b, %{NAME}i.",
+        &Field(|c| &mut c.http.access_log.format, Text("a format", |text| !text.is_empty())),
+    ),
+    key(
+        "http.access_log.sample",
+        "One of so many requests is logged, and every one that was answered with 5xx.",
+        &Field(|c| &mut c.http.access_log.sample, Count(1, 1_000_000_000)),
+    ),
+    key(
+        "http.access_log.max_size",
+        "A file makes room for another at this size; 0 means never.",
+        &Field(|c| &mut c.http.access_log.max_size, Size(0)),
+    ),
+    key(
+        "http.access_log.rotate_every",
+        "A file makes room for another at this age; 0s means never.",
+        &Field(|c| &mut c.http.access_log.rotate_every, TIME),
+    ),
+    key(
+        "http.access_log.max_backups",
+        "Old files that are kept; 0 means all.",
+        &Field(|c| &mut c.http.access_log.max_backups, Count(0, 100_000)),
+    ),
+    key(
+        "http.access_log.compress",
+        "Compress old files by gzip, but for the last.",
+        &Field(|c| &mut c.http.access_log.compress, Flag),
+    ),
     zero_is_default(
         "http.internal_error_code",
         "The status sent when a script dies.",
@@ -349,7 +381,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.middleware",
-        "What requests and answers pass, the last listed first: headers, compress, gzip, sendfile, proxy_ip_parser, static.",
+        "What requests and answers pass, the last listed first: headers, compress, gzip, sendfile, static, request_id, redirect, body_limit, ip_filter, basic_auth, rate_limit, maintenance, http_metrics, proxy_ip_parser.",
         &Field(|c| &mut c.http.middleware, List(MiddlewareName)),
     ),
     key(
@@ -450,6 +482,12 @@ const OWN: &[Key] = &[
         "Connections at once; for one more the oldest is closed.",
         &Field(|c| &mut c.status.max_connections, Count(1, 10_000)),
     ),
+    section(
+        "metrics",
+        "Figures for Prometheus, under RoadRunner's names; those of requests need the middleware http_metrics too.",
+    ),
+    key("metrics.address", "Where to listen, such as 127.0.0.1:2112.", &Field(|c| &mut c.metrics.address, Maybe(Listen("")))),
+    key("metrics.max_connections", "Connections at once.", &Field(|c| &mut c.metrics.max_connections, Count(1, 10_000))),
     section("logs", "The server's own log."),
     key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
     derived(

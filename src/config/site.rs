@@ -312,7 +312,7 @@ pub fn is_read_once(name: &str) -> bool {
     READ_ONCE.contains(&name) || (name.starts_with("opcache.") && !NOT_READ_ONCE.contains(&name))
 }
 
-const PATTERN: Text = Text("a path such as /ping, or /api/* for all below /api/", |text| {
+pub(super) const PATTERN: Text = Text("a path such as /ping, or /api/* for all below /api/", |text| {
     let path = text.strip_suffix('*').unwrap_or(text);
     path.starts_with('/') && !path.contains('*') && !path.contains(char::is_control)
 });

@@ -91,6 +91,8 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("dev.rs"),
         include_str!("edge.rs"),
         include_str!("middleware.rs"),
+        include_str!("access.rs"),
+        include_str!("guards.rs"),
         include_str!("tcp.rs"),
     ]
     .concat();
@@ -482,7 +484,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
         "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
         "http.middleware[1]: \"otel\" is not supported by this version of rr",
-        "http.middleware[2]: no middleware is called \"header\", there are compress, gzip, headers, proxy_ip_parser, sendfile, static; did you mean headers?",
+        "http.middleware[2]: no middleware is called \"header\", there are basic_auth, body_limit, compress, gzip, headers, http_metrics, ip_filter, maintenance, proxy_ip_parser, rate_limit, redirect, request_id, sendfile, static; did you mean headers?",
         "http.ssl.acme: not supported by this version of rr",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);

@@ -32,6 +32,8 @@ pub struct Config {
     pub rpc: Option<Rpc>,
     /// Health checks.
     pub status: Status,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
     /// The server's own log.
     pub logs: Logs,
     /// Development.
@@ -158,6 +160,19 @@ pub struct Status {
     pub max_connections: usize,
 }
 
+/// Figures for Prometheus (`metrics`).
+///
+/// # Defaults
+/// - `metrics.address`: `null`
+/// - `metrics.max_connections`: `64`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    /// Where to listen, if anywhere.
+    pub address: Option<Address>,
+    /// Connections at once.
+    pub max_connections: usize,
+}
+
 /// The server's own log (`logs`).
 ///
 /// # Defaults
@@ -230,12 +245,11 @@ impl Config {
 
 impl Engine {
     /// What is wrong with several processes, if there are several.
-    pub(super) fn fault(&self, has_rpc: bool) -> Option<(&'static str, String)> {
+    pub(super) fn fault(&self, needs_one: Option<&'static str>) -> Option<(&'static str, String)> {
         let why = match self.processes {
             0 | 1 => return None,
             _ if !self.supervisor => "more than one needs engine.supervisor",
-            _ if has_rpc => "a call would reach one of them only: set 1, or go without rpc",
-            _ => return None,
+            _ => needs_one?,
         };
         Some(("engine.processes", why.into()))
     }
@@ -284,6 +298,21 @@ impl Default for Rpc {
 impl Default for Status {
     fn default() -> Self {
         Self { address: None, unavailable_status_code: 503, check_timeout: Duration::from_secs(60), max_connections: 64 }
+    }
+}
+
+// === impl Metrics ===
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { address: None, max_connections: 64 }
+    }
+}
+
+impl Metrics {
+    /// Where RoadRunner listens if it is not told where.
+    pub(super) fn usual_address() -> Address {
+        Address::Tcp("127.0.0.1:2112".into())
     }
 }
 

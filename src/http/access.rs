@@ -4,11 +4,13 @@
 //! record costs no allocation, and one that finds the buffer full is dropped and counted.
 
 mod encode;
+mod file;
+mod moment;
+mod template;
 
 use std::{
     cell::RefCell,
     fmt,
-    fs::File,
     io::{self, IsTerminal, Write},
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -20,7 +22,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use http::{HeaderMap, Version};
 use parking_lot::{Condvar, Mutex};
+
+pub use file::Rotation;
+pub use template::Template;
 
 use crate::telemetry::{Lines, Seldom, logs};
 
@@ -42,17 +48,23 @@ pub struct Settings {
     pub encoding: Encoding,
     /// Where lines go.
     pub output: Output,
+    /// When a file makes room for another.
+    pub rotation: Rotation,
+    /// One of so many requests is logged, and every one that failed with 5xx.
+    pub sample: u64,
     /// Bytes that may wait for the writer.
     pub max_queued_bytes: usize,
 }
 
 /// The form of a line.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Encoding {
     /// As RoadRunner writes it with `logs.mode: production`.
     Json,
     /// For people; coloured on a terminal.
     Console,
+    /// As somebody wants it.
+    Template(Template),
 }
 
 /// Where lines go.
@@ -77,8 +89,14 @@ pub struct Record<'a> {
     pub uri: &'a str,
     /// The URL that came of it.
     pub url: &'a str,
+    /// The protocol's version.
+    pub version: Version,
     /// Who asked.
     pub remote: Remote,
+    /// The name that they gave for a password; empty if none.
+    pub user: &'a str,
+    /// What `request_id` calls the request; empty if it does not.
+    pub request_id: &'a [u8],
     /// Bytes of the request's body that were read.
     pub read_bytes: u64,
     /// Bytes of the answer's body.
@@ -97,6 +115,10 @@ pub struct Record<'a> {
     pub user_agent: &'a [u8],
     /// `Referer`; extended.
     pub referer: &'a [u8],
+    /// The request's headers, if [`Log::needs_headers`].
+    pub request: Option<&'a HeaderMap>,
+    /// The answer's headers, if so.
+    pub response: Option<&'a HeaderMap>,
 }
 
 /// Who asked.
@@ -118,6 +140,8 @@ pub struct Log(Option<Arc<Running>>);
 struct Running {
     queue: Arc<Queue>,
     format: encode::Format,
+    sample: u64,
+    seen: AtomicU64,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -151,9 +175,13 @@ impl Config {
             return Ok(Log(None));
         };
         let turn = logs::turn();
-        let sink = settings.output.open()?;
-        let format =
-            encode::Format { extended: settings.extended, encoding: settings.encoding, colour: settings.output.is_terminal() };
+        let sink = settings.output.open(&settings.rotation)?;
+        let sample = settings.sample.max(1);
+        let format = encode::Format {
+            extended: settings.extended,
+            encoding: settings.encoding.clone(),
+            colour: settings.output.is_terminal(),
+        };
         let queue = Arc::new(Queue {
             max_bytes: settings.max_queued_bytes,
             state: Mutex::default(),
@@ -162,18 +190,18 @@ impl Config {
         });
         let writer = thread::Builder::new().name("access-log".into()).spawn({
             let queue = queue.clone();
-            move || queue.write_all(Lines::new(sink), &settings.output, turn)
+            move || queue.write_all(Lines::new(sink), &settings, turn)
         })?;
-        Ok(Log(Some(Arc::new(Running { queue, format, writer: Some(writer) }))))
+        Ok(Log(Some(Arc::new(Running { queue, format, sample, seen: AtomicU64::new(0), writer: Some(writer) }))))
     }
 }
 
 impl Output {
-    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+    fn open(&self, rotation: &Rotation) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
             Self::Stderr => Box::new(io::stderr()),
             Self::Stdout => Box::new(io::stdout()),
-            Self::File(path) => Box::new(File::options().create(true).append(true).open(path)?),
+            Self::File(path) => Box::new(file::LogFile::open(path, rotation.clone())?),
         })
     }
 
@@ -199,11 +227,20 @@ impl Log {
         self.0.is_some()
     }
 
+    /// Whether records are to have all headers.
+    pub fn needs_headers(&self) -> bool {
+        self.0.as_ref().is_some_and(|running| running.format.needs_headers())
+    }
+
     /// Adds a record. It never waits for the output.
     pub fn write(&self, record: &Record<'_>) {
         let Some(running) = &self.0 else {
             return;
         };
+        let is_left_out = running.sample > 1 && !running.seen.fetch_add(1, Relaxed).is_multiple_of(running.sample);
+        if is_left_out && record.status < 500 {
+            return;
+        }
         LINE.with_borrow_mut(|line| {
             line.clear();
             running.format.encode(record, line);
@@ -244,13 +281,13 @@ impl Queue {
         }
     }
 
-    fn write_all(&self, mut sink: Lines<Box<dyn Write + Send>>, output: &Output, mut turn: u64) {
+    fn write_all(&self, mut sink: Lines<Box<dyn Write + Send>>, settings: &Settings, mut turn: u64) {
         let mut batch = Vec::new();
         while self.swap(&mut batch) {
             if std::mem::replace(&mut turn, logs::turn()) != turn {
-                match output.open() {
+                match settings.output.open(&settings.rotation) {
                     Ok(opened) => sink = Lines::new(opened),
-                    Err(error) => tracing::error!(%error, ?output, "cannot reopen the access log"),
+                    Err(error) => tracing::error!(%error, output = ?settings.output, "cannot reopen the access log"),
                 }
             }
             if let Err(error) = sink.write(&batch) {
@@ -258,7 +295,7 @@ impl Queue {
                 let lines = memchr::memchr_iter(b'\n', &batch).count();
                 let lost = self.dropped.fetch_add(lines as u64, Relaxed) + lines as u64;
                 if SELDOM.say().is_some() {
-                    tracing::error!(%error, ?output, lost, "the access log loses lines");
+                    tracing::error!(%error, output = ?settings.output, lost, "the access log loses lines");
                 }
             }
             batch.clear();
@@ -303,7 +340,10 @@ mod tests {
             method: "GET",
             uri: "/a?b",
             url: "/a?b",
+            version: Version::HTTP_11,
             remote: Remote::Unix,
+            user: "",
+            request_id: b"",
             read_bytes: 0,
             write_bytes: 5,
             start: SystemTime::UNIX_EPOCH,
@@ -313,6 +353,8 @@ mod tests {
             host: b"a",
             user_agent: b"",
             referer: b"",
+            request: None,
+            response: None,
         }
     }
 
@@ -321,8 +363,13 @@ mod tests {
     }
 
     fn log(path: &std::path::Path, max_queued_bytes: usize) -> Log {
+        sampled(path, max_queued_bytes, 1)
+    }
+
+    fn sampled(path: &std::path::Path, max_queued_bytes: usize, sample: u64) -> Log {
         let output = Output::File(path.into());
-        let settings = Settings { extended: false, encoding: Encoding::Json, output, max_queued_bytes };
+        let rotation = Rotation::default();
+        let settings = Settings { extended: false, encoding: Encoding::Json, output, rotation, sample, max_queued_bytes };
         Config::Enabled(settings).build().unwrap()
     }
 
@@ -352,6 +399,18 @@ mod tests {
         drop(log);
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
         std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn a_sample_has_one_of_so_many_and_all_that_failed() {
+        let path = file("sample");
+        let log = sampled(&path, 1 << 20, 10);
+        (0..100).for_each(|_| log.write(&record()));
+        (0..5).for_each(|_| log.write(&Record { status: 500, ..record() }));
+        drop(log);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((text.matches(r#""status":200"#).count(), text.matches(r#""status":500"#).count()), (10, 5));
     }
 
     #[test]

@@ -17,7 +17,6 @@ use quick_cache::{OptionsBuilder, Weighter, sync::Cache};
 use self::{
     conditions::{Answer, Validators},
     entry::{Entry, Source, Terms, Variant},
-    threads::Threads,
 };
 use super::Body;
 
@@ -31,6 +30,7 @@ mod threads;
 pub use encoding::Coding;
 pub(crate) use encoding::choose;
 pub use stream::Stream;
+pub(super) use threads::Threads;
 
 /// How files are sent (`http.files`).
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ impl Config {
             cache_max_file: self.cache_max_file,
             precompressed: self.precompressed,
         };
-        let threads = Threads::start(self.threads)?;
+        let threads = Threads::start("rr-file", self.threads, self.threads * QUEUED_PER_THREAD)?;
         Ok(Files(Arc::new(Shared { terms, revalidate: self.revalidate, cache, threads, started: Instant::now() })))
     }
 }
@@ -273,6 +273,9 @@ fn status_of(error: &io::Error) -> StatusCode {
 fn text(value: String) -> HeaderValue {
     HeaderValue::try_from(value).expect("made of digits and ASCII letters")
 }
+
+/// Jobs that may wait for each thread: at 256 KiB a job, some 10 ms of work for a common disk.
+const QUEUED_PER_THREAD: usize = 64;
 
 /// For the cache's estimate of how many it will hold.
 const AVERAGE_FILE: u64 = 16 * 1024;

@@ -3,40 +3,78 @@
 //! They wrap each other as RoadRunner's do: the last one listed is outermost. Each is two functions: what it does before, which may
 //! be to answer, and what it does to the answer. What the first has to tell the second is a [`Note`].
 
+mod basic_auth;
+mod body_limit;
 mod compress;
 mod cors;
 mod headers;
+mod http_metrics;
 mod https;
+mod ip_filter;
+mod maintenance;
+mod paths;
 mod proxy_ip;
+mod rate_limit;
+mod redirect;
+mod request_id;
 mod sendfile;
 pub mod statics;
 
 use http::{HeaderName, HeaderValue, Response, request::Parts};
 
+pub(crate) use basic_auth::credentials;
+pub use basic_auth::{BasicAuth, Config as BasicAuthConfig, Users};
+pub use body_limit::BodyLimit;
+pub(crate) use body_limit::Most;
 pub use compress::{Compress, Compressed, Levels};
 pub use cors::{Cors, Origins};
 pub use headers::Headers;
+pub use http_metrics::HttpMetrics;
 pub use https::Https;
+pub use ip_filter::IpFilter;
+pub use maintenance::{Config as MaintenanceConfig, Maintenance};
+pub use paths::Paths;
 pub use proxy_ip::{ProxyFact, ProxyHeaders, ProxyIp};
+pub use rate_limit::{Config as RateLimitConfig, RateLimit};
+pub use redirect::Redirect;
+pub(crate) use request_id::Name;
+pub use request_id::RequestId;
 pub use sendfile::{Config as SendfileConfig, Sendfile};
 pub use statics::Statics;
 
 use super::{
     Body, Peer,
     files::{Coding, Files},
+    service::host_of,
 };
 
 /// One middleware.
 #[derive(Debug)]
 pub enum Middleware {
+    /// Asks for a password.
+    BasicAuth(BasicAuth),
+    /// Bounds bodies by path.
+    BodyLimit(BodyLimit),
     /// Makes answers smaller.
     Compress(Compress),
     /// Adds headers, and speaks CORS.
     Headers(Headers),
+    /// Counts requests.
+    HttpMetrics(HttpMetrics),
     /// Answers without TLS with where to go.
     Https(Https),
+    /// Lets in by address.
+    IpFilter(IpFilter),
+    /// Sends all away for a while.
+    Maintenance(Maintenance),
     /// Learns from a proxy who the client is.
     ProxyIp(ProxyIp),
+    /// Bounds how often a client asks.
+    RateLimit(RateLimit),
+    /// Sends clients elsewhere.
+    Redirect(Redirect),
+    /// Names requests.
+    RequestId(RequestId),
     /// Sends the files that scripts name.
     Sendfile(Sendfile),
 }
@@ -60,10 +98,14 @@ enum Note {
     Nothing,
     /// What the client takes.
     Coding(Option<Coding>),
+    /// It is counted among those in progress.
+    Counted(http_metrics::Counted),
     /// To be added to the answer.
     Headers(Vec<(HeaderName, HeaderValue)>),
     /// What the client asks of a file.
     Asked(Box<sendfile::Asked>),
+    /// What the request is called.
+    Name(HeaderValue),
     /// The request came over TLS.
     Secure,
 }
@@ -82,10 +124,10 @@ impl Chain {
     }
 
     /// Lets a request pass. The answer, if one of them has it already, still has to go through [`after`](Self::after).
-    pub(crate) fn before(&self, parts: &mut Parts, peer: &mut Peer) -> (Notes, Option<Response<Body>>) {
+    pub(crate) async fn before(&self, parts: &mut Parts, peer: &mut Peer) -> (Notes, Option<Response<Body>>) {
         let mut notes = Vec::with_capacity(self.layers.len());
         for layer in &self.layers {
-            match layer.before(parts, peer) {
+            match layer.before(parts, peer).await {
                 Verdict::Pass(note) => notes.push(note),
                 Verdict::Answer(response) => return (Notes(notes), Some(*response)),
             }
@@ -108,12 +150,20 @@ impl Chain {
 // === impl Middleware ===
 
 impl Middleware {
-    fn before(&self, parts: &mut Parts, peer: &mut Peer) -> Verdict {
+    async fn before(&self, parts: &mut Parts, peer: &mut Peer) -> Verdict {
         match self {
+            Self::BasicAuth(auth) => Box::pin(auth.before(parts)).await,
+            Self::BodyLimit(limit) => limit.before(parts),
             Self::Compress(compress) => compress.before(parts),
             Self::Headers(headers) => headers.before(parts),
             Self::Https(https) => https.before(parts, peer),
+            Self::HttpMetrics(metrics) => metrics.before(),
+            Self::IpFilter(filter) => filter.before(parts, peer),
+            Self::Maintenance(maintenance) => maintenance.before(peer),
             Self::ProxyIp(proxy_ip) => proxy_ip.before(parts, peer),
+            Self::RateLimit(limit) => limit.before(parts, peer),
+            Self::Redirect(redirect) => redirect.before(parts, &host_of(parts, peer)),
+            Self::RequestId(ids) => ids.before(parts),
             Self::Sendfile(_) => Sendfile::before(parts),
         }
     }
@@ -123,7 +173,16 @@ impl Middleware {
             Self::Compress(compress) => compress.after(&note, response),
             Self::Headers(headers) => headers.after(note, response),
             Self::Https(https) => https.after(&note, response),
-            Self::ProxyIp(_) | Self::Sendfile(_) => response,
+            Self::HttpMetrics(metrics) => metrics.after(note, response),
+            Self::RequestId(ids) => ids.after(note, response),
+            Self::BasicAuth(_)
+            | Self::BodyLimit(_)
+            | Self::IpFilter(_)
+            | Self::Maintenance(_)
+            | Self::ProxyIp(_)
+            | Self::RateLimit(_)
+            | Self::Redirect(_)
+            | Self::Sendfile(_) => response,
         }
     }
 }

@@ -9,6 +9,7 @@ mod drain;
 pub mod fcgi;
 pub mod files;
 pub mod listen;
+mod metrics;
 pub mod middleware;
 mod nudge;
 pub mod preset;
@@ -26,7 +27,9 @@ pub mod tls;
 
 pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
+pub use metrics::Metrics;
 pub use nudge::Nudge;
+pub use slow::Timing;
 
 // For all that listens, and is no HTTP.
 pub(crate) use accept::{Acceptor, Stream, accept};

@@ -2,12 +2,13 @@
 
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderValue, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, Version, header, request::Parts};
 use http_body::Body as _;
 
 use super::{
     Body, Peer,
     access::{Log, Record, Remote},
+    middleware,
 };
 use crate::worker::OutputReader;
 
@@ -22,7 +23,12 @@ pub(crate) struct Facts {
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     content_length: Option<u64>,
+    version: Version,
     remote: Remote,
+    user: String,
+    request_id: Option<HeaderValue>,
+    request: Option<HeaderMap>,
+    response: Option<HeaderMap>,
     began: Instant,
     start: SystemTime,
     status: u16,
@@ -56,7 +62,16 @@ impl Facts {
             user_agent: parts.headers.get(header::USER_AGENT).cloned(),
             referer: parts.headers.get(header::REFERER).cloned(),
             content_length: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
+            version: parts.version,
             remote: peer.remote.map_or(Remote::Unix, Remote::Socket),
+            user: parts
+                .headers
+                .get(header::AUTHORIZATION)
+                .and_then(middleware::credentials)
+                .map_or_else(String::new, |(user, _)| user),
+            request_id: parts.extensions.get::<middleware::Name>().map(|name| name.0.clone()),
+            request: log.needs_headers().then(|| parts.headers.clone()),
+            response: None,
             began: Instant::now(),
             start: SystemTime::now(),
             status: 0,
@@ -66,6 +81,7 @@ impl Facts {
     /// Records `response` now, or when its stream ends.
     pub(crate) fn attach(mut self, response: Response<Body>) -> Response<Body> {
         self.status = response.status().as_u16();
+        self.response = self.request.is_some().then(|| response.headers().clone());
         let (parts, body) = response.into_parts();
         let body = match body {
             Body::Output(body) => Body::Recorded(Box::new(Recorded { body, written: 0, facts: self })),
@@ -83,7 +99,10 @@ impl Facts {
             method: self.method.as_str(),
             uri: &self.target,
             url: &self.url,
+            version: self.version,
             remote: self.remote,
+            user: &self.user,
+            request_id: self.request_id.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
             read_bytes: self.content_length.unwrap_or(0),
             write_bytes: written,
             start: self.start,
@@ -93,6 +112,8 @@ impl Facts {
             host: self.host.as_bytes(),
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
             referer: self.referer.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
+            request: self.request.as_ref(),
+            response: self.response.as_ref(),
         });
     }
 }

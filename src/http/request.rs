@@ -59,6 +59,11 @@ impl Error {
 // === impl Limits ===
 
 impl Limits {
+    /// The same, for bodies of no more than `most` bytes.
+    pub fn within(&self, most: u64) -> Self {
+        Self { max_size: self.max_size.min(most), ..self.clone() }
+    }
+
     /// Receives all of `body`.
     pub async fn receive(&self, mut body: Incoming) -> Result<worker::Body, Error> {
         use http_body::Body as _;

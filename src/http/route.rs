@@ -12,10 +12,7 @@ use std::{
 use http::StatusCode;
 use quick_cache::sync::Cache;
 
-use self::{
-    lookup::{Found, Site},
-    rewrite::{Outcome, Rules},
-};
+use self::lookup::{Found, Site};
 use super::{files::Target, preset::Preset};
 use crate::worker::Script;
 
@@ -28,8 +25,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub(super) use path::decode;
+pub(super) use path::{decode, push_query};
 pub use rewrite::Rewrite;
+pub(super) use rewrite::{Outcome, Rules, with_host};
 
 /// How one site's paths are answered.
 #[derive(Clone, Debug)]

@@ -1,6 +1,7 @@
 //! THE path of a request: route, file or script; body; pool; reply.
 
 use std::{
+    borrow::Cow,
     net::IpAddr,
     sync::{
         Arc,
@@ -17,12 +18,12 @@ use super::{
     conn::{EarlyHints, Handler},
     dev::{Dev, Outage},
     files::Files,
-    middleware::{Chain, Statics},
+    middleware::{self, Chain, Statics},
     record::Facts,
     request, response,
     route::Route,
     site::{Site, Sites},
-    slow::Timed,
+    slow::Timing,
 };
 use crate::{
     telemetry::Seldom,
@@ -42,8 +43,8 @@ pub struct Needs {
     pub files: Files,
     /// Bounds of request bodies.
     pub body: request::Limits,
-    /// A request that takes longer is logged with what its time went to; zero is none.
-    pub slow_after: Duration,
+    /// Who wants to know how long requests take.
+    pub timing: Timing,
     /// Where requests are recorded.
     pub access: access::Log,
     /// The source of request ids, shared with the other fronts.
@@ -86,7 +87,9 @@ impl Service {
             Route::Script { script, query } => {
                 let target = target.to_owned();
                 let arrived = self.now_if_timed();
-                let body = match self.0.body.receive(body).await {
+                let most = parts.extensions.get::<middleware::Most>();
+                let limits = most.map_or(Cow::Borrowed(&self.0.body), |most| Cow::Owned(self.0.body.within(most.0)));
+                let body = match limits.receive(body).await {
                     Ok(body) => body,
                     Err(error) => return self.refuse_body(&error),
                 };
@@ -135,7 +138,7 @@ impl Service {
             phases: None,
         });
         let id = request.id;
-        let timed = arriving.map(|arriving| Timed::new(self.0.slow_after, &mut request, arriving));
+        let timed = arriving.map(|arriving| self.0.timing.start(&mut request, arriving));
         let work = Work { request, responder, submitted: Instant::now() };
         let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
             static SELDOM: Seldom = Seldom::new();
@@ -169,9 +172,9 @@ impl Service {
         response
     }
 
-    /// The time, which only the slow log wants to know.
+    /// The time, if somebody wants to know.
     fn now_if_timed(&self) -> Option<Instant> {
-        (!self.0.slow_after.is_zero()).then(Instant::now)
+        self.0.timing.is_wanted().then(Instant::now)
     }
 
     fn refuse_body(&self, error: &request::Error) -> Response<Body> {
@@ -221,7 +224,10 @@ impl Handler for Service {
         if let Some(response) = dev.and_then(|dev| dev.answer(&parts)) {
             return response;
         }
-        let passed = self.0.middleware.as_ref().map(|chain| (chain, chain.before(&mut parts, &mut peer)));
+        let passed = match &self.0.middleware {
+            Some(chain) => Some((chain, chain.before(&mut parts, &mut peer).await)),
+            None => None,
+        };
         let page = dev.and_then(|dev| dev.page(&mut parts));
         // Recorded inside of all middleware, as RoadRunner does it, but for what that answers itself, which is recorded too.
         let facts = Facts::gather(&self.0.access, &parts, &peer);

@@ -84,7 +84,8 @@ impl Site {
     }
 }
 
-fn matches(pattern: &str, path: &str) -> bool {
+/// Whether `path` is `pattern`, or with a `*` at its end begins so.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path),
         None => path == pattern,

@@ -1,4 +1,4 @@
-//! The slow log's last word on a request: what its time went to.
+//! What a request's time went to: the slow log's last word on it, and the metrics' first.
 
 use std::{
     sync::Arc,
@@ -7,48 +7,73 @@ use std::{
 
 use http::Response;
 
-use super::Body;
+use super::{Body, Metrics, metrics::Spans};
 use crate::worker::{Phases, Request};
 
-/// A request that is timed; logged when dropped, which is when its answer has been handed to the connection.
+/// Who wants to know how long requests take.
+#[derive(Clone, Debug)]
+pub struct Timing {
+    /// Past it a request is logged; zero is never.
+    pub slow_after: Duration,
+    /// Whose figures count all of them.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+/// A request that is timed; told when dropped, which is when its answer has been handed to the connection.
 #[derive(Debug)]
 pub(crate) struct Timed {
+    slow: Option<Slow>,
+    metrics: Option<Arc<Metrics>>,
+    phases: Arc<Phases>,
+    submitted: Instant,
+    answered: Option<Instant>,
+    streams: bool,
+    status: u16,
+}
+
+/// What is logged of a slow one.
+#[derive(Debug)]
+struct Slow {
     limit: Duration,
     request: u64,
     method: String,
     uri: String,
     script: String,
-    phases: Arc<Phases>,
-    submitted: Instant,
-    answered: Option<Instant>,
-    status: u16,
+}
+
+// === impl Timing ===
+
+impl Timing {
+    /// False if nobody does.
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.slow_after.is_zero() || self.metrics.is_some()
+    }
+
+    /// Times `request`, which is submitted now.
+    pub(crate) fn start(&self, request: &mut Request, arriving: Duration) -> Timed {
+        let phases = Arc::new(Phases::new(arriving));
+        request.phases = Some(phases.clone());
+        let slow = (!self.slow_after.is_zero()).then(|| Slow {
+            limit: self.slow_after,
+            request: request.id,
+            method: String::from_utf8_lossy(request.method()).into_owned(),
+            uri: String::from_utf8_lossy(request.target()).into_owned(),
+            script: request.script.shown().into_owned(),
+        });
+        let (metrics, submitted) = (self.metrics.clone(), Instant::now());
+        Timed { slow, metrics, phases, submitted, answered: None, streams: false, status: 0 }
+    }
 }
 
 // === impl Timed ===
 
 impl Timed {
-    /// Times `request`, which is submitted now; it is slow past `limit`.
-    pub(crate) fn new(limit: Duration, request: &mut Request, arriving: Duration) -> Self {
-        let phases = Arc::new(Phases::new(arriving));
-        request.phases = Some(phases.clone());
-        Self {
-            limit,
-            request: request.id,
-            method: String::from_utf8_lossy(request.method()).into_owned(),
-            uri: String::from_utf8_lossy(request.target()).into_owned(),
-            script: request.script.shown().into_owned(),
-            phases,
-            submitted: Instant::now(),
-            answered: None,
-            status: 0,
-        }
-    }
-
     /// The worker has answered; a body that streams is timed to its end.
     pub(crate) fn answered(mut self, response: &mut Response<Body>) {
         self.answered = Some(Instant::now());
         self.status = response.status().as_u16();
         if let Body::Output(reader) = response.body_mut() {
+            self.streams = true;
             reader.keep(Box::new(self));
         }
     }
@@ -57,22 +82,29 @@ impl Timed {
 impl Drop for Timed {
     fn drop(&mut self) {
         let now = Instant::now();
-        if now.duration_since(self.submitted) + self.phases.arriving < self.limit {
-            return;
-        }
         let answered = self.answered.unwrap_or(now);
         let began = self.phases.began().unwrap_or(answered);
+        let queue = began.saturating_duration_since(self.submitted);
+        let php = answered.saturating_duration_since(began);
+        let write = now.duration_since(answered);
+        if let Some(metrics) = &self.metrics {
+            metrics.note(Spans { queue, php, write: self.streams.then_some(write) });
+        }
+        let Some(slow) = &self.slow else { return };
+        if now.duration_since(self.submitted) + self.phases.arriving < slow.limit {
+            return;
+        }
         tracing::warn!(
             target: "slowlog",
-            request = self.request,
-            method = self.method,
-            uri = self.uri,
-            script = self.script,
+            request = slow.request,
+            method = slow.method,
+            uri = slow.uri,
+            script = slow.script,
             status = self.status,
             body_ms = milliseconds(self.phases.arriving),
-            queue_ms = milliseconds(began.saturating_duration_since(self.submitted)),
-            php_ms = milliseconds(answered.saturating_duration_since(began)),
-            write_ms = milliseconds(now.duration_since(answered)),
+            queue_ms = milliseconds(queue),
+            php_ms = milliseconds(php),
+            write_ms = milliseconds(write),
             "a request took long"
         );
     }

@@ -78,6 +78,11 @@ impl Place {
         &self.directory
     }
 
+    /// Bytes of the shared memory that bodies take now.
+    pub fn taken(&self) -> usize {
+        self.shared.taken.load(Relaxed)
+    }
+
     /// Memory for a whole body, if there is that much.
     fn share(&self, length: u64) -> Option<Share> {
         let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= self.shared.room / SHARE)?;

@@ -23,6 +23,8 @@ pub enum Kind {
     Rpc,
     /// Health checks, which the supervisor answers itself.
     Status,
+    /// Figures for Prometheus.
+    Metrics,
     /// FastCGI.
     Fcgi,
     /// HTTP over TLS.

@@ -9,7 +9,7 @@ use std::{
 use super::{Encoding, Record};
 
 /// How records become text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Format {
     pub(super) extended: bool,
     pub(super) encoding: Encoding,
@@ -23,22 +23,28 @@ struct Members<'a>(&'a mut Vec<u8>);
 struct Moment([u8; 29]);
 
 /// Makes a byte string safe inside a line; `"` and `\` are escaped as JSON wants it.
-struct Escaped<'a>(&'a [u8]);
+pub(super) struct Escaped<'a>(pub(super) &'a [u8]);
 
 // === impl Format ===
 
 impl Format {
     /// Appends the line of `record`.
-    pub(super) fn encode(self, record: &Record<'_>, line: &mut Vec<u8>) {
-        match self.encoding {
+    pub(super) fn encode(&self, record: &Record<'_>, line: &mut Vec<u8>) {
+        match &self.encoding {
+            Encoding::Template(template) => template.encode(record, line),
             Encoding::Json => self.json(record, line),
             Encoding::Console => self.console(record, line),
         }
         line.push(b'\n');
     }
 
+    /// Whether records are to have all headers.
+    pub(super) fn needs_headers(&self) -> bool {
+        matches!(&self.encoding, Encoding::Template(template) if template.needs_headers())
+    }
+
     /// RoadRunner's names, order and units (Octane reads them): times in ns since the epoch, `elapsed` in ms.
-    fn json(self, record: &Record<'_>, line: &mut Vec<u8>) {
+    fn json(&self, record: &Record<'_>, line: &mut Vec<u8>) {
         let end = nanoseconds(record.start + record.elapsed);
         let message = if self.extended { "http access log" } else { "http log" };
         put(line, format_args!(r#"{{"level":"info","ts":{end},"logger":"http","msg":"{message}""#));
@@ -69,10 +75,13 @@ impl Format {
         }
         members.number("start", nanoseconds(record.start));
         members.number("elapsed", record.elapsed.as_millis());
+        if !record.request_id.is_empty() {
+            members.text("request_id", record.request_id);
+        }
         line.push(b'}');
     }
 
-    fn console(self, record: &Record<'_>, line: &mut Vec<u8>) {
+    fn console(&self, record: &Record<'_>, line: &mut Vec<u8>) {
         let (on, off) = match record.status {
             _ if !self.colour => ("", ""),
             500.. => ("\x1b[31m", "\x1b[0m"),
@@ -84,6 +93,9 @@ impl Format {
         put(line, format_args!("{} INFO http {on}{}{off} {} ", moment.clock(), record.status, Escaped(record.method.as_bytes())));
         put(line, format_args!("{} {}ms", Escaped(record.uri.as_bytes()), record.elapsed.as_millis()));
         put(line, format_args!(" in={} out={} from={}", record.read_bytes, record.write_bytes, record.remote));
+        if !record.request_id.is_empty() {
+            put(line, format_args!(" id={}", Escaped(record.request_id)));
+        }
         if self.extended {
             put(line, format_args!(" host={} agent=\"{}\"", Escaped(record.host), Escaped(record.user_agent)));
             put(line, format_args!(" referer=\"{}\"", Escaped(record.referer)));
@@ -91,7 +103,7 @@ impl Format {
     }
 }
 
-fn put(line: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+pub(super) fn put(line: &mut Vec<u8>, text: fmt::Arguments<'_>) {
     line.write_fmt(text).expect("memory takes all bytes");
 }
 
@@ -174,6 +186,9 @@ mod tests {
             method: "POST",
             uri: "/a?q=\"\\",
             url: "/a?q=\"\\",
+            version: http::Version::HTTP_11,
+            user: "",
+            request_id: b"",
             remote: Remote::Socket(([127, 0, 0, 1], 5000).into()),
             read_bytes: 3,
             write_bytes: 4,
@@ -184,6 +199,8 @@ mod tests {
             host: b"a.b",
             user_agent: b"evil\x1b[31m\n\xff",
             referer: b"",
+            request: None,
+            response: None,
         };
         let mut line = Vec::new();
         Format { extended, encoding, colour }.encode(&record, &mut line);

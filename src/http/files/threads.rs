@@ -1,4 +1,4 @@
-//! The threads that read files, so that a slow disk holds up only those who wait for it.
+//! Threads for what takes long: they read files, so that a slow disk holds up only those who wait for it, and check passwords.
 
 use std::{collections::VecDeque, fmt, io, sync::Arc, thread};
 
@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 /// A few threads behind one bounded queue; they end when it is dropped.
-pub(super) struct Threads(Arc<Shared>);
+pub(in crate::http) struct Threads(Arc<Shared>);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -23,23 +23,21 @@ struct Queue {
     is_closed: bool,
 }
 
-/// Jobs that may wait for each thread: at 256 KiB a job, some 10 ms of work for a common disk.
-const QUEUED_PER_THREAD: usize = 64;
-
 // === impl Threads ===
 
 impl Threads {
-    pub(super) fn start(count: usize) -> io::Result<Arc<Self>> {
-        let threads = Self(Arc::new(Shared { capacity: count * QUEUED_PER_THREAD, ..Shared::default() }));
+    /// `count` threads called `name`, for whom `capacity` jobs may wait.
+    pub(in crate::http) fn start(name: &str, count: usize, capacity: usize) -> io::Result<Arc<Self>> {
+        let threads = Self(Arc::new(Shared { capacity, ..Shared::default() }));
         for number in 0..count {
             let shared = threads.0.clone();
-            thread::Builder::new().name(format!("rr-file-{number}")).spawn(move || shared.work())?;
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || shared.work())?;
         }
         Ok(Arc::new(threads))
     }
 
     /// Has a thread run `job`; gives it back if too many wait already.
-    pub(super) fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), F> {
+    pub(in crate::http) fn submit<F: FnOnce() + Send + 'static>(&self, job: F) -> Result<(), F> {
         let mut queue = self.0.queue.lock();
         if queue.jobs.len() >= self.0.capacity {
             return Err(job);
@@ -52,7 +50,7 @@ impl Threads {
 
     /// What `function` returns on one of the threads. With the queue full it runs here: whoever asks faster than the disk
     /// answers is the one to be slowed down.
-    pub(super) async fn call<T: Send + 'static>(
+    pub(in crate::http) async fn call<T: Send + 'static>(
         &self,
         function: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {

@@ -64,7 +64,7 @@ pub(super) fn encode_value(value: &str) -> String {
 }
 
 /// Appends a query string as the client sent it, made safe for a header.
-pub(super) fn push_query(location: &mut String, query: &str) {
+pub(in crate::http) fn push_query(location: &mut String, query: &str) {
     if !query.is_empty() {
         location.push(if location.contains('?') { '&' } else { '?' });
         location.extend(utf8_percent_encode(query, QUERY));

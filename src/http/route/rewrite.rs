@@ -21,11 +21,11 @@ pub struct Rewrite {
 
 /// Rules that were checked.
 #[derive(Debug)]
-pub(super) struct Rules(Vec<Rule>);
+pub(in crate::http) struct Rules(Vec<Rule>);
 
 /// What the rule that matched asks for.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
+pub(in crate::http) enum Outcome {
     Internal { path: String, query: Option<String>, keep_query: bool },
     Redirect { status: StatusCode, location: String, keep_query: bool },
     Refuse(StatusCode),
@@ -42,11 +42,11 @@ struct Rule {
 // === impl Rules ===
 
 impl Rules {
-    pub(super) fn new(rules: Vec<Rewrite>) -> io::Result<Self> {
+    pub(in crate::http) fn new(rules: Vec<Rewrite>) -> io::Result<Self> {
         rules.into_iter().map(Rule::new).collect::<io::Result<_>>().map(Self)
     }
 
-    pub(super) fn apply(&self, path: &str) -> Option<Outcome> {
+    pub(in crate::http) fn apply(&self, path: &str) -> Option<Outcome> {
         self.0.iter().find_map(|rule| Some(rule.outcome(&rule.matches(path)?)))
     }
 }
@@ -141,7 +141,7 @@ fn check_target(to: &str, captures: usize, status: Option<StatusCode>) -> Result
 }
 
 /// Replaces `$host` in a redirect's location. Captures cannot bring one in: they are encoded.
-pub(super) fn with_host(location: &str, host: &str) -> String {
+pub(in crate::http) fn with_host(location: &str, host: &str) -> String {
     // The host is the client's word; anything but a name, an address and a port is not repeated.
     let is_plain =
         host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']'));

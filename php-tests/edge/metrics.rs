@@ -1,0 +1,108 @@
+//! The figures for Prometheus.
+
+use std::net::SocketAddr;
+
+use crate::harness::{PATIENCE, Reply, Request, Setup, free_port, reference, server, wait_until};
+
+fn site(options: &[&str]) -> (Setup, SocketAddr) {
+    let address = free_port();
+    let setup = server()
+        .php("stream.php", "echo 'a'; flush(); echo 'b';")
+        .php("slow.php", "while (!file_exists($_GET['go'])) usleep(1000);")
+        .option(&format!("metrics.address={address}"));
+    (options.iter().fold(setup, |setup, option| setup.option(option)), address)
+}
+
+fn page(address: SocketAddr) -> Reply {
+    Request::new(address, "GET", "/metrics").send()
+}
+
+/// The value of a sample, by all that stands before it.
+fn value(text: &str, sample: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
+}
+
+#[test]
+fn requests_workers_and_connections_are_counted() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, address) = site(&["http.middleware=http_metrics"]);
+    let server = setup.start();
+    for target in ["/server.php", "/server.php", "/stream.php", "/nowhere"] {
+        server.get(target).send();
+    }
+    let go = server.dir().join("go");
+    let waiting = server.get(&format!("/slow.php?go={}", go.display())).fire();
+    assert!(wait_until(PATIENCE, || value(&page(address).text(), "rr_http_requests_queue") == Some(1.0)));
+    let reply = page(address);
+    assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/plain; version=0.0.4")));
+    let text = reply.text();
+    for (sample, expected) in [
+        ("rr_http_request_total{status=\"200\"}", 3.0),
+        ("rr_http_request_total{status=\"404\"}", 1.0),
+        ("rr_http_request_duration_seconds_count{status=\"200\"}", 3.0),
+        ("rr_http_request_duration_seconds_bucket{status=\"200\",le=\"+Inf\"}", 3.0),
+        ("rr_http_queue_wait_seconds_count", 3.0),
+        ("rr_http_php_seconds_count", 3.0),
+        ("rr_http_write_seconds_count", 1.0),
+        ("rr_http_no_free_workers_total", 0.0),
+        ("rr_http_total_workers", 2.0),
+        ("rr_http_workers_working", 1.0),
+        ("rr_queue_length{pool=\"http\"}", 0.0),
+        ("rr_workers{pool=\"http\",state=\"busy\"}", 1.0),
+        ("rr_http_body_memory_bytes", 0.0),
+        ("rr_http_connection_timeouts_total{reason=\"head\"}", 0.0),
+    ] {
+        assert_eq!(value(&text, sample), Some(expected), "{sample} in {text}");
+    }
+    assert!(value(&text, "rr_http_connections_accepted_total") >= Some(5.0), "{text}");
+    assert!(value(&text, "rr_http_workers_memory_bytes") > Some(0.0), "{text}");
+    assert!(text.contains("rr_http_worker_state{pid=\"") && text.contains(",state=\"working\"} 1"), "{text}");
+    std::fs::write(go, "").unwrap();
+    drop(waiting);
+    assert!(wait_until(PATIENCE, || value(&page(address).text(), "rr_http_requests_queue") == Some(0.0)));
+}
+
+#[test]
+fn what_is_turned_away_is_counted_and_requests_only_if_that_is_asked_for() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, address) = site(&["http.pool.num_workers=1", "http.pool.max_queue_size=1"]);
+    let server = setup.start();
+    let go = server.dir().join("go");
+    let target = format!("/slow.php?go={}", go.display());
+    let busy = |count: usize| (0..count).map(|_| server.get(&target).fire()).collect::<Vec<_>>();
+    let running = busy(1);
+    assert!(wait_until(PATIENCE, || value(&page(address).text(), "rr_http_workers_working") == Some(1.0)));
+    let waiting = busy(1);
+    assert!(wait_until(PATIENCE, || value(&page(address).text(), "rr_queue_length{pool=\"http\"}") == Some(1.0)));
+    assert_eq!(server.get("/server.php").send().status, 503);
+    let text = page(address).text();
+    assert_eq!(value(&text, "rr_queue_turned_away_total{pool=\"http\",reason=\"queue_full\"}"), Some(1.0), "{text}");
+    assert_eq!(value(&text, "rr_http_no_free_workers_total"), Some(1.0));
+    assert!(!text.contains("rr_http_request_total"), "{text}");
+    std::fs::write(go, "").unwrap();
+    drop((running, waiting));
+}
+
+#[test]
+fn figures_are_read_from_the_new_engine_after_a_reload() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, address) = site(&["http.middleware=http_metrics"]);
+    let server = setup.start();
+    server.get("/server.php").send();
+    assert!(wait_until(PATIENCE, || value(&page(address).text(), "rr_http_request_total{status=\"200\"}") == Some(1.0)));
+    server.signal(nix::sys::signal::Signal::SIGUSR2);
+    assert!(server.log.contains("reloaded: a new engine serves", PATIENCE), "{}", server.log.text());
+    assert!(
+        wait_until(PATIENCE, || {
+            let text = page(address).text();
+            value(&text, "rr_http_total_workers") == Some(2.0) && !text.contains("rr_http_request_total{")
+        }),
+        "the new one has counted nothing yet"
+    );
+}

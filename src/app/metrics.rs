@@ -1,0 +1,256 @@
+//! The page of figures (`metrics`), in Prometheus' text format.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily};
+use tokio::runtime::Runtime;
+
+use super::settings;
+use crate::{
+    config,
+    error::Error,
+    http::{
+        Body, Drain, Metrics, Peer, access,
+        conn::{self, Entry, Handler},
+        listen,
+        spool::Place,
+    },
+    worker::{Control, Controls, Pool, WorkerStatus},
+};
+
+/// Where figures come from.
+#[derive(Debug)]
+pub(super) struct Sources {
+    pub(super) controls: Controls,
+    /// By their names.
+    pub(super) pools: Vec<(String, Pool)>,
+    pub(super) drain: Drain,
+    pub(super) place: Place,
+    pub(super) access: access::Log,
+}
+
+/// Answers with the page, whatever the path.
+#[derive(Clone, Debug)]
+struct Page(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    registry: Registry,
+    sources: Sources,
+    started: Instant,
+}
+
+/// The page and the sockets that it is asked for on.
+#[derive(Debug)]
+pub(super) struct Figures {
+    page: Page,
+    listeners: listen::Listeners,
+    max_connections: usize,
+}
+
+/// Readers are few, and come back.
+const BACKLOG: i32 = 128;
+
+/// How long a reader may do nothing; Prometheus comes by once a minute.
+const READER: Duration = Duration::from_secs(120);
+
+/// To listen where `section` says, if it does.
+pub(super) fn listen(section: &config::Metrics) -> Result<listen::Config, Error> {
+    let address = section.address.iter().map(|given| settings::address("metrics.address", given));
+    Ok(listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG })
+}
+
+/// Figures of requests, and the page on which `listeners` shows them; neither if nobody is to read them.
+pub(super) fn prepare(
+    section: &config::Metrics,
+    listeners: listen::Listeners,
+    sources: Sources,
+) -> Result<(Option<Arc<Metrics>>, Option<Figures>), Error> {
+    if section.address.is_none() {
+        return Ok((None, None));
+    }
+    let registry = Registry::new();
+    let metrics = Metrics::register(&registry).map_err(|error| Error::Engine(format!("metrics: {error}")))?;
+    let page = Page(Arc::new(Shared { registry, sources, started: Instant::now() }));
+    Ok((Some(Arc::new(metrics)), Some(Figures { page, listeners, max_connections: section.max_connections })))
+}
+
+// === impl Figures ===
+
+impl Figures {
+    /// Answers in the background of `runtime`, until told to stop.
+    pub(super) fn start(self, runtime: &Runtime) -> Drain {
+        let drain = Drain::new();
+        let config = conn::Config {
+            max_connections: self.max_connections,
+            header_timeout: READER,
+            keepalive_timeout: READER,
+            write_timeout: READER,
+            ..settings::connections(&config::Http::default())
+        };
+        let (page, theirs) = (self.page, drain.clone());
+        let entry = Entry { listeners: self.listeners, proxies: Vec::new(), tls: None };
+        runtime.spawn(async move {
+            if let Err(error) = conn::serve(&[entry], Arc::new(config), page, theirs).await {
+                tracing::error!(%error, "metrics.address: nobody is answered");
+            }
+        });
+        drain
+    }
+}
+
+// === impl Page ===
+
+impl Page {
+    fn text(&self) -> prometheus::Result<String> {
+        let mut families = self.0.registry.gather();
+        families.extend(self.momentary()?);
+        let mut text = String::new();
+        TextEncoder::new().encode_utf8(&families, &mut text)?;
+        Ok(text)
+    }
+
+    /// What is known without counting.
+    fn momentary(&self) -> prometheus::Result<Vec<MetricFamily>> {
+        let registry = Registry::new();
+        let sources = &self.0.sources;
+        let mut plugins: Vec<&str> = Vec::new();
+        for name in sources.controls.names() {
+            let plugin = name.split([':', '/']).next().unwrap_or(name);
+            if !plugins.contains(&plugin) {
+                plugins.push(plugin);
+                workers(&registry, plugin, &sources.controls.of(plugin))?;
+            }
+        }
+        pools(&registry, &sources.pools)?;
+        connections(&registry, &sources.drain)?;
+        let gauge = |name: &str, help: &str, value: u64| put(&registry, name, help, value);
+        gauge("rr_http_body_memory_bytes", "Shared memory that request bodies take.", sources.place.taken() as u64)?;
+        gauge("rr_http_uptime_seconds", "Uptime in seconds.", self.0.started.elapsed().as_secs())?;
+        count(
+            &registry,
+            "rr_http_access_log_dropped_total",
+            "Lines of the access log that were lost.",
+            sources.access.dropped(),
+        )?;
+        Ok(registry.gather())
+    }
+}
+
+impl Handler for Page {
+    async fn handle(&self, request: Request<Incoming>, _peer: Peer) -> Response<Body> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+            return response;
+        }
+        match self.text() {
+            Ok(text) => {
+                let mut response = Response::new(Body::from(Bytes::from(text)));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));
+                response
+            }
+            Err(error) => {
+                tracing::error!(%error, "metrics");
+                let mut response = Response::new(Body::Empty);
+                *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                response
+            }
+        }
+    }
+}
+
+fn put(registry: &Registry, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+    let gauge = IntGauge::new(name, help)?;
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(Box::new(gauge))
+}
+
+fn count(registry: &Registry, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+    let counter = IntCounter::new(name, help)?;
+    counter.inc_by(value);
+    registry.register(Box::new(counter))
+}
+
+/// RoadRunner's figures of a plugin's workers.
+fn workers(registry: &Registry, plugin: &str, pools: &[&dyn Control]) -> prometheus::Result<()> {
+    let rows: Vec<_> = pools.iter().flat_map(|pool| pool.workers()).collect();
+    let name = |end: &str| format!("rr_{plugin}_{end}");
+    let with = |statuses: &[WorkerStatus]| rows.iter().filter(|row| statuses.contains(&row.status)).count() as u64;
+    let (ready, working) = (with(&[WorkerStatus::Ready]), with(&[WorkerStatus::Working]));
+    put(registry, &name("total_workers"), "Total number of workers.", rows.len() as u64)?;
+    put(registry, &name("workers_memory_bytes"), "Memory usage by workers.", rows.iter().map(|row| row.memory).sum())?;
+    put(registry, &name("workers_ready"), "Workers currently in ready state.", ready)?;
+    put(registry, &name("workers_working"), "Workers currently in working state.", working)?;
+    let others = rows.len() as u64 - ready - working;
+    put(
+        registry,
+        &name("workers_invalid"),
+        "Workers currently in invalid, killing, destroyed, errored, inactive states.",
+        others,
+    )?;
+    let state = IntGaugeVec::new(Opts::new(name("worker_state"), "Worker current state."), &["state", "pid"])?;
+    let memory = GaugeVec::new(Opts::new(name("worker_memory_bytes"), "Worker current memory usage."), &["pid"])?;
+    for row in &rows {
+        let pid = row.pid.to_string();
+        state.with_label_values(&[row.status.name(), &pid]).set(1);
+        memory.with_label_values(&[&pid]).set(row.memory as f64);
+    }
+    registry.register(Box::new(state))?;
+    registry.register(Box::new(memory))
+}
+
+fn pools(registry: &Registry, pools: &[(String, Pool)]) -> prometheus::Result<()> {
+    let gauge = |name: &str, help: &str| IntGaugeVec::new(Opts::new(name, help), &["pool"]);
+    let queued = gauge("rr_queue_length", "Works that wait for a worker.")?;
+    let workers = IntGaugeVec::new(Opts::new("rr_workers", "Workers by what they do."), &["pool", "state"])?;
+    let turned_away =
+        Opts::new("rr_queue_turned_away_total", "Works that got no worker: the queue was full, or they waited too long.");
+    let turned_away = IntCounterVec::new(turned_away, &["pool", "reason"])?;
+    let mut none_free = 0;
+    for (name, pool) in pools {
+        let now = pool.snapshot();
+        queued.with_label_values(&[name]).set(now.queued as i64);
+        workers.with_label_values(&[name, "idle"]).set(now.idle as i64);
+        workers.with_label_values(&[name, "busy"]).set(now.workers.saturating_sub(now.idle) as i64);
+        turned_away.with_label_values(&[name, "queue_full"]).inc_by(now.refused);
+        turned_away.with_label_values(&[name, "timeout"]).inc_by(now.expired);
+        if name.starts_with("http") {
+            none_free += now.refused + now.expired;
+        }
+    }
+    registry.register(Box::new(queued))?;
+    registry.register(Box::new(workers))?;
+    registry.register(Box::new(turned_away))?;
+    count(registry, "rr_http_no_free_workers_total", "Total number of NoFreeWorkers occurrences.", none_free)
+}
+
+fn connections(registry: &Registry, drain: &Drain) -> prometheus::Result<()> {
+    let now = drain.snapshot();
+    put(registry, "rr_http_connections", "Connections open.", now.open as u64)?;
+    count(registry, "rr_http_connections_accepted_total", "Connections accepted.", now.accepted)?;
+    count(
+        registry,
+        "rr_http_accept_paused_total",
+        "Times that accepting paused: all allowed were open, or descriptors ran out.",
+        now.paused,
+    )?;
+    count(registry, "rr_http_refused_total", "Request heads, and connections before one, that were refused.", now.refused)?;
+    let timeouts = Opts::new("rr_http_connection_timeouts_total", "Connections closed because their peer took too long.");
+    let timeouts = IntCounterVec::new(timeouts, &["reason"])?;
+    for (reason, times) in [
+        ("idle", now.idle_timeouts),
+        ("head", now.head_timeouts),
+        ("write", now.write_timeouts),
+        ("handshake", now.handshake_timeouts),
+    ] {
+        timeouts.with_label_values(&[reason]).inc_by(times);
+    }
+    registry.register(Box::new(timeouts))
+}
