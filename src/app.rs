@@ -41,6 +41,7 @@ mod command;
 mod control;
 mod development;
 mod edge;
+mod fileserver;
 mod guards;
 mod health_checks;
 mod line;
@@ -217,6 +218,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         runtime.spawn(tls.clone().watch());
     }
     let front = Front {
+        files: fileserver::Serving::new(&config, means.sockets.fileserver)?,
         entries: edge::entries(&config.http, means.sockets.http, means.sockets.ssl, tls),
         config: Arc::new(settings::connections(&config.http)),
         service,
@@ -364,6 +366,7 @@ pub fn check(config: &Config, dir: Option<&Path>) -> Result<(), Error> {
     sockets::wanted(config)?;
     edge::check(&config.http)?;
     settings::statics(config)?;
+    fileserver::build(config)?;
     // With nothing to serve a directory on the command line is expected.
     if dir.is_some() || served::has_something(config) {
         drop(served::sites(&served::find(config, dir)?)?);
@@ -518,6 +521,7 @@ struct Front {
     entries: Arc<[Entry]>,
     config: Arc<conn::Config>,
     service: Service,
+    files: Option<fileserver::Serving>,
     fcgi: Option<Arc<fcgi::Server>>,
     tcp: Option<Arc<crate::tcp::Server>>,
     calls: Option<Arc<rpc::Calls>>,
@@ -572,7 +576,12 @@ impl Front {
                 tracing::error!(%error, "the RPC listener ended");
             }
         };
-        tokio::join!(http, fcgi, tcp, calls);
+        let files = async {
+            if let Some(files) = &self.files {
+                files.serve(self.drain.clone()).await;
+            }
+        };
+        tokio::join!(http, files, fcgi, tcp, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.wait(Instant::now() + Duration::from_secs(3600)).await;
     }

@@ -18,6 +18,7 @@
 //!
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
 //! [`tcp`] has its own pool, whose works are no requests but tasks ([`worker::Tasks`]): a context and a body, both ways.
+//! [`http::fileserver`] serves directories on a listener of its own, and runs no script.
 //! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, and of our own `rr workers` and `rr reset`.
 //!
 //! ## Processes

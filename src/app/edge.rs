@@ -107,7 +107,7 @@ fn sendfile(section: &config::Sendfile) -> Result<Sendfile, Error> {
     config.build().map_err(|error| Error::Config(format!("http.sendfile: {error}")))
 }
 
-fn compress(section: &config::Compress, codings: &[config::Coding]) -> Compress {
+pub(super) fn compress(section: &config::Compress, codings: &[config::Coding]) -> Compress {
     let coding = |coding: &config::Coding| match coding {
         config::Coding::Brotli => Coding::Brotli,
         config::Coding::Gzip => Coding::Gzip,

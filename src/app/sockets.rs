@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use super::{health_checks, metrics, rights, rpc, settings, tcp};
+use super::{fileserver, health_checks, metrics, rights, rpc, settings, tcp};
 use crate::{
     config::Config,
     error::Error,
@@ -20,6 +20,8 @@ pub(super) struct Listening {
     pub(super) rpc: Listeners,
     /// For readers of metrics.
     pub(super) metrics: Listeners,
+    /// For the file server.
+    pub(super) fileserver: Listeners,
     /// For health checks; a supervisor answers them itself.
     pub(super) status: Listeners,
 }
@@ -41,6 +43,7 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     }
     add(Kind::Status, "status.address", health_checks::listen(&config.status)?);
     add(Kind::Metrics, "metrics.address", metrics::listen(&config.metrics)?);
+    add(Kind::Fileserver, "fileserver.address", fileserver::listen(config)?);
     if let Some(section) = &http.fcgi {
         add(Kind::Fcgi, "http.fcgi.address", settings::listen_fastcgi(section)?);
     }
@@ -76,6 +79,7 @@ fn listening(all: Vec<(Kind, Listeners)>) -> Listening {
         tcp: of(Kind::Tcp).collect(),
         rpc: together(Kind::Rpc),
         metrics: together(Kind::Metrics),
+        fileserver: together(Kind::Fileserver),
         status: together(Kind::Status),
     }
 }

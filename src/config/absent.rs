@@ -32,7 +32,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("endure.log_level", LATER, &["error"]),
     key("endure.print_graph", LATER, &[]),
     key("endure.watchdog_sec", LATER, &[]),
-    section("fileserver", LATER),
     section("google_pub_sub", LATER),
     section("grpc", LATER),
     section("http.cache", LATER),

@@ -12,6 +12,7 @@ pub mod dist;
 mod edge;
 mod env;
 mod error;
+mod fileserver;
 mod form;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
@@ -38,6 +39,7 @@ pub use dev::Dev;
 pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
+pub use fileserver::{Fileserver, Folder};
 pub use guards::{BasicAuth, IpFilter, Maintenance, RateLimit, RequestId};
 pub use http::{Address, Context, Fcgi, Http, Limits, Output, Preset, Rewrite, StaticFiles, Statics};
 pub use middleware::{Coding, Compress, Cors, Headers, Middleware, Sendfile};

@@ -140,7 +140,7 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { engine, http, tcp, logs, rpc, metrics, .. } = &mut self.config;
+        let Config { engine, http, tcp, logs, rpc, metrics, fileserver, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
@@ -151,6 +151,7 @@ impl Walk {
         if !self.given.contains_key("rpc.listen") {
             rpc.take_if(|rpc| *rpc == Rpc::default());
         }
+        let is_homeless = fileserver.address.is_none() && !fileserver.serve.is_empty();
         let is_nowhere = http.middleware.contains(&Middleware::Static) && http.statics.dir.is_none();
         http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
@@ -185,6 +186,9 @@ impl Walk {
         let unheard = !self.config.sites.is_empty() && http.address.is_empty() && !wants_tls && !deaf;
         if is_nowhere {
             self.problem("http.static.dir", "missing, while http.middleware has static");
+        }
+        if is_homeless {
+            self.problem("fileserver.address", "missing, while fileserver.serve has directories");
         }
         self.problems.extend(twice);
         if unheard {

@@ -16,6 +16,7 @@ use super::{
 };
 
 mod edge;
+mod fileserver;
 mod guards;
 mod pool;
 mod tcp;
@@ -56,8 +57,16 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 
 /// Every section and key, a section before what it holds.
 pub(super) static KEYS: &[Key] = &joined::<
-    { OWN.len() + pool::HTTP.len() + edge::HTTP.len() + guards::HTTP.len() + tcp::OWN.len() + pool::TCP.len() },
->(&[OWN, pool::HTTP, edge::HTTP, guards::HTTP, tcp::OWN, pool::TCP]);
+    {
+        OWN.len()
+            + pool::HTTP.len()
+            + edge::HTTP.len()
+            + guards::HTTP.len()
+            + fileserver::OWN.len()
+            + tcp::OWN.len()
+            + pool::TCP.len()
+    },
+>(&[OWN, pool::HTTP, edge::HTTP, guards::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),

@@ -91,6 +91,7 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("dev.rs"),
         include_str!("edge.rs"),
         include_str!("middleware.rs"),
+        include_str!("fileserver.rs"),
         include_str!("access.rs"),
         include_str!("guards.rs"),
         include_str!("tcp.rs"),

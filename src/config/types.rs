@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     dev::Dev,
+    fileserver::Fileserver,
     http::{Address, Http},
     server::Server,
     site::Site,
@@ -28,6 +29,8 @@ pub struct Config {
     pub sites: Vec<Site>,
     /// TCP servers.
     pub tcp: Tcp,
+    /// Directories on a listener of their own.
+    pub fileserver: Fileserver,
     /// Remote procedure calls, if asked for.
     pub rpc: Option<Rpc>,
     /// Health checks.

@@ -8,6 +8,7 @@ pub mod dev;
 mod drain;
 pub mod fcgi;
 pub mod files;
+pub mod fileserver;
 pub mod listen;
 mod metrics;
 pub mod middleware;

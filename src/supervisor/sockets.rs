@@ -25,6 +25,8 @@ pub enum Kind {
     Status,
     /// Figures for Prometheus.
     Metrics,
+    /// The file server.
+    Fileserver,
     /// FastCGI.
     Fcgi,
     /// HTTP over TLS.
