@@ -11,7 +11,10 @@ use std::{
 };
 
 use nix::sys::prctl;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::AbortHandle,
+};
 
 use crate::{
     config::{self, Config},
@@ -24,6 +27,7 @@ use crate::{
         fcgi,
         listen::Listeners,
         service::{Needs, Service},
+        tls::Tls,
     },
     php,
     supervisor::{self, Inherited, Left, Plan, Release},
@@ -36,6 +40,7 @@ use crate::{
     },
 };
 
+mod acme;
 mod banner;
 mod command;
 mod control;
@@ -213,10 +218,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
     let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake))?;
-    let service = service(&config, &all, &tls_at, records, intake, dev.clone())?;
-    if let Some(tls) = &tls {
-        runtime.spawn(tls.clone().watch());
-    }
+    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at: &tls_at }, records, intake, dev.clone())?;
+    let certificates = tls.clone().map(|tls| runtime.spawn(tls.keep()).abort_handle());
     let front = Front {
         files: fileserver::Serving::new(&config, means.sockets.fileserver)?,
         entries: edge::entries(&config.http, means.sockets.http, means.sockets.ssl, tls),
@@ -229,6 +232,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         pools,
         processes,
         dev,
+        certificates,
     };
     let io_threads =
         front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus() / config.engine.processes)))?;
@@ -307,17 +311,24 @@ impl Records {
     }
 }
 
+/// TLS, and where it is spoken.
+struct Encryption<'a> {
+    tls: Option<&'a Tls>,
+    at: &'a [SocketAddr],
+}
+
 /// What answers requests, whoever brings them.
 fn service(
     config: &Config,
     all: &[Served],
-    ssl: &[SocketAddr],
+    encryption: Encryption<'_>,
     records: Records,
     intake: settings::Intake,
     dev: Option<Dev>,
 ) -> Result<Service, Error> {
     Ok(Service::new(Needs {
-        middleware: edge::middleware(&config.http, ssl, records.metrics.as_ref())?,
+        middleware: edge::middleware(&config.http, encryption.at, records.metrics.as_ref())?,
+        acme: encryption.tls.and_then(Tls::acme).cloned(),
         sites: served::sites(all)?,
         statics: settings::statics(config)?,
         files: settings::files(config).build().map_err(Error::system("file threads"))?,
@@ -529,6 +540,8 @@ struct Front {
     drain: Drain,
     dev: Option<Dev>,
     pools: Arc<[Pool]>,
+    /// Keeps certificates up to date.
+    certificates: Option<AbortHandle>,
 }
 
 // === impl Front ===
@@ -590,6 +603,10 @@ impl Front {
     async fn stop(&self, deadline: Instant, idle: Option<Duration>) -> bool {
         if let Some(dev) = &self.dev {
             dev.close();
+        }
+        // The next engine takes orders over from here on. What is in the cache is answered to the end.
+        if let Some(certificates) = &self.certificates {
+            certificates.abort();
         }
         match idle {
             Some(idle) => self.drain.start_patiently(idle),

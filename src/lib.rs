@@ -32,6 +32,9 @@
 //! that systemd has opened, waits for orphans, and starts engines as another user (`server.user`). `engine.supervisor: false` does
 //! without.
 //!
+//! Certificates that an authority issues ([`http::tls::acme`]) are in a directory that all engines look at; the one that has its
+//! lock asks the authority, and lets go of it when it is succeeded.
+//!
 //! ## Sites and pools
 //!
 //! A request goes to a site by its host and to a route by its path ([`http::site`]). Each of these has a pool of its own, with its own

@@ -1,5 +1,6 @@
 //! What stands between clients and scripts.
 
+mod acme;
 mod fileserver;
 mod guards;
 mod metrics;

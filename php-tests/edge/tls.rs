@@ -170,7 +170,7 @@ fn only_tls_may_be_listened_on() {
             [&office.options()[..], &["http.ssl.client_auth_type=verify_client_cert_if_given".into()]].concat(),
             "http.ssl.root_ca: missing",
         ),
-        ([&office.options()[..], &["http.ssl.acme.email=a@b".into()]].concat(), "http.ssl.acme: not supported"),
+        ([&office.options()[..], &["http.ssl.acme.email=a@b".into()]].concat(), "http.ssl.acme.domains: missing"),
     ];
     for (options, expected) in cases {
         let (code, text) = run(&options);

@@ -195,6 +195,7 @@ pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
     let pairs = section.cert.iter().zip(&section.key).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
     let config = tls::Config {
         certificates: pairs.collect(),
+        acme: super::acme::settings(&section.acme, http)?,
         root_ca: section.root_ca.clone(),
         client_auth: match section.client_auth {
             config::ClientAuth::NoClientCert => tls::ClientAuth::None,

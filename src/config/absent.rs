@@ -13,8 +13,11 @@ pub(super) struct Absent {
 }
 
 /// A key under another name: RoadRunner's, and ours.
-pub(super) const ALIASES: &[(&str, &str)] =
-    &[("endure.grace_period", "engine.grace_period"), ("http.uploads.dir", "http.temp_dir")];
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("endure.grace_period", "engine.grace_period"),
+    ("http.ssl.acme.certs_dir", "http.ssl.acme.cache_dir"),
+    ("http.uploads.dir", "http.temp_dir"),
+];
 
 /// The row of `path`, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Absent> {
@@ -39,7 +42,6 @@ pub(super) static ABSENT: &[Absent] = &[
     section("http.gzip", LATER),
     section("http.http3", LATER),
     section("http.otel", LATER),
-    section("http.ssl.acme", LATER),
     section("jobs", LATER),
     section("kafka", LATER),
     section("kv", LATER),

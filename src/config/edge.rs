@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use serde_json::Value;
 
 use super::{
+    acme::Acme,
     form::{Form, Named, Wrong, text},
     http::Address,
 };
@@ -40,6 +41,8 @@ pub struct Ssl {
     pub hsts: String,
     /// Which clients are understood.
     pub profile: TlsProfile,
+    /// Certificates that an authority issues by itself.
+    pub acme: Acme,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// Hellos of clients answered at once.
@@ -129,6 +132,7 @@ impl Default for Ssl {
             redirect: false,
             hsts: "max-age=31536000; includeSubDomains; preload".into(),
             profile: TlsProfile::Intermediate,
+            acme: Acme::default(),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1000,
         }
@@ -140,7 +144,9 @@ impl Ssl {
     pub(super) fn fault(&self) -> Option<(&'static str, String)> {
         let (certificates, keys) = (self.cert.len(), self.key.len());
         let verifies = matches!(self.client_auth, ClientAuth::VerifyClientCertIfGiven | ClientAuth::RequireAndVerifyClientCert);
-        if certificates == 0 {
+        if let Some(fault) = self.acme.fault() {
+            Some(fault)
+        } else if certificates == 0 && !self.acme.is_on() {
             Some(("http.ssl.cert", "missing, while other keys of http.ssl are set".into()))
         } else if certificates != keys {
             Some(("http.ssl.key", format!("expected a key for each of {certificates} certificates, got {keys}")))

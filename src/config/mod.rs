@@ -6,6 +6,7 @@
 
 mod absent;
 mod access;
+mod acme;
 mod compound;
 mod dev;
 pub mod dist;
@@ -35,6 +36,7 @@ mod types;
 mod tests;
 
 pub use access::AccessLog;
+pub use acme::{Acme, AcmeChallenge, AcmeKeyType};
 pub use dev::Dev;
 pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
 pub use env::{Dotenv, read_dotenv};

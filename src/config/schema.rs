@@ -15,6 +15,7 @@ use super::{
     types::{Config, Encoding, Level, LogMode, Reset, Rpc},
 };
 
+mod acme;
 mod edge;
 mod fileserver;
 mod guards;
@@ -56,17 +57,19 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] = &joined::<
-    {
-        OWN.len()
-            + pool::HTTP.len()
-            + edge::HTTP.len()
-            + guards::HTTP.len()
-            + fileserver::OWN.len()
-            + tcp::OWN.len()
-            + pool::TCP.len()
-    },
->(&[OWN, pool::HTTP, edge::HTTP, guards::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
+pub(super) static KEYS: &[Key] =
+    &joined::<
+        {
+            OWN.len()
+                + pool::HTTP.len()
+                + edge::HTTP.len()
+                + acme::HTTP.len()
+                + guards::HTTP.len()
+                + fileserver::OWN.len()
+                + tcp::OWN.len()
+                + pool::TCP.len()
+        },
+    >(&[OWN, pool::HTTP, edge::HTTP, acme::HTTP, guards::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),

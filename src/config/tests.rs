@@ -90,6 +90,7 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("server.rs"),
         include_str!("dev.rs"),
         include_str!("edge.rs"),
+        include_str!("acme.rs"),
         include_str!("middleware.rs"),
         include_str!("fileserver.rs"),
         include_str!("access.rs"),
@@ -210,6 +211,38 @@ fn tls_is_on_with_a_certificate_and_its_keys_must_fit() {
     }
     let wrong = ssl(json!({"cert": "a", "key": "a", "client_auth_type": "verify"})).unwrap_err();
     assert!(wrong.starts_with("http.ssl.client_auth_type: expected one of no_client_cert, request_client_cert,"), "{wrong}");
+}
+
+#[test]
+fn an_authority_needs_hosts_and_stands_in_for_certificates() {
+    let acme = |raw: Value| read(json!({"http": {"ssl": {"acme": raw}}}));
+    let config = acme(json!({
+        "certs_dir": "certs", "email": "a@b.test", "alt_http_port": 0, "alt_tlsalpn_port": 8443, "challenge_type": "tlsalpn-01",
+        "use_production_endpoint": true, "domains": ["a.test", "www.a.test"],
+    }));
+    let config = config.unwrap();
+    let section = &config.http.ssl.as_ref().unwrap().acme;
+    assert_eq!((section.cache_dir.to_str(), section.alt_http_port, section.alt_tlsalpn_port), (Some("certs"), 80, 8443));
+    assert_eq!(section.challenge_type, AcmeChallenge::TlsAlpn01);
+    assert_eq!(read(config.to_json()), Ok(config));
+    let cases = [
+        (json!({"email": "a@b.test"}), "http.ssl.acme.domains: missing, while other keys of http.ssl.acme are set"),
+        (
+            json!({"domains": "a.test", "eab_key_id": "x"}),
+            "http.ssl.acme.eab_key_id: goes with http.ssl.acme.eab_hmac_key: give both or none",
+        ),
+        (
+            json!({"domains": "a.test", "directory": "http://ca.test"}),
+            "http.ssl.acme.directory: expected an https URL, got \"http://ca.test\"",
+        ),
+        (
+            json!({"domains": "a.test", "cache_dir": "x", "certs_dir": "y"}),
+            "http.ssl.acme.certs_dir: means the same as http.ssl.acme.cache_dir: give one of them",
+        ),
+    ];
+    for (raw, expected) in cases {
+        assert_eq!(acme(raw), Err(expected.into()));
+    }
 }
 
 #[test]
@@ -479,14 +512,14 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
         "server": {"command": "php worker.php", "relay": "pipes", "on_init": {"command": "true"}},
         "jobs": {},
-        "http": {"middleware": ["gzip", "otel", "header"], "ssl": {"acme": {}}, "pool": {}},
+        "http": {"middleware": ["gzip", "otel", "header"], "ssl": {"acme": {"domains": ["*.a.test"]}}, "pool": {}},
     }));
     let expected = [
         "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
         "http.middleware[1]: \"otel\" is not supported by this version of rr",
         "http.middleware[2]: no middleware is called \"header\", there are basic_auth, body_limit, compress, gzip, headers, http_metrics, ip_filter, maintenance, proxy_ip_parser, rate_limit, redirect, request_id, sendfile, static; did you mean headers?",
-        "http.ssl.acme: not supported by this version of rr",
+        "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard cannot be had by these challenges, got \"*.a.test\"",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
 }

@@ -24,6 +24,7 @@ use super::{
     route::Route,
     site::{Site, Sites},
     slow::Timing,
+    tls::acme::Acme,
 };
 use crate::{
     telemetry::Seldom,
@@ -37,6 +38,8 @@ pub struct Needs {
     pub middleware: Option<Chain>,
     /// What answers, by host and path.
     pub sites: Sites,
+    /// Answers an authority that issues certificates.
+    pub acme: Option<Acme>,
     /// Files that go before all else.
     pub statics: Option<Statics>,
     /// Sends files.
@@ -222,6 +225,9 @@ impl Handler for Service {
         let (mut parts, body) = request.into_parts();
         let dev = self.0.dev.as_ref();
         if let Some(response) = dev.and_then(|dev| dev.answer(&parts)) {
+            return response;
+        }
+        if let Some(response) = self.0.acme.as_ref().and_then(|acme| acme.respond(&parts.method, parts.uri.path())) {
             return response;
         }
         let passed = match &self.0.middleware {

@@ -3,6 +3,7 @@
 //! Files are looked at again while serving: new certificates are in force for the next handshake, and those that cannot be read
 //! change nothing.
 
+pub mod acme;
 mod certificates;
 mod clients;
 mod connection;
@@ -24,8 +25,10 @@ use rustls::{
     server::ProducesTickets,
     version::{TLS12, TLS13},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch as changes};
 
+use acme::Acme;
+use certificates::Certificates;
 pub use clients::ClientAuth;
 pub(crate) use handshake::{Greeted, Refused};
 
@@ -34,6 +37,8 @@ pub(crate) use handshake::{Greeted, Refused};
 pub struct Config {
     /// Certificate chains and their keys, as PEM files. The first is for clients that ask for no name, or an unknown one.
     pub certificates: Vec<Pair>,
+    /// Further certificates, which an authority issues by itself.
+    pub acme: Option<acme::Config>,
     /// Authorities that clients' certificates are checked against, as a PEM file.
     pub root_ca: Option<PathBuf>,
     /// What is asked of clients.
@@ -79,12 +84,21 @@ pub struct Error {
 
 struct Shared {
     config: Config,
+    acme: Option<Acme>,
     provider: Arc<CryptoProvider>,
     // Kept when certificates change, so that clients resume across it.
     tickets: Arc<dyn ProducesTickets>,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Current>,
+    /// Told when that is another.
+    changed: changes::Sender<()>,
     seen: Mutex<Vec<watch::Stamp>>,
     permits: Semaphore,
+}
+
+/// What handshakes are made with.
+struct Current {
+    server: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
 }
 
 // === impl Config ===
@@ -94,10 +108,15 @@ impl Config {
     pub fn build(self) -> Result<Tls, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let tickets = self.tickets()?;
-        let seen = watch::stamps(&self);
-        let current = RwLock::new(Arc::new(self.load(&provider, &tickets)?));
+        if let Some(file) = self.acme.as_ref().and_then(|acme| acme.directory_ca.as_ref()) {
+            certificates::chain(file)?;
+        }
+        let acme = self.acme.clone().map(Acme::new);
+        let seen = watch::stamps(&self, acme.as_ref());
+        let current = RwLock::new(self.load(acme.as_ref(), &provider, &tickets)?);
         let permits = Semaphore::new(self.max_handshakes.min(Semaphore::MAX_PERMITS));
-        Ok(Tls(Arc::new(Shared { config: self, provider, tickets, current, seen: Mutex::new(seen), permits })))
+        let (changed, _) = changes::channel(());
+        Ok(Tls(Arc::new(Shared { config: self, acme, provider, tickets, current, changed, seen: Mutex::new(seen), permits })))
     }
 
     /// New keys for tickets: those given before open nothing any more.
@@ -106,8 +125,15 @@ impl Config {
         aws_lc_rs::Ticketer::new().map_err(|error| Error { path, reason: error.to_string() })
     }
 
-    fn load(&self, provider: &Arc<CryptoProvider>, tickets: &Arc<dyn ProducesTickets>) -> Result<ServerConfig, Error> {
-        let certificates = certificates::Certificates::load(&self.certificates, provider)?;
+    fn load(
+        &self,
+        acme: Option<&Acme>,
+        provider: &Arc<CryptoProvider>,
+        tickets: &Arc<dyn ProducesTickets>,
+    ) -> Result<Current, Error> {
+        let mut certificates = Certificates::load(&self.certificates, provider)?;
+        acme.into_iter().flat_map(Acme::pairs).for_each(|pair| certificates.add_if_there(&pair, provider));
+        let certificates = Arc::new(certificates);
         let clients = self.client_auth.verifier(self.root_ca.as_deref(), provider)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.profile.versions())
@@ -116,10 +142,10 @@ impl Config {
             Some(clients) => builder.with_client_cert_verifier(clients),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(certificates));
+        let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
         config.ticketer = tickets.clone();
-        Ok(config)
+        Ok(Current { server: Arc::new(config), certificates })
     }
 }
 
@@ -136,6 +162,29 @@ impl Profile {
 }
 
 // === impl Tls ===
+
+impl Tls {
+    /// What answers an authority's questions, if one issues certificates.
+    pub fn acme(&self) -> Option<&Acme> {
+        self.0.acme.as_ref()
+    }
+
+    /// Keeps certificates up to date for ever.
+    pub async fn keep(self) {
+        let acme = self.0.acme.clone();
+        if let Some(acme) = &acme {
+            let certificates = self.0.current.read().certificates.clone();
+            acme.tell_missing(|host| certificates.has(host));
+        }
+        let issue = async {
+            match acme {
+                Some(acme) => acme.run(self.clone()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::join!(self.clone().watch(), issue);
+    }
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

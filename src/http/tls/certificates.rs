@@ -24,23 +24,42 @@ impl Certificates {
     pub(super) fn load(pairs: &[Pair], provider: &CryptoProvider) -> Result<Self, Error> {
         let mut certificates = Self { names: HashMap::new(), default: None };
         for pair in pairs {
-            let chain = chain(&pair.chain)?;
-            let names = x509::Certificate::parse(&chain[0]).map(|certificate| certificate.dns_names()).unwrap_or_default();
-            let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unreadable(&pair.key, "private key", &error))?;
-            let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
-                rustls::Error::InconsistentKeys(_) => {
-                    Error::new(&pair.key, format_args!("not the key of the certificate in {}", pair.chain.display()))
-                }
-                error => Error::new(&pair.key, error),
-            })?;
-            let key = Arc::new(key);
-            for name in names {
-                // Of two with the same name, the first listed.
-                certificates.names.entry(name.to_ascii_lowercase()).or_insert_with(|| key.clone());
-            }
-            certificates.default.get_or_insert(key);
+            certificates.add(pair, provider)?;
         }
         Ok(certificates)
+    }
+
+    /// One more, if its files are there and fit.
+    pub(super) fn add_if_there(&mut self, pair: &Pair, provider: &CryptoProvider) {
+        if pair.chain.exists()
+            && let Err(error) = self.add(pair, provider)
+        {
+            tracing::error!("http.ssl: {error}");
+        }
+    }
+
+    /// Whether there is one for this name and not merely for others.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    fn add(&mut self, pair: &Pair, provider: &CryptoProvider) -> Result<(), Error> {
+        let chain = chain(&pair.chain)?;
+        let names = x509::Certificate::parse(&chain[0]).map(|certificate| certificate.dns_names()).unwrap_or_default();
+        let key = PrivateKeyDer::from_pem_file(&pair.key).map_err(|error| unreadable(&pair.key, "private key", &error))?;
+        let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                Error::new(&pair.key, format_args!("not the key of the certificate in {}", pair.chain.display()))
+            }
+            error => Error::new(&pair.key, error),
+        })?;
+        let key = Arc::new(key);
+        for name in names {
+            // Of two with the same name, the first listed.
+            self.names.entry(name.to_ascii_lowercase()).or_insert_with(|| key.clone());
+        }
+        self.default.get_or_insert(key);
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Option<&Arc<CertifiedKey>> {

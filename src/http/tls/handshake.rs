@@ -5,13 +5,18 @@ use std::{
     io,
     pin::pin,
     sync::Arc,
+    time::Duration,
 };
 
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
-use super::{H2, Tls, connection};
+use super::{
+    H2, Tls,
+    acme::{self, Acme},
+    connection,
+};
 use crate::worker::Secure;
 
 /// A connection that has been greeted.
@@ -23,12 +28,18 @@ pub(crate) struct Greeted<I> {
     pub(crate) secure: Arc<Secure>,
 }
 
+/// How often those who wait for a certificate see whether there will be none.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refused {
     /// It took too long.
     #[error("the handshake took too long")]
     Timeout,
+    /// It was no client, but an authority that looks for an answer.
+    #[error("an authority's question was answered")]
+    Challenge,
     /// The two could not agree, or the peer left.
     #[error("{0}")]
     Failed(#[from] io::Error),
@@ -49,10 +60,20 @@ impl Tls {
 
     /// A permit is held while keys are agreed on and signed for, which is the work, and never while the peer is waited for: a peer
     /// that says nothing, or nothing after its hello, would otherwise keep everybody else out.
-    async fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I) -> io::Result<TlsStream<I>> {
+    async fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, io: I) -> Result<TlsStream<I>, Refused> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        if let Some(acme) = &self.0.acme {
+            let client = hello.client_hello();
+            let name = client.server_name().unwrap_or_default().to_owned();
+            if client.alpn().is_some_and(|mut spoken| spoken.any(|protocol| protocol == acme::ACME_TLS)) {
+                let greeting = acme.greeting(&name, &self.0.provider).ok_or_else(|| io::Error::other("no challenge is open"))?;
+                hello.into_stream(greeting).await?;
+                return Err(Refused::Challenge);
+            }
+            self.wait_for(&name, acme).await;
+        }
         let mut permit = self.0.permits.acquire().await.ok();
-        let config = self.0.current.read().clone();
+        let config = self.0.current.read().server.clone();
         let mut answer = pin!(hello.into_stream(config));
         poll_fn(|context| {
             let polled = answer.as_mut().poll(context);
@@ -60,5 +81,14 @@ impl Tls {
             polled
         })
         .await
+        .map_err(Refused::Failed)
+    }
+
+    /// Has a certificate issued for a name that gets one when it is first asked for. Ends with the handshake's time.
+    async fn wait_for(&self, name: &str, acme: &Acme) {
+        while !self.0.current.read().certificates.has(name) && acme.ask_for(name) {
+            // Neither a failure nor a change between these two lines wakes anybody, so both are looked for.
+            drop(tokio::time::timeout(LOOK_AGAIN, self.0.changed.subscribe().changed()).await);
+        }
     }
 }

@@ -55,6 +55,7 @@ impl Office {
     fn config(&self, certificates: Vec<Pair>) -> Config {
         Config {
             certificates,
+            acme: None,
             root_ca: Some(self.directory.join("ca.pem")),
             client_auth: ClientAuth::None,
             profile: Profile::Intermediate,
@@ -293,4 +294,18 @@ fn names_are_shown_so_that_nothing_can_hide_in_them() {
         }
     }
     assert!(readable > 100, "none of these may panic: {readable}");
+}
+
+#[test]
+fn a_certificate_says_how_long_it_is_good() {
+    let cases = [((2000, 2, 29), 951_782_400), ((2024, 3, 1), 1_709_251_200), ((2050, 12, 31), 2_556_057_600)];
+    for ((year, month, day), seconds) in cases {
+        let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(1999, 12, 31);
+        params.not_after = rcgen::date_time_ymd(year, month, day);
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let lifetime = Certificate::parse(certificate.der()).unwrap().lifetime().unwrap();
+        let seconds_of = |time: std::time::SystemTime| time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        assert_eq!((seconds_of(lifetime.0), seconds_of(lifetime.1)), (946_598_400, seconds), "{year}");
+    }
 }

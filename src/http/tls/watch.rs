@@ -1,8 +1,8 @@
 //! Certificates that change on disk are taken up while serving.
 
-use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
-use super::{ClientAuth, Config, Tls};
+use super::{ClientAuth, Config, Tls, acme::Acme};
 
 /// What tells one content of a file from another without reading it; nothing while there is no file.
 pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
@@ -11,12 +11,13 @@ pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The stamps of all files that `config` names. Links are followed: a mounted secret changes by its link.
-pub(super) fn stamps(config: &Config) -> Vec<Stamp> {
-    let files = config.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]).chain(&config.root_ca);
-    files.map(stamp).collect()
+pub(super) fn stamps(config: &Config, acme: Option<&Acme>) -> Vec<Stamp> {
+    let given = config.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]).chain(&config.root_ca);
+    let issued = acme.into_iter().flat_map(Acme::pairs).map(|pair| stamp(&pair.chain));
+    given.map(|path| stamp(path)).chain(issued).collect()
 }
 
-fn stamp(path: &PathBuf) -> Stamp {
+fn stamp(path: &Path) -> Stamp {
     let file = fs::metadata(path).ok()?;
     Some((file.dev(), file.ino(), file.mtime(), file.mtime_nsec(), file.size()))
 }
@@ -36,7 +37,7 @@ impl Tls {
     /// Takes up what has changed. A certificate and its key are two files: while they do not match, the old ones serve on.
     pub(super) fn look(&self) {
         let shared = &self.0;
-        let now = stamps(&shared.config);
+        let now = stamps(&shared.config, shared.acme.as_ref());
         if *shared.seen.lock() == now {
             return;
         }
@@ -46,9 +47,10 @@ impl Tls {
             ClientAuth::None => Ok(shared.tickets.clone()),
             _ => shared.config.tickets(),
         };
-        match tickets.and_then(|tickets| shared.config.load(&shared.provider, &tickets)) {
-            Ok(config) => {
-                *shared.current.write() = Arc::new(config);
+        match tickets.and_then(|tickets| shared.config.load(shared.acme.as_ref(), &shared.provider, &tickets)) {
+            Ok(current) => {
+                *shared.current.write() = current;
+                shared.changed.send_replace(());
                 tracing::info!("http.ssl: the certificates have changed and are in force");
             }
             Err(error) => tracing::error!("http.ssl: the certificates have changed, but the old ones go on: {error}"),

@@ -1,6 +1,9 @@
 //! What a certificate says, as far as it is shown or looked up. Whether it is true is rustls's to check.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 /// A parsed certificate.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,16 @@ pub(super) struct Name<'a>(&'a [u8]);
 #[derive(Clone, Copy, Debug)]
 struct Values<'a>(&'a [u8]);
 
+/// A point in time, in UTC.
+struct Moment {
+    year: u64,
+    month: u64,
+    day: u64,
+    hour: u64,
+    minute: u64,
+    second: u64,
+}
+
 const INTEGER: u8 = 0x02;
 const OCTETS: u8 = 0x04;
 const OID: u8 = 0x06;
@@ -31,9 +44,11 @@ const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const DNS_NAME: u8 = 0x82;
+const KEY_ID: u8 = 0x80;
 
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 const ALTERNATIVE_NAMES: &[u8] = &[0x55, 29, 17];
+const AUTHORITY_KEY: &[u8] = &[0x55, 29, 35];
 
 /// RFC 4514's short names, and `emailAddress`, which every other server shows too.
 const SHORT: &[(&[u8], &str)] = &[
@@ -89,22 +104,35 @@ impl<'a> Certificate<'a> {
 
     /// Its first and last moment, such as `Nov  1 12:00:00 2026 GMT`.
     pub(super) fn validity(&self) -> (Option<String>, Option<String>) {
-        let mut times = Values(self.validity).map(|(tag, content)| moment(tag, content));
+        let mut times = Values(self.validity).map(|(tag, content)| Some(Moment::parse(tag, content)?.to_string()));
         (times.next().flatten(), times.next().flatten())
+    }
+
+    /// The same as points in time.
+    pub(super) fn lifetime(&self) -> Option<(SystemTime, SystemTime)> {
+        let mut times = Values(self.validity).map(|(tag, content)| Some(Moment::parse(tag, content)?.time()));
+        Some((times.next()??, times.next()??))
     }
 
     /// The host names it is for.
     pub(super) fn dns_names(&self) -> Vec<String> {
-        let names = || {
-            let mut extensions = Values(Values(self.extensions?).value(SEQUENCE)?).filter_map(|(_, content)| {
-                let mut extension = Values(content);
-                (extension.value(OID)? == ALTERNATIVE_NAMES).then_some(extension)
-            });
-            let (_, content) = extensions.next()?.find(|(tag, _)| *tag == OCTETS)?;
-            Values(content).value(SEQUENCE)
-        };
-        let names = Values(names().unwrap_or_default()).filter(|(tag, _)| *tag == DNS_NAME);
+        let names = self.extension(ALTERNATIVE_NAMES).and_then(|content| Values(content).value(SEQUENCE));
+        let names = Values(names.unwrap_or_default()).filter(|(tag, _)| *tag == DNS_NAME);
         names.map(|(_, name)| String::from_utf8_lossy(name).into_owned()).collect()
+    }
+
+    /// What tells it from all others, to those who have issued it: the key it was signed with, and its serial number as it stands.
+    pub(super) fn identity(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let mut authority = Values(Values(self.extension(AUTHORITY_KEY)?).value(SEQUENCE)?);
+        Some((authority.value(KEY_ID)?, self.serial))
+    }
+
+    fn extension(&self, kind: &[u8]) -> Option<&'a [u8]> {
+        let mut extensions = Values(Values(self.extensions?).value(SEQUENCE)?).filter_map(|(_, content)| {
+            let mut extension = Values(content);
+            (extension.value(OID)? == kind).then_some(extension)
+        });
+        extensions.next()?.find(|(tag, _)| *tag == OCTETS).map(|(_, content)| content)
     }
 }
 
@@ -213,21 +241,45 @@ fn dotted(kind: &[u8]) -> String {
     numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
 }
 
-fn moment(tag: u8, content: &[u8]) -> Option<String> {
-    let digits = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    let (year, rest) = match tag {
-        // Two digits mean 1950 to 2049.
-        UTC_TIME => {
-            let year: u16 = digits.get(..2)?.parse().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, digits.get(2..)?)
-        }
-        GENERAL_TIME => (digits.get(..4)?.parse().ok()?, digits.get(4..)?),
-        _ => return None,
-    };
-    let number = |at: usize| rest.get(at..at + 2)?.parse::<usize>().ok();
-    let month = MONTHS.get(number(0)?.checked_sub(1)?)?;
-    let (day, hour, minute, second) = (number(2)?, number(4)?, number(6)?, number(8)?);
-    Some(format!("{month} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT"))
+// === impl Moment ===
+
+impl Moment {
+    fn parse(tag: u8, content: &[u8]) -> Option<Self> {
+        let digits = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
+        let (year, rest) = match tag {
+            // Two digits mean 1950 to 2049.
+            UTC_TIME => {
+                let year: u64 = digits.get(..2)?.parse().ok()?;
+                (if year < 50 { 2000 + year } else { 1900 + year }, digits.get(2..)?)
+            }
+            GENERAL_TIME => (digits.get(..4)?.parse().ok()?, digits.get(4..)?),
+            _ => return None,
+        };
+        let number = |at: usize| rest.get(at..at + 2)?.parse::<u64>().ok();
+        let (month, day, hour, minute, second) = (number(0)?, number(2)?, number(4)?, number(6)?, number(8)?);
+        ((1..=12).contains(&month) && day > 0).then_some(Self { year, month, day, hour, minute, second })
+    }
+
+    /// Not before 1970.
+    fn time(&self) -> SystemTime {
+        // Years that begin in March have their leap day last.
+        let (year, month) =
+            if self.month > 2 { (self.year, self.month - 3) } else { (self.year.saturating_sub(1), self.month + 9) };
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + self.day - 1;
+        let seconds = days.saturating_sub(DAYS_TO_1970) * 86_400 + self.hour * 3600 + self.minute * 60 + self.second;
+        UNIX_EPOCH + Duration::from_secs(seconds)
+    }
 }
+
+impl fmt::Display for Moment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { year, month, day, hour, minute, second } = self;
+        let month = usize::try_from(*month).ok().and_then(|month| MONTHS.get(month - 1)).unwrap_or(&"");
+        write!(formatter, "{month} {day:2} {hour:02}:{minute:02}:{second:02} {year} GMT")
+    }
+}
+
+/// From the first of March of the year 0.
+const DAYS_TO_1970: u64 = 719_468;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
