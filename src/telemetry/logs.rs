@@ -18,11 +18,13 @@ use tracing::{
     level_filters::LevelFilter,
 };
 use tracing_subscriber::{
+    filter::Targets,
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::Writer,
         writer::{BoxMakeWriter, MakeWriterExt},
     },
+    layer::SubscriberExt,
     registry::LookupSpan,
 };
 
@@ -77,7 +79,8 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
         .with_max_level(level)
         .with_writer(writer)
         .event_format(style)
-        .finish();
+        .finish()
+        .with(quieted(level));
     // A second call comes from a test in the same process.
     drop(tracing::subscriber::set_global_default(subscriber));
     Ok(())
@@ -94,6 +97,15 @@ pub fn turn() -> u64 {
 }
 
 static TURN: AtomicU64 = AtomicU64::new(0);
+
+/// Libraries that would tell of every frame and buffer are heard when something is wrong.
+fn quieted(level: LevelFilter) -> Targets {
+    let told = LIBRARIES.iter().map(|library| (*library, level.min(LevelFilter::WARN)));
+    Targets::new().with_default(level).with_targets(told)
+}
+
+/// How their targets begin.
+const LIBRARIES: [&str; 3] = ["h2", "hyper", "rustls"];
 
 /// A file that several threads append whole lines to.
 #[derive(Clone, Debug)]
