@@ -149,6 +149,17 @@ impl Config {
     }
 }
 
+// === impl Pair ===
+
+impl Pair {
+    /// Where the authority's word that the certificate is not revoked may stand, in DER: clients are given it with the certificate.
+    fn ocsp(&self) -> PathBuf {
+        let mut name = self.chain.clone().into_os_string();
+        name.push(".ocsp");
+        name.into()
+    }
+}
+
 // === impl Profile ===
 
 impl Profile {

@@ -83,7 +83,7 @@ pub(super) const HTTP: &[Key] = &[
     key("http.ssl.address", "Where to listen, one or a list.", &Field(|c| &mut ssl(c).address, List(Listen("")))),
     key(
         "http.ssl.cert",
-        "Certificate chains as PEM files, one or a list; clients get the one for the name they ask for, or the first.",
+        "Certificate chains as PEM files, one or a list; clients get the one for the name they ask for, or the first. An OCSP answer in FILE.ocsp, in DER, goes with it.",
         &Field(|c| &mut ssl(c).cert, List(FilePath)),
     ),
     key("http.ssl.key", "Their private keys, in the same order.", &Field(|c| &mut ssl(c).key, List(FilePath))),

@@ -1,6 +1,6 @@
 //! The server's certificates, found by the name that a client asks for.
 
-use std::{collections::HashMap, path::Path, sync::Arc};
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
 
 use rustls::{
     crypto::CryptoProvider,
@@ -43,6 +43,11 @@ impl Certificates {
         self.find(name).is_some()
     }
 
+    #[cfg(test)]
+    pub(super) fn stapled(&self, name: &str) -> Option<Vec<u8>> {
+        self.find(name)?.ocsp.clone()
+    }
+
     fn add(&mut self, pair: &Pair, provider: &CryptoProvider) -> Result<(), Error> {
         let chain = chain(&pair.chain)?;
         let names = x509::Certificate::parse(&chain[0]).map(|certificate| certificate.dns_names()).unwrap_or_default();
@@ -53,7 +58,8 @@ impl Certificates {
             }
             error => Error::new(&pair.key, error),
         })?;
-        let key = Arc::new(key);
+        let ocsp = fs::read(pair.ocsp()).ok().filter(|answer| !answer.is_empty());
+        let key = Arc::new(CertifiedKey { ocsp, ..key });
         for name in names {
             // Of two with the same name, the first listed.
             self.names.entry(name.to_ascii_lowercase()).or_insert_with(|| key.clone());

@@ -124,6 +124,22 @@ async fn a_client_gets_the_certificate_for_the_name_it_asks_for() {
 }
 
 #[tokio::test]
+async fn the_word_of_an_authority_goes_with_the_certificate() {
+    let office = Office::new("ocsp");
+    let pair = office.sign("one", &["one.test"]);
+    let tls = office.config(vec![pair.clone()]).build().unwrap();
+    let stapled = || tls.0.current.read().certificates.stapled("one.test");
+    assert_eq!(stapled(), None);
+    fs::write(office.directory.join("one.pem.ocsp"), "good").unwrap();
+    tls.look();
+    assert_eq!(stapled().as_deref(), Some(&b"good"[..]));
+    fs::write(office.directory.join("one.pem.ocsp"), "").unwrap();
+    tls.look();
+    assert_eq!(stapled(), None);
+    meet(&tls, office.client(None), "one.test").await.unwrap();
+}
+
+#[tokio::test]
 async fn clients_are_asked_for_certificates_in_five_ways() {
     let (office, stranger) = (Office::new("clients"), Office::new("stranger"));
     let pair = office.sign("server", &["server.test"]);

@@ -14,7 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn stamps(config: &Config, acme: Option<&Acme>) -> Vec<Stamp> {
     let given = config.certificates.iter().flat_map(|pair| [&pair.chain, &pair.key]).chain(&config.root_ca);
     let issued = acme.into_iter().flat_map(Acme::pairs).map(|pair| stamp(&pair.chain));
-    given.map(|path| stamp(path)).chain(issued).collect()
+    let ocsp = config.certificates.iter().map(|pair| stamp(&pair.ocsp()));
+    given.map(|path| stamp(path)).chain(issued).chain(ocsp).collect()
 }
 
 fn stamp(path: &Path) -> Stamp {
