@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    net::SocketAddr,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,7 +23,7 @@ use crate::{
         Drain, Metrics, Timing, access,
         conn::{self, Entry},
         dev::Dev,
-        fcgi,
+        fcgi, h3,
         listen::Listeners,
         service::{Needs, Service},
         tls::Tls,
@@ -151,7 +150,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     crash::report().map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
-    let sockets = sockets::adopted(inherited.sockets);
+    let sockets = sockets::adopted(inherited.sockets, inherited.terms);
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
@@ -192,7 +191,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let all = served::find(&config, options.dir.as_deref())?;
     let tls = edge::tls(&config.http)?;
-    let tls_at = means.sockets.ssl.addresses();
+    let at = edge::At::of(&means.sockets);
     // Before anything boots: what changes meanwhile is not missed.
     let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
     let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
@@ -218,12 +217,16 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
     let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake))?;
-    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at: &tls_at }, records, intake, dev.clone())?;
-    let certificates = tls.clone().map(|tls| runtime.spawn(tls.keep()).abort_handle());
+    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, records, intake, dev.clone())?;
+    let connections = Arc::new(settings::connections(&config.http));
+    let shared = (connections.clone(), service.clone(), drain.clone());
+    let quic = edge::quic(&config.http, means.sockets.quic, tls.as_ref(), shared)?;
+    let certificates = runtime.spawn(edge::keep(tls.clone(), quic.as_ref().map(|quic| quic.tls().clone()))).abort_handle();
     let front = Front {
         files: fileserver::Serving::new(&config, means.sockets.fileserver)?,
+        quic: quic.map(Arc::new),
         entries: edge::entries(&config.http, means.sockets.http, means.sockets.ssl, tls),
-        config: Arc::new(settings::connections(&config.http)),
+        config: connections,
         service,
         fcgi,
         tcp,
@@ -256,13 +259,18 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     }
 
     drop(development);
+    stop(engine, all);
+    Ok(())
+}
+
+/// Ends PHP, or this process with it if that cannot be.
+fn stop(engine: php::Engine, all: Vec<Served>) {
     let stopped = engine.stop(Duration::from_secs(1));
     drop(all);
     if !stopped {
         tracing::warn!("a script is still running and is abandoned; the process ends without PHP's own shutdown");
         exit::now(0);
     }
-    Ok(())
 }
 
 /// The FastCGI listener, whose requests are the first site's.
@@ -314,7 +322,7 @@ impl Records {
 /// TLS, and where it is spoken.
 struct Encryption<'a> {
     tls: Option<&'a Tls>,
-    at: &'a [SocketAddr],
+    at: edge::At,
 }
 
 /// What answers requests, whoever brings them.
@@ -530,6 +538,7 @@ async fn out_of_memory(guard: &mut Option<MemoryGuard>) -> Replace {
 #[derive(Clone)]
 struct Front {
     entries: Arc<[Entry]>,
+    quic: Option<Arc<h3::Server<Service>>>,
     config: Arc<conn::Config>,
     service: Service,
     files: Option<fileserver::Serving>,
@@ -541,7 +550,7 @@ struct Front {
     dev: Option<Dev>,
     pools: Arc<[Pool]>,
     /// Keeps certificates up to date.
-    certificates: Option<AbortHandle>,
+    certificates: AbortHandle,
 }
 
 // === impl Front ===
@@ -554,18 +563,25 @@ impl Front {
                 let runtime = runtime(&self.pools).map_err(Error::system("io runtime"))?;
                 let run = move || {
                     doorbell::hang_up();
-                    runtime.block_on(front.serve());
+                    runtime.block_on(front.serve(index, count));
                 };
                 thread::Builder::new().name(format!("io-{index}")).spawn(run).map_err(Error::system("io thread"))
             })
             .collect()
     }
 
-    async fn serve(self) {
+    async fn serve(self, index: usize, count: usize) {
         let http = async {
             let served = conn::serve(&self.entries, self.config.clone(), self.service.clone(), self.drain.clone()).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the HTTP listener ended");
+            }
+        };
+        let quic = async {
+            if let Some(server) = &self.quic
+                && let Err(error) = server.serve(index, count).await
+            {
+                tracing::error!(%error, "the HTTP/3 listener ended");
             }
         };
         let fcgi = async {
@@ -594,7 +610,7 @@ impl Front {
                 files.serve(self.drain.clone()).await;
             }
         };
-        tokio::join!(http, files, fcgi, tcp, calls);
+        tokio::join!(http, files, quic, fcgi, tcp, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.wait(Instant::now() + Duration::from_secs(3600)).await;
     }
@@ -605,9 +621,7 @@ impl Front {
             dev.close();
         }
         // The next engine takes orders over from here on. What is in the cache is answered to the end.
-        if let Some(certificates) = &self.certificates {
-            certificates.abort();
-        }
+        self.certificates.abort();
         match idle {
             Some(idle) => self.drain.start_patiently(idle),
             None => self.drain.start(),

@@ -8,6 +8,7 @@
 //! ```text
 //! down  http::listen      sockets, bound once, shared by every io thread
 //!       http::conn        protocol, strict heads, every time-out; hyper speaks the protocol
+//!       http::h3          the same for HTTP/3, over quinn, which reads from UDP ports of its own
 //!       http::service     THE path: route → file, or body received → Work
 //!       worker::Pool      one bounded hand-off, to the worker that fell idle last; full → 503
 //!       php (thread)      receive; one guarded verb of the shim
@@ -34,6 +35,8 @@
 //!
 //! Certificates that an authority issues ([`http::tls::acme`]) are in a directory that all engines look at; the one that has its
 //! lock asks the authority, and lets go of it when it is succeeded.
+//! A UDP port of HTTP/3 has a socket for each of the two engines that there may be, and the kernel is told by which bit of a
+//! connection's id to choose ([`http::h3`]): connections in progress stay with the older engine, new ones go to the newer.
 //!
 //! ## Sites and pools
 //!

@@ -3,6 +3,7 @@
 mod acme;
 mod fileserver;
 mod guards;
+mod http3;
 mod metrics;
 mod middleware;
 mod proxy;

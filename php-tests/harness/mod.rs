@@ -5,6 +5,7 @@ mod dir;
 pub(crate) mod fastcgi;
 mod goridge;
 mod h2;
+pub(crate) mod h3;
 mod log;
 pub(crate) mod pebble;
 mod reference;

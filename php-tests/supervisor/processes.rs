@@ -69,6 +69,7 @@ fn several_engines_need_a_supervisor_and_take_no_calls() {
         ("rpc.listen=tcp://127.0.0.1:1", "engine.processes: a call would reach one of them only"),
         ("metrics.address=127.0.0.1:1", "engine.processes: each has figures of its own"),
         ("http.middleware=rate_limit", "engine.processes: each would count clients for itself"),
+        ("http.http3.address=127.0.0.1:1", "engine.processes: packets of HTTP/3 are for one of them only"),
     ] {
         let output = site().option("engine.processes=2").option(option).command(free_port(), None).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{output:?}");

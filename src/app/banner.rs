@@ -32,6 +32,8 @@ pub(super) fn print(facts: &Facts<'_>) {
         let addresses = entry.listeners.addresses();
         rows.extend(addresses.iter().map(|address| (scheme, format!("{bold}{scheme}://{address}{plain}"))));
     }
+    let quic = facts.config.http.http3.iter().flat_map(|section| &section.address);
+    rows.extend(quic.map(|address| ("http/3", format!("{address}, UDP"))));
     let fcgi = facts.config.http.fcgi.iter().flat_map(|section| &section.address);
     rows.extend(fcgi.map(|address| ("fastcgi", address.to_string())));
     rows.extend(facts.front.calls.iter().map(|calls| ("rpc", calls.address.clone())));

@@ -1,23 +1,30 @@
 //! From the configuration's types to those of TLS, of listeners and of middleware.
 
-use std::{iter, net::SocketAddr, sync::Arc};
+use std::{
+    iter,
+    net::{SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{guards, settings};
+use super::{guards, settings, sockets::Listening};
 use crate::{
     config::{self, Middleware as Name},
     error::Error,
     http::{
-        Metrics,
-        conn::Entry,
+        Drain, Metrics,
+        conn::{self, Entry},
         files::Coding,
+        h3,
         listen::Listeners,
         middleware::{
-            Chain, Compress, Cors, Headers, HttpMetrics, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders, ProxyIp,
-            Sendfile, SendfileConfig,
+            AltSvc, Chain, Compress, Cors, Headers, HttpMetrics, Https, Levels, Middleware, Origins, ProxyFact, ProxyHeaders,
+            ProxyIp, Sendfile, SendfileConfig,
         },
         proxy::Proxies,
+        service::Service,
         subnet::Subnets,
         tls::{self, Tls},
     },
@@ -25,8 +32,9 @@ use crate::{
 
 /// Looks at all files and values there are, so that what is wrong is said before anything listens.
 pub(super) fn check(http: &config::Http) -> Result<(), Error> {
-    tls(http)?;
-    middleware(http, &[], None)?;
+    let tls = tls(http)?;
+    tls_of_quic(http, tls.as_ref())?;
+    middleware(http, At::default(), None)?;
     settings::access_template(&http.access_log)?;
     warn_of_proxies_address(&http.middleware);
     Ok(())
@@ -46,12 +54,37 @@ fn warn_of_proxies_address(listed: &[Name]) {
     }
 }
 
-/// What requests pass before anything else looks at them; `ssl` is where TLS is spoken.
-pub(super) fn middleware(
-    http: &config::Http,
-    ssl: &[SocketAddr],
-    metrics: Option<&Arc<Metrics>>,
-) -> Result<Option<Chain>, Error> {
+/// Where others are told to come to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct At {
+    /// The port of HTTP over TLS.
+    pub(super) ssl: Option<u16>,
+    /// That of HTTP/3.
+    pub(super) quic: Option<u16>,
+}
+
+// === impl At ===
+
+impl At {
+    pub(super) fn of(sockets: &Listening) -> Self {
+        let quic = sockets.quic.0.first().and_then(|socket| socket.local_addr().ok());
+        Self { ssl: sockets.ssl.addresses().first().map(SocketAddr::port), quic: quic.map(|address| address.port()) }
+    }
+}
+
+/// Keeps the certificates of whatever speaks TLS up to date.
+pub(super) async fn keep(tls: Option<Tls>, quic: Option<Tls>) {
+    let of_quic = quic.filter(|quic| !tls.as_ref().is_some_and(|tls| tls.is_same(quic)));
+    let keep = async |tls: Option<Tls>| {
+        if let Some(tls) = tls {
+            tls.keep().await;
+        }
+    };
+    tokio::join!(keep(tls), keep(of_quic));
+}
+
+/// What requests pass before anything else looks at them.
+pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metrics>>) -> Result<Option<Chain>, Error> {
     let mut listed = Vec::new();
     for name in &http.middleware {
         listed.push(match name {
@@ -77,14 +110,54 @@ pub(super) fn middleware(
         });
     }
     if let Some(section) = http.ssl.as_ref().filter(|section| section.redirect) {
-        let port = ssl.first().map_or(443, SocketAddr::port);
+        let port = at.ssl.unwrap_or(443);
         let hsts = Some(&section.hsts).filter(|hsts| !hsts.is_empty());
         let hsts = hsts.map(|hsts| value("http.ssl.hsts", hsts)).transpose()?;
         // Around all others, but for whatever tells of the client's proxy, who may have spoken TLS with it, and what is around that.
         let told = listed.iter().rposition(|middleware| matches!(middleware, Middleware::ProxyIp(_)));
         listed.insert(told.unwrap_or(listed.len()), Middleware::Https(Https { port, hsts }));
     }
+    if let (Some(section), Some(port)) = (&http.http3, at.quic)
+        && !section.alt_svc.is_zero()
+    {
+        let seconds = section.alt_svc.as_secs();
+        let told = value("http.http3.alt_svc", &format!("h3=\":{port}\"; ma={seconds}"))?;
+        listed.push(Middleware::AltSvc(AltSvc(told)));
+    }
     Ok(Chain::new(listed))
+}
+
+/// What serves HTTP/3 on `sockets`, if there is a key for it; the TLS is that of `http.ssl`.
+pub(super) fn quic(
+    http: &config::Http,
+    (sockets, terms): (Vec<UdpSocket>, h3::Terms),
+    tls: Option<&Tls>,
+    front: (Arc<conn::Config>, Service, Drain),
+) -> Result<Option<h3::Server<Service>>, Error> {
+    let (Some(section), Some(tls)) = (&http.http3, tls_of_quic(http, tls)?) else { return Ok(None) };
+    let window = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+    let quic = h3::Config {
+        idle_timeout: section.idle_timeout,
+        receive_window: window(section.receive_window),
+        stream_receive_window: window(section.stream_receive_window),
+        send_window: window(section.send_window),
+        retry_above: section.retry_above,
+    };
+    let (config, service, drain) = front;
+    let needs = h3::Needs { sockets, terms, tls, quic, config, drain };
+    Ok(Some(h3::Server::new(needs, service)))
+}
+
+/// What HTTP/3 speaks TLS with: certificates of its own, or `tls`.
+fn tls_of_quic(http: &config::Http, tls: Option<&Tls>) -> Result<Option<Tls>, Error> {
+    match &http.http3 {
+        None => Ok(None),
+        Some(section) if section.cert.is_empty() => Ok(tls.cloned()),
+        Some(section) => {
+            let ssl = http.ssl.clone().unwrap_or_default();
+            build_tls("http.http3", &ssl, (&section.cert, &section.key), None).map(Some)
+        }
+    }
 }
 
 fn proxy_ip(http: &config::Http) -> ProxyIp {
@@ -192,10 +265,20 @@ pub(super) fn subnets(subnets: &[config::Subnet]) -> Subnets {
 /// TLS, its files read; none if it is off.
 pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
     let Some(section) = &http.ssl else { return Ok(None) };
-    let pairs = section.cert.iter().zip(&section.key).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
+    let acme = super::acme::settings(&section.acme, http)?;
+    build_tls("http.ssl", section, (&section.cert, &section.key), acme).map(Some)
+}
+
+fn build_tls(
+    key: &str,
+    section: &config::Ssl,
+    (chains, keys): (&[PathBuf], &[PathBuf]),
+    acme: Option<tls::acme::Config>,
+) -> Result<Tls, Error> {
+    let pairs = chains.iter().zip(keys).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
     let config = tls::Config {
         certificates: pairs.collect(),
-        acme: super::acme::settings(&section.acme, http)?,
+        acme,
         root_ca: section.root_ca.clone(),
         client_auth: match section.client_auth {
             config::ClientAuth::NoClientCert => tls::ClientAuth::None,
@@ -211,7 +294,7 @@ pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
         handshake_timeout: section.handshake_timeout,
         max_handshakes: section.max_handshakes,
     };
-    config.build().map(Some).map_err(|error| Error::Config(format!("http.ssl: {error}")))
+    config.build().map_err(|error| Error::Config(format!("{key}: {error}")))
 }
 
 #[cfg(test)]
@@ -229,7 +312,7 @@ mod tests {
             let (middleware, ssl, trusted_subnets) = (middleware.to_vec(), Some(ssl.clone()), trusted.clone());
             let proxy_trust = vec![config::ProxyFact::Proto];
             let http = config::Http { middleware, ssl, trusted_subnets, proxy_trust, ..config::Http::default() };
-            let chain = super::middleware(&http, &[], None).unwrap().unwrap();
+            let chain = super::middleware(&http, At::default(), None).unwrap().unwrap();
             let request = Request::get("/").header("host", "a.test").header("x-forwarded-proto", proto).body(()).unwrap();
             let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), local: None, secure: None };
             let mut parts = request.into_parts().0;

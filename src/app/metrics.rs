@@ -7,7 +7,6 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily};
 use tokio::runtime::Runtime;
 
@@ -16,7 +15,7 @@ use crate::{
     config,
     error::Error,
     http::{
-        Body, Drain, Metrics, Peer, access,
+        Body, Drain, Incoming, Metrics, Peer, access,
         conn::{self, Entry, Handler},
         listen,
         spool::Place,

@@ -43,6 +43,13 @@ pub(super) fn listen(http: &config::Http, key: &str, addresses: &[config::Addres
     Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
 }
 
+/// The same for HTTP/3, whose packets the kernel queues.
+pub(super) fn listen_quic(section: &config::Http3) -> Result<listen::Config, Error> {
+    let addresses = section.address.iter().map(|given| address("http.http3.address", given));
+    let backlog = i32::try_from(section.socket_buffer).unwrap_or(i32::MAX);
+    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog })
+}
+
 /// The same for FastCGI.
 pub(super) fn listen_fastcgi(section: &config::Fcgi) -> Result<listen::Config, Error> {
     let addresses = section.address.iter().map(|given| {

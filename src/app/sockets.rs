@@ -1,19 +1,24 @@
 //! What is listened on: by this process itself, or by a supervisor that hands its sockets to one engine after another.
 
-use std::os::fd::OwnedFd;
+use std::{net::UdpSocket, os::fd::OwnedFd};
 
 use super::{fileserver, health_checks, metrics, rights, rpc, settings, tcp};
 use crate::{
     config::Config,
     error::Error,
-    http::listen::{self, Listeners},
-    supervisor::{self, Kind, Wanted},
+    http::{
+        h3::Terms,
+        listen::{self, Listeners},
+    },
+    supervisor::{self, Held, Kind, Wanted},
 };
 
 /// What an engine listens on.
 pub(super) struct Listening {
     pub(super) http: Listeners,
     pub(super) ssl: Listeners,
+    /// For HTTP/3, and how their ports are shared.
+    pub(super) quic: (Vec<UdpSocket>, Terms),
     pub(super) fcgi: Listeners,
     /// One for each TCP server.
     pub(super) tcp: Vec<Listeners>,
@@ -50,6 +55,9 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     if let Some(section) = &http.ssl {
         add(Kind::Ssl, "http.ssl.address", settings::listen(http, "http.ssl.address", &section.address)?);
     }
+    if let Some(section) = &http.http3 {
+        add(Kind::Quic, "http.http3.address", settings::listen_quic(section)?);
+    }
     for server in &config.tcp.servers {
         let key = format!("tcp.servers.{}.addr", server.name);
         add(Kind::Tcp, &key, tcp::listen(&key, server)?);
@@ -60,21 +68,35 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
 
 /// Sockets of this process's own, without a supervisor.
 pub(super) fn own(config: &Config) -> Result<Listening, Error> {
-    let opened = supervisor::open(&wanted(config)?)?;
-    Ok(listening(opened.into_iter().map(|(wanted, listeners)| (wanted.kind, listeners)).collect()))
+    let terms = Terms::new();
+    let (mut packets, mut connections) = (Vec::new(), Vec::new());
+    for (wanted, held) in supervisor::open(&wanted(config)?)? {
+        match held {
+            Held::Listeners(listeners) => connections.push((wanted.kind, listeners)),
+            Held::Port(port) => {
+                let socket = port.socket(terms.slot).try_clone_to_owned().map_err(Error::system("descriptor of a socket"))?;
+                packets.push(UdpSocket::from(socket));
+            }
+        }
+    }
+    Ok(listening(&connections, (packets, terms)))
 }
 
 /// A supervisor's.
-pub(super) fn adopted(sockets: Vec<(Kind, OwnedFd)>) -> Listening {
-    listening(sockets.into_iter().map(|(kind, socket)| (kind, Listeners::adopt(vec![socket]))).collect())
+pub(super) fn adopted(sockets: Vec<(Kind, OwnedFd)>, terms: Terms) -> Listening {
+    let (packets, connections): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(kind, _)| *kind == Kind::Quic);
+    let packets = packets.into_iter().map(|(_, socket)| socket.into()).collect();
+    let connections = connections.into_iter().map(|(kind, socket)| (kind, Listeners::adopt(vec![socket])));
+    listening(&connections.collect::<Vec<_>>(), (packets, terms))
 }
 
-fn listening(all: Vec<(Kind, Listeners)>) -> Listening {
+fn listening(all: &[(Kind, Listeners)], quic: (Vec<UdpSocket>, Terms)) -> Listening {
     let of = |kind| all.iter().filter(move |(other, _)| *other == kind).map(|(_, listeners)| listeners.clone());
     let together = |kind| Listeners::together(of(kind));
     Listening {
         http: together(Kind::Http),
         ssl: together(Kind::Ssl),
+        quic,
         fcgi: together(Kind::Fcgi),
         tcp: of(Kind::Tcp).collect(),
         rpc: together(Kind::Rpc),

@@ -40,7 +40,6 @@ pub(super) static ABSENT: &[Absent] = &[
     section("http.cache", LATER),
     section("http.cors", LATER),
     section("http.gzip", LATER),
-    section("http.http3", LATER),
     section("http.otel", LATER),
     section("jobs", LATER),
     section("kafka", LATER),

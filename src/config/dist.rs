@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    edge::Ssl,
+    edge::{Http3, Ssl},
     http::Fcgi,
     middleware::Cors,
     schema::{KEYS, Key},
@@ -24,6 +24,7 @@ pub(super) fn default_of(key: &Key) -> Option<Value> {
     config.http.fcgi = Some(Fcgi::default());
     config.http.headers.cors = Some(Cors::default());
     config.http.ssl = Some(Ssl::default());
+    config.http.http3 = Some(Http3::default());
     config.rpc = Some(Rpc::default());
     let value = key.setting?.show(&mut config);
     Some(if key.derived { Value::Null } else { value })

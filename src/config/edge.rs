@@ -49,6 +49,43 @@ pub struct Ssl {
     pub max_handshakes: usize,
 }
 
+/// HTTP/3 (`http.http3`).
+///
+/// # Defaults
+/// - `http.http3.address`: `[]`
+/// - `http.http3.cert`: `[]`
+/// - `http.http3.key`: `[]`
+/// - `http.http3.alt_svc`: `24h`
+/// - `http.http3.idle_timeout`: `30s`
+/// - `http.http3.retry_above`: `100`
+/// - `http.http3.receive_window`: `1M`
+/// - `http.http3.stream_receive_window`: `256K`
+/// - `http.http3.send_window`: `1M`
+/// - `http.http3.socket_buffer`: `2M`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http3 {
+    /// Where to listen.
+    pub address: Vec<Address>,
+    /// Certificate chains; those of `http.ssl` if there are none.
+    pub cert: Vec<PathBuf>,
+    /// A key for each.
+    pub key: Vec<PathBuf>,
+    /// How long clients may remember that there is HTTP/3; zero is not to tell them.
+    pub alt_svc: Duration,
+    /// A client that is not heard of for so long is gone.
+    pub idle_timeout: Duration,
+    /// More handshakes in progress, and clients have to prove their addresses.
+    pub retry_above: usize,
+    /// Bytes of a connection that were not taken yet.
+    pub receive_window: u64,
+    /// Bytes of a request that were not taken yet.
+    pub stream_receive_window: u64,
+    /// Bytes of a connection that its client does not have yet.
+    pub send_window: u64,
+    /// Bytes of packets that wait in the kernel, each way.
+    pub socket_buffer: u64,
+}
+
 /// What is asked of TLS clients, under RoadRunner's names (`http.ssl.client_auth_type`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -154,6 +191,44 @@ impl Ssl {
             Some(("http.ssl.address", "expected an address, got none".into()))
         } else if verifies && self.root_ca.is_none() {
             Some(("http.ssl.root_ca", "missing, while http.ssl.client_auth_type wants certificates verified".into()))
+        } else {
+            None
+        }
+    }
+}
+
+// === impl Http3 ===
+
+impl Default for Http3 {
+    fn default() -> Self {
+        Self {
+            address: Vec::new(),
+            cert: Vec::new(),
+            key: Vec::new(),
+            alt_svc: Duration::from_secs(24 * 3600),
+            idle_timeout: Duration::from_secs(30),
+            retry_above: 100,
+            receive_window: 1024 * 1024,
+            stream_receive_window: 256 * 1024,
+            send_window: 1024 * 1024,
+            socket_buffer: 2 * 1024 * 1024,
+        }
+    }
+}
+
+impl Http3 {
+    /// The key at fault and what is wrong with it, if the keys do not fit each other or what `ssl` says.
+    pub(super) fn fault(&self, ssl: Option<&Ssl>) -> Option<(&'static str, String)> {
+        let (certificates, keys) = (self.cert.len(), self.key.len());
+        let is_path = |address: &&Address| matches!(address, Address::Unix(_));
+        if self.address.is_empty() {
+            Some(("http.http3.address", "missing, while other keys of http.http3 are set".into()))
+        } else if let Some(path) = self.address.iter().find(is_path) {
+            Some(("http.http3.address", format!("expected a UDP address, got {path}")))
+        } else if certificates != keys {
+            Some(("http.http3.key", format!("expected a key for each of {certificates} certificates, got {keys}")))
+        } else if certificates == 0 && ssl.is_none() {
+            Some(("http.http3.cert", "expected a certificate here or in http.ssl, got none".into()))
         } else {
             None
         }

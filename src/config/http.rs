@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     access::AccessLog,
-    edge::{ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
+    edge::{Http3, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
     guards::{BasicAuth, IpFilter, Maintenance, RateLimit, RequestId},
     middleware::{Compress, Headers, Middleware, Sendfile},
     pool::Pool,
@@ -122,6 +122,8 @@ pub struct Http {
     pub proxy_trust: Vec<ProxyFact>,
     /// TLS, if a certificate for it is given.
     pub ssl: Option<Ssl>,
+    /// HTTP/3, if it is asked for.
+    pub http3: Option<Http3>,
     /// Listeners behind proxies that speak the PROXY protocol.
     pub proxy_protocol: ProxyProtocol,
     /// FastCGI, if an address for it is given.
@@ -392,6 +394,7 @@ impl Default for Http {
             proxy_headers: ProxyHeaders::XForwarded,
             proxy_trust: vec![ProxyFact::For],
             ssl: None,
+            http3: None,
             proxy_protocol: ProxyProtocol::default(),
             fcgi: None,
             access_logs: false,

@@ -38,7 +38,7 @@ mod tests;
 pub use access::AccessLog;
 pub use acme::{Acme, AcmeChallenge, AcmeKeyType};
 pub use dev::Dev;
-pub use edge::{ClientAuth, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
+pub use edge::{ClientAuth, Http3, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet, TlsProfile};
 pub use env::{Dotenv, read_dotenv};
 pub use error::Error;
 pub use fileserver::{Fileserver, Folder};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     absent::{self, ABSENT, ALIASES},
     compound::entries,
-    edge::Ssl,
+    edge::{Http3, Ssl},
     error::Error,
     form::{Found, whole},
     http::Fcgi,
@@ -69,6 +69,7 @@ impl Config {
             let is_off = self.http.fcgi.is_none() && key.path.starts_with("http.fcgi.")
                 || self.http.headers.cors.is_none() && key.path.starts_with("http.headers.cors.")
                 || self.http.ssl.is_none() && key.path.starts_with("http.ssl.")
+                || self.http.http3.is_none() && key.path.starts_with("http.http3.")
                 || self.rpc.is_none() && key.path.starts_with("rpc.");
             if let (false, Some(setting)) = (is_off, key.setting) {
                 let (sections, name) = key.path.rsplit_once('.').unwrap_or(("", key.path));
@@ -156,6 +157,7 @@ impl Walk {
         http.output.first_chunk = http.output.first_chunk.min(http.output.memory);
         let addressless = http.fcgi.take_if(|fcgi| fcgi.address.is_empty());
         http.headers.cors.take_if(|cors| *cors == Cors::default());
+        http.http3.take_if(|http3| *http3 == Http3::default());
         let wants_tls = http.ssl.take_if(|ssl| *ssl == Ssl::default()).is_none() && http.ssl.is_some();
         let serves_tcp = !tcp.servers.is_empty();
         // Who asks for TCP alone gets no web server beside it.
@@ -165,6 +167,7 @@ impl Walk {
         }
         let listening: Vec<_> = http.address.iter().chain(http.ssl.iter().flat_map(|ssl| &ssl.address)).collect();
         let faults = http.ssl.as_ref().and_then(Ssl::fault).into_iter().chain(http.proxy_protocol.fault(&listening));
+        let faults = faults.chain(http.http3.as_ref().and_then(|http3| http3.fault(http.ssl.as_ref())));
         let blind = http.middleware.contains(&Middleware::ProxyIp) && http.trusted_subnets.is_empty();
         let blind =
             blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
@@ -174,6 +177,7 @@ impl Walk {
             () if http.middleware.contains(&Middleware::RateLimit) => {
                 Some("each would count clients for itself: set 1, or go without rate_limit")
             }
+            () if http.http3.is_some() => Some("packets of HTTP/3 are for one of them only: set 1, or go without http.http3"),
             () => None,
         };
         let faults: Vec<_> = faults.chain(blind).chain(engine.fault(needs_one)).collect();

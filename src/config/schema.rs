@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     compound::{Auto, ErrorPages, Fields, List, Maybe, Pairs, Rule},
-    edge::{Network, Ssl},
+    edge::{Http3, Network, Ssl},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Context, Fcgi, Preset},
     middleware::{Cors, MiddlewareName},
@@ -415,6 +415,7 @@ const OWN: &[Key] = &[
     section("http.compress", "For the middleware compress and gzip."),
     section("http.sendfile", "For the middleware sendfile, by which a script names a file in place of a body."),
     section("http.ssl", "HTTP over TLS, with HTTP/2; off without a certificate. Files that change are taken up while serving."),
+    section("http.http3", "HTTP/3, over UDP; off without an address. Answers over TLS tell clients of it."),
     section("http.proxy_protocol", "Behind a proxy that tells its clients' addresses before TLS or HTTP begins."),
     section("http.fcgi", "FastCGI, for standing where php-fpm stood; off without an address."),
     key(
@@ -666,6 +667,11 @@ fn ssl(config: &mut Config) -> &mut Ssl {
 }
 
 /// Absent until one of its keys is read; without an address it is taken away again.
+fn http3(config: &mut Config) -> &mut Http3 {
+    config.http.http3.get_or_insert_default()
+}
+
+/// Absent until one of its keys is read; without an address it is taken away again.
 fn fcgi(config: &mut Config) -> &mut Fcgi {
     config.http.fcgi.get_or_insert_default()
 }
@@ -680,6 +686,8 @@ const OUTPUT: Text = Text("stderr, stdout or a file's path", |text| !text.is_emp
 const SAPI: Text = Text("auto or a name such as fpm-fcgi or cli", |text| {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 });
+/// Bytes of a flow that is not bounded by what has to be kept at once.
+const WINDOW: Size = Size(1024);
 const TIME: Time = Time { zero: true };
 /// A wait that must end.
 const BOUND: Time = Time { zero: false };

@@ -246,6 +246,31 @@ fn an_authority_needs_hosts_and_stands_in_for_certificates() {
 }
 
 #[test]
+fn http3_is_on_with_an_address_and_a_certificate_somewhere() {
+    let http3 = |raw: Value| read(json!({"http": {"ssl": {"cert": "a", "key": "a"}, "http3": raw}}));
+    let config = http3(json!({"address": ":443"})).unwrap();
+    assert_eq!(config.http.http3.as_ref().unwrap().address, [tcp(":443")]);
+    assert_eq!(read(config.to_json()), Ok(config));
+    assert_eq!(http3(json!({"address": [], "alt_svc": "24h"})).unwrap().http.http3, None, "config.php.dist, copied");
+    // As RoadRunner has it.
+    let alone = read(json!({"http": {"address": ":80", "http3": {"address": ":443", "cert": "a", "key": "b"}}})).unwrap();
+    assert_eq!(alone.http.http3.unwrap().key, [PathBuf::from("b")]);
+    let cases = [
+        (json!({"cert": "a", "key": "a"}), "http.http3.address: missing, while other keys of http.http3 are set"),
+        (
+            json!({"address": ":443", "cert": "a,b", "key": "a"}),
+            "http.http3.key: expected a key for each of 2 certificates, got 1",
+        ),
+        (json!({"address": "unix:/a"}), "http.http3.address: expected a UDP address, got unix:///a"),
+    ];
+    for (raw, expected) in cases {
+        assert_eq!(http3(raw), Err(expected.into()));
+    }
+    let bare = read(json!({"http": {"address": ":80", "http3": {"address": ":443"}}})).unwrap_err();
+    assert_eq!(bare, "http.http3.cert: expected a certificate here or in http.ssl, got none");
+}
+
+#[test]
 fn proxies_are_named_with_the_listeners_they_speak_to() {
     let proxied = |raw: Value| read(json!({"http": {"address": [":80", "unix:/a"], "proxy_protocol": raw}}));
     let config = proxied(json!({"address": ":80", "trusted": ["10.0.0.0/8", "::1"]})).unwrap();

@@ -106,7 +106,7 @@ impl Acceptor {
 }
 
 /// On a socket for both families IPv4 addresses come mapped into IPv6; nobody downstream wants those.
-fn canonical(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
+pub(super) fn canonical(mut address: std::net::SocketAddr) -> std::net::SocketAddr {
     address.set_ip(address.ip().to_canonical());
     address
 }

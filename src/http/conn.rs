@@ -23,15 +23,16 @@ mod tests;
 
 use std::{future::Future, io, iter, sync::Arc, time::Duration};
 
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(super) use head::is_host;
 pub use hints::EarlyHints;
 use sniff::Protocol;
 
 use super::{
-    Body, Drain, Peer,
+    Body, Drain, Incoming, Peer,
     accept::{Acceptor, Stream, accept},
     drain::Timeout,
     listen::Listeners,
@@ -75,7 +76,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
 
     /// Answers one request, with a way to send interim responses before; this is what connections call.
     ///
-    /// There are hints for HTTP/1.1 only: HTTP/1.0 clients know no interim responses, and hyper's h2 cannot send them.
+    /// There are hints for HTTP/1.1 and 3 only: HTTP/1.0 clients know no interim responses, and hyper's h2 cannot send them.
     /// They are an argument and no extension of the request, which would cost three allocations for every request.
     fn handle_hinted(
         &self,

@@ -5,10 +5,9 @@
 use std::{io, sync::Arc};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 
 use super::{
-    Body, Peer,
+    Body, Incoming, Peer,
     conn::Handler,
     files::{self, Files},
     middleware::{Chain, Compress, Middleware},

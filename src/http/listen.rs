@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -230,7 +230,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-fn explain(error: &io::Error, address: &Address) -> String {
+pub(crate) fn explain(error: &io::Error, address: &Address) -> String {
     match (error.kind(), address) {
         (io::ErrorKind::PermissionDenied, Address::Tcp { port, .. }) => {
             format!("permission denied; port {port} needs root or the capability CAP_NET_BIND_SERVICE")
@@ -269,6 +269,20 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Where UDP is spoken at it.
+    pub fn udp(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp { host, port } if host.is_empty() => {
+                // A kernel without IPv6 has no such socket.
+                let has_ipv6 = Socket::new(Domain::IPV6, Type::DGRAM, None).is_ok();
+                let every: IpAddr = if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+                Ok((every, *port).into())
+            }
+            Self::Tcp { host, port } => resolve(host, *port),
+            Self::Unix { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     /// A unix socket that everybody may connect to, as its directory is where access is decided.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::Unix { path: path.into(), permissions: Permissions { owner: None, group: None, mode: 0o666 } }

@@ -3,6 +3,7 @@
 //! They wrap each other as RoadRunner's do: the last one listed is outermost. Each is two functions: what it does before, which may
 //! be to answer, and what it does to the answer. What the first has to tell the second is a [`Note`].
 
+mod alt_svc;
 mod basic_auth;
 mod body_limit;
 mod compress;
@@ -22,6 +23,7 @@ pub mod statics;
 
 use http::{HeaderName, HeaderValue, Response, request::Parts};
 
+pub use alt_svc::AltSvc;
 pub(crate) use basic_auth::credentials;
 pub use basic_auth::{BasicAuth, Config as BasicAuthConfig, Users};
 pub use body_limit::BodyLimit;
@@ -51,6 +53,8 @@ use super::{
 /// One middleware.
 #[derive(Debug)]
 pub enum Middleware {
+    /// Tells of HTTP/3.
+    AltSvc(AltSvc),
     /// Asks for a password.
     BasicAuth(BasicAuth),
     /// Bounds bodies by path.
@@ -152,6 +156,7 @@ impl Chain {
 impl Middleware {
     async fn before(&self, parts: &mut Parts, peer: &mut Peer) -> Verdict {
         match self {
+            Self::AltSvc(_) => AltSvc::before(parts, peer),
             Self::BasicAuth(auth) => Box::pin(auth.before(parts)).await,
             Self::BodyLimit(limit) => limit.before(parts),
             Self::Compress(compress) => compress.before(parts),
@@ -170,6 +175,7 @@ impl Middleware {
 
     fn after(&self, note: Note, response: Response<Body>) -> Response<Body> {
         match self {
+            Self::AltSvc(alt_svc) => alt_svc.after(&note, response),
             Self::Compress(compress) => compress.after(&note, response),
             Self::Headers(headers) => headers.after(note, response),
             Self::Https(https) => https.after(&note, response),

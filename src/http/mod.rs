@@ -9,6 +9,8 @@ mod drain;
 pub mod fcgi;
 pub mod files;
 pub mod fileserver;
+pub mod h3;
+mod incoming;
 pub mod listen;
 mod metrics;
 pub mod middleware;
@@ -28,6 +30,7 @@ pub mod tls;
 
 pub use body::Body;
 pub use drain::{Drain, Snapshot as DrainSnapshot, Timeout};
+pub use incoming::{Broken, Incoming};
 pub use metrics::Metrics;
 pub use nudge::Nudge;
 pub use slow::Timing;

@@ -3,10 +3,11 @@
 use std::{io, path::PathBuf, time::Duration};
 
 use http::StatusCode;
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
-use super::spool::{Place, Spool, status_without};
+use super::{
+    incoming::{Broken, Incoming},
+    spool::{Place, Spool, status_without},
+};
 use crate::worker;
 
 /// Bounds of a request body (`http.limits`).
@@ -31,7 +32,7 @@ pub enum Error {
     Timeout(Duration),
     /// The client broke off, or sent bad framing.
     #[error("request body: {0}")]
-    Broken(#[from] hyper::Error),
+    Broken(#[from] Broken),
     /// The temporary file cannot be written.
     #[error("request body: temporary file in {directory}: {error}")]
     Spool {
@@ -66,22 +67,18 @@ impl Limits {
 
     /// Receives all of `body`.
     pub async fn receive(&self, mut body: Incoming) -> Result<worker::Body, Error> {
-        use http_body::Body as _;
-        if body.is_end_stream() {
+        if body.is_end() {
             return Ok(worker::Body::Empty);
         }
-        if body.size_hint().lower() > self.max_size {
+        if body.at_least() > self.max_size {
             return Err(Error::TooLarge(self.max_size));
         }
-        let mut spool = Spool::new(&self.place, body.size_hint().exact());
+        let mut spool = Spool::new(&self.place, body.length());
         loop {
-            let frame = match tokio::time::timeout(self.idle_timeout, body.frame()).await {
-                Ok(Some(frame)) => frame?,
-                Ok(None) => break,
-                Err(_) => return Err(Error::Timeout(self.idle_timeout)),
+            let Ok(received) = tokio::time::timeout(self.idle_timeout, body.data()).await else {
+                return Err(Error::Timeout(self.idle_timeout));
             };
-            // Trailers are dropped: a script has no place for them, and as headers they would be a way to smuggle some in.
-            let Ok(data) = frame.into_data() else { continue };
+            let Some(data) = received? else { break };
             if spool.len() + data.len() as u64 > self.max_size {
                 return Err(Error::TooLarge(self.max_size));
             }

@@ -11,10 +11,9 @@ use std::{
 };
 
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
 
 use super::{
-    Body, Peer, access,
+    Body, Incoming, Peer, access,
     conn::{EarlyHints, Handler},
     dev::{Dev, Outage},
     files::Files,

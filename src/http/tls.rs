@@ -32,6 +32,8 @@ use certificates::Certificates;
 pub use clients::ClientAuth;
 pub(crate) use handshake::{Greeted, Refused};
 
+use crate::worker::Secure;
+
 /// What TLS is spoken with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -194,6 +196,34 @@ impl Tls {
             }
         };
         tokio::join!(self.clone().watch(), issue);
+    }
+
+    /// What is in force now, for connections that agree on `protocol` alone.
+    pub(crate) fn speaking(&self, protocol: &[u8]) -> ServerConfig {
+        let mut config = ServerConfig::clone(&self.current());
+        config.alpn_protocols = vec![protocol.to_vec()];
+        config
+    }
+
+    /// Changes when other certificates come into force.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.0.current.read().server.clone()
+    }
+
+    /// Whether both are one.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// How long a handshake may take, and how many there may be at once.
+    pub(crate) fn handshakes(&self) -> (Duration, usize) {
+        (self.0.config.handshake_timeout, self.0.config.max_handshakes)
+    }
+
+    /// What scripts are told of a QUIC connection.
+    pub(crate) fn facts_of_quic(&self, name: Option<&str>, certificate: Option<&[u8]>) -> Secure {
+        let facts = connection::Facts { protocol: "TLSv1.3", cipher: None, name, is_resumed: None, certificate };
+        Secure { variables: facts.variables(self.0.config.client_auth) }
     }
 }
 

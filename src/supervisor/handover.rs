@@ -13,8 +13,11 @@ use std::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::sockets::Kind;
-use crate::sys::{memory, spawn};
+use super::sockets::{Kind, Lent};
+use crate::{
+    http::h3::Terms,
+    sys::{memory, spawn},
+};
 
 /// As it is written for the engine; the numbers are descriptors.
 #[derive(Debug, Deserialize, Serialize)]
@@ -24,6 +27,7 @@ struct Letter {
     silent: bool,
     generation: u64,
     sockets: Vec<(Kind, RawFd)>,
+    terms: Terms,
     scoreboard: RawFd,
     line: RawFd,
 }
@@ -40,7 +44,7 @@ pub(super) struct Handover<'a> {
     /// 1 for the first engine, one more for each further one.
     pub(super) generation: u64,
     /// Sockets that listen, in the order of the configuration.
-    pub(super) sockets: Vec<(Kind, BorrowedFd<'a>)>,
+    pub(super) sockets: Lent<'a>,
     /// The shared page.
     pub(super) scoreboard: BorrowedFd<'a>,
     /// The engine's end of the line.
@@ -60,6 +64,8 @@ pub struct Inherited {
     pub generation: u64,
     /// Sockets that listen, in the order of the configuration.
     pub sockets: Vec<(Kind, OwnedFd)>,
+    /// How those of HTTP/3 are shared.
+    pub terms: Terms,
     /// The shared page.
     pub scoreboard: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
@@ -76,7 +82,8 @@ impl Handover<'_> {
             dir: self.dir.clone(),
             silent: self.silent,
             generation: self.generation,
-            sockets: self.sockets.iter().map(|(kind, socket)| (*kind, socket.as_raw_fd())).collect(),
+            sockets: self.sockets.sockets.iter().map(|(kind, socket)| (*kind, socket.as_raw_fd())).collect(),
+            terms: self.sockets.terms.clone(),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
@@ -101,6 +108,7 @@ impl Inherited {
             dir: letter.dir,
             silent: letter.silent,
             generation: letter.generation,
+            terms: letter.terms,
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),

@@ -30,10 +30,7 @@ use std::{
     cell::RefCell,
     ffi::CStr,
     future::poll_fn,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::process::ExitStatusExt,
-    },
+    os::{fd::AsFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::ExitStatus,
     task::Poll,
@@ -46,7 +43,7 @@ use tokio::runtime::Builder;
 pub use handover::Inherited;
 pub use line::{Messages, Order, Report, Wish, encode};
 pub use release::{Checks, Release, VERSION, no_exchange};
-pub use sockets::{Kind, Wanted, open};
+pub use sockets::{Held, Kind, Wanted, open};
 pub use upgrade::Left;
 
 use self::{
@@ -56,7 +53,7 @@ use self::{
     load::{Load, Origin, Purpose},
     release::Installed,
     signals::Signals,
-    sockets::Table,
+    sockets::{Lent, Table},
     succession::{Asker, Next},
 };
 use crate::{
@@ -232,7 +229,7 @@ impl Supervisor {
         Ok(())
     }
 
-    fn spawn(&self, installed: &Installed, generation: u64, sockets: Vec<(Kind, BorrowedFd<'_>)>) -> Result<Engine, Error> {
+    fn spawn(&self, installed: &Installed, generation: u64, sockets: Lent<'_>) -> Result<Engine, Error> {
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
@@ -251,6 +248,11 @@ impl Supervisor {
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
         release.rights.give(&mut command);
         Engine::start(command, &handover, means).map_err(failed())
+    }
+
+    /// Packets go to the engine that serves, but for those that are an older one's as long as it is there.
+    fn steer(&self) {
+        self.table.steer(self.draining.is_empty());
     }
 
     /// Has `program` read the configuration.
@@ -321,6 +323,7 @@ impl Supervisor {
     fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
         if let Some(at) = self.draining.iter().position(|engine| engine.generation == generation) {
             let engine = self.draining.remove(at);
+            self.steer();
             engine.kill_group();
             if !status.success() {
                 report::death(&engine, status);

@@ -4,6 +4,7 @@ use std::{
     env, fmt, io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,10 @@ use socket2::{SockRef, Type};
 
 use crate::{
     error::Error,
-    http::listen::{self, Address, Listeners},
+    http::{
+        h3::{Port, Slot, Terms},
+        listen::{self, Address, Listeners},
+    },
     net::Socket,
     sys::spawn,
 };
@@ -31,6 +35,8 @@ pub enum Kind {
     Fcgi,
     /// HTTP over TLS.
     Ssl,
+    /// HTTP/3, by UDP.
+    Quic,
     /// What a TCP server's workers speak.
     Tcp,
     /// HTTP.
@@ -46,8 +52,17 @@ pub struct Wanted {
     pub key: String,
     /// Where it listens.
     pub address: Address,
-    /// Connections that the kernel queues.
+    /// What the kernel queues: connections, or bytes of a UDP port.
     pub backlog: i32,
+}
+
+/// A place that is listened on.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// For connections.
+    Listeners(Listeners),
+    /// For packets.
+    Port(Arc<Port>),
 }
 
 /// A socket that the service manager has opened.
@@ -63,19 +78,35 @@ struct Given {
 pub(super) struct Table {
     active: Vec<Kept>,
     next: Vec<Kept>,
+    /// Of the engine that serves, with UDP ports; there is one then.
+    terms: Terms,
 }
 
 #[derive(Clone, Debug)]
 struct Kept {
     wanted: Wanted,
-    listeners: Listeners,
+    held: Held,
 }
 
-/// A socket as it is written for the next program.
+/// What an engine is lent.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    pub(super) sockets: Vec<(Kind, BorrowedFd<'a>)>,
+    pub(super) terms: Terms,
+}
+
+/// The sockets in force as they are written for the next program.
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Left {
+    kept: Vec<LeftKept>,
+    terms: Terms,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct LeftKept {
     wanted: Wanted,
-    descriptor: RawFd,
+    /// Both of a UDP port, in their order.
+    descriptors: Vec<RawFd>,
     /// What is removed when it is closed.
     path: Option<PathBuf>,
 }
@@ -83,10 +114,21 @@ pub(super) struct Left {
 // === impl Wanted ===
 
 impl Wanted {
-    /// Listens there.
-    fn listen(&self) -> Result<Listeners, Error> {
+    /// Listens there; all packets of a UDP port are for `slot`.
+    fn listen(&self, slot: Slot) -> Result<Held, Error> {
+        if self.kind == Kind::Quic {
+            let buffer = usize::try_from(self.backlog).unwrap_or_default();
+            let port = self.address.udp().and_then(|address| Port::bind(address, buffer, slot));
+            let told = |error| format!("cannot listen on {}, UDP: {}", self.address, listen::explain(&error, &self.address));
+            return Ok(Held::Port(Arc::new(port.map_err(|error| self.refused(told(error)))?)));
+        }
         let wanted = listen::Config { addresses: vec![self.address.clone()], backlog: self.backlog };
-        wanted.build().map_err(|error| self.refused(error))
+        Ok(Held::Listeners(wanted.build().map_err(|error| self.refused(error))?))
+    }
+
+    /// Whether both are the same place: TCP and UDP have ports of their own.
+    fn is_at(&self, other: &Self) -> bool {
+        (self.kind == Kind::Quic) == (other.kind == Kind::Quic) && self.address.is_at(&other.address)
     }
 
     fn refused(&self, error: impl fmt::Display) -> Error {
@@ -125,9 +167,9 @@ impl Given {
 
     /// Whether it is named after the key, or listens where that says.
     fn is_for(&self, wanted: &Wanted) -> bool {
-        wanted.key == self.name
-            || wanted.key.rsplit_once('.').is_some_and(|(section, _)| section == self.name)
-            || self.is_at(wanted)
+        let is_named = || wanted.key == self.name || wanted.key.rsplit_once('.').is_some_and(|(section, _)| section == self.name);
+        // A UDP port has two sockets, which this process has to open itself.
+        wanted.kind != Kind::Quic && (is_named() || self.is_at(wanted))
     }
 
     fn is_at(&self, wanted: &Wanted) -> bool {
@@ -153,7 +195,7 @@ impl Given {
 }
 
 /// A socket for each that is wanted, and for what: one that the service manager has opened, or else a new one.
-pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Listeners)>, Error> {
+pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Held)>, Error> {
     let mut given = Given::all()?;
     let of_given = wanted.iter().map(|wanted| {
         let at = given.iter().position(|given| given.is_for(wanted))?;
@@ -170,7 +212,10 @@ pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Listeners)>, Error> {
             wanted.join(", ")
         )));
     }
-    let open = |(wanted, given): (&Wanted, Option<Listeners>)| Ok((wanted.clone(), given.map_or_else(|| wanted.listen(), Ok)?));
+    let open = |(wanted, given): (&Wanted, Option<Listeners>)| {
+        let held = given.map(Held::Listeners).map_or_else(|| wanted.listen(Slot::First), Ok)?;
+        Ok((wanted.clone(), held))
+    };
     wanted.iter().zip(of_given).map(open).collect()
 }
 
@@ -182,19 +227,20 @@ const FIRST: RawFd = 3;
 impl Table {
     /// With the sockets to begin with.
     pub(super) fn open(wanted: &[Wanted]) -> Result<Self, Error> {
-        let kept = open(wanted)?.into_iter().map(|(wanted, listeners)| Kept { wanted, listeners });
-        Ok(Self { active: kept.collect(), next: Vec::new() })
+        let kept = open(wanted)?.into_iter().map(|(wanted, held)| Kept { wanted, held });
+        Ok(Self { active: kept.collect(), next: Vec::new(), terms: Terms::new() })
     }
 
     /// Has all sockets that are wanted, those among them that are there already. Nothing changes if one cannot be had.
     pub(super) fn listen(&mut self, wanted: &[Wanted]) -> Result<(), Error> {
-        let known = |wanted: &Wanted| self.active.iter().find(|kept| kept.wanted.address.is_at(&wanted.address));
+        let known = |wanted: &Wanted| self.active.iter().find(|kept| kept.wanted.is_at(wanted));
+        let slot = self.terms.slot.other();
         let socket = |wanted: &Wanted| {
-            let listeners = match known(wanted) {
-                Some(kept) => kept.listeners.clone(),
-                None => wanted.listen()?,
+            let held = match known(wanted) {
+                Some(kept) => kept.held.clone(),
+                None => wanted.listen(slot)?,
             };
-            Ok(Kept { wanted: wanted.clone(), listeners })
+            Ok(Kept { wanted: wanted.clone(), held })
         };
         // All are had before any is let go.
         self.next = wanted.iter().map(socket).collect::<Result<_, Error>>()?;
@@ -210,42 +256,101 @@ impl Table {
     }
 
     /// For an engine of the release in force.
-    pub(super) fn of_active(&self) -> Vec<(Kind, BorrowedFd<'_>)> {
-        for_engines(&self.active)
+    pub(super) fn of_active(&self) -> Lent<'_> {
+        lent(&self.active, self.terms.clone())
     }
 
-    /// For an engine of the one that is to come.
-    pub(super) fn of_next(&self) -> Vec<(Kind, BorrowedFd<'_>)> {
-        for_engines(&self.next)
+    /// For one that is to succeed another of the same release.
+    pub(super) fn of_successor(&self) -> Lent<'_> {
+        lent(&self.active, self.terms.of_next())
+    }
+
+    /// For an engine of the release that is to come.
+    pub(super) fn of_next(&self) -> Lent<'_> {
+        lent(&self.next, self.terms.of_next())
+    }
+
+    /// Engines on the terms of the next one serve.
+    pub(super) fn change_terms(&mut self) {
+        self.terms = self.terms.of_next();
+    }
+
+    /// Has the kernel send packets to the engine that serves, and those of an older one's connections to that, unless there is none.
+    pub(super) fn steer(&self, is_alone: bool) {
+        let slot = self.terms.slot;
+        for kept in &self.active {
+            let Held::Port(port) = &kept.held else { continue };
+            if let Err(error) = if is_alone { port.settle(slot) } else { port.share(slot) } {
+                tracing::error!("{}: {}: packets do not find their engine: {error}", kept.wanted.key, kept.wanted.address);
+            }
+        }
     }
 
     /// Where health checks are answered.
     pub(super) fn of_checks(&self) -> io::Result<Vec<Socket>> {
         let checks = self.active.iter().filter(|kept| kept.wanted.kind == Kind::Status);
-        Ok(checks.map(|kept| kept.listeners.sockets()).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let listeners = checks.filter_map(|kept| kept.held.listeners());
+        Ok(listeners.map(Listeners::sockets).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
     /// The sockets in force, as the next program will find them.
-    pub(super) fn left(&self) -> impl Iterator<Item = (Left, BorrowedFd<'_>)> {
-        self.active.iter().flat_map(|kept| {
-            kept.listeners.bound().map(|(socket, path)| {
-                let (wanted, path) = (kept.wanted.clone(), path.map(Path::to_owned));
-                (Left { wanted, descriptor: socket.as_raw_fd(), path }, socket)
-            })
-        })
+    pub(super) fn left(&self) -> (Left, Vec<BorrowedFd<'_>>) {
+        let kept = self.active.iter().map(|kept| LeftKept {
+            wanted: kept.wanted.clone(),
+            descriptors: kept.held.descriptors().iter().map(AsRawFd::as_raw_fd).collect(),
+            path: kept.held.path().map(Path::to_owned),
+        });
+        let left = Left { kept: kept.collect(), terms: self.terms.clone() };
+        (left, self.active.iter().flat_map(|kept| kept.held.descriptors()).collect())
     }
 
     /// What another program has left.
-    pub(super) fn adopt(left: Vec<Left>) -> io::Result<Self> {
-        let kept = left.into_iter().map(|left| {
-            let listeners = Listeners::adopt_with(spawn::adopt(left.descriptor)?, left.path);
-            Ok(Kept { wanted: left.wanted, listeners })
+    pub(super) fn adopt(left: Left) -> io::Result<Self> {
+        let kept = left.kept.into_iter().map(|LeftKept { wanted, descriptors, path }| {
+            let sockets = descriptors.into_iter().map(spawn::adopt).collect::<io::Result<Vec<_>>>()?;
+            let held = match (wanted.kind, <[_; 2]>::try_from(sockets)) {
+                (Kind::Quic, Ok(sockets)) => Held::Port(Arc::new(Port::adopt(sockets))),
+                (_, Err(mut sockets)) if sockets.len() == 1 => Held::Listeners(Listeners::adopt_with(sockets.remove(0), path)),
+                _ => return Err(io::Error::other(format!("{}: not as many sockets as it has", wanted.key))),
+            };
+            Ok(Kept { wanted, held })
         });
-        Ok(Self { active: kept.collect::<io::Result<_>>()?, next: Vec::new() })
+        Ok(Self { active: kept.collect::<io::Result<_>>()?, next: Vec::new(), terms: left.terms })
     }
 }
 
-fn for_engines(kept: &[Kept]) -> Vec<(Kind, BorrowedFd<'_>)> {
+fn lent(kept: &[Kept], terms: Terms) -> Lent<'_> {
     let theirs = kept.iter().filter(|kept| kept.wanted.kind != Kind::Status);
-    theirs.flat_map(|kept| kept.listeners.descriptors().map(|socket| (kept.wanted.kind, socket))).collect()
+    let sockets = theirs.flat_map(|kept| kept.held.for_engine(terms.slot).into_iter().map(|socket| (kept.wanted.kind, socket)));
+    Lent { sockets: sockets.collect(), terms }
+}
+
+// === impl Held ===
+
+impl Held {
+    /// The sockets that an engine in `slot` gets.
+    pub fn for_engine(&self, slot: Slot) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Listeners(listeners) => listeners.descriptors().collect(),
+            Self::Port(port) => vec![port.socket(slot)],
+        }
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        match self {
+            Self::Listeners(listeners) => listeners.descriptors().collect(),
+            Self::Port(port) => port.descriptors().to_vec(),
+        }
+    }
+
+    fn listeners(&self) -> Option<&Listeners> {
+        match self {
+            Self::Listeners(listeners) => Some(listeners),
+            Self::Port(_) => None,
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.listeners()?.bound().find_map(|(_, path)| path)
+    }
 }

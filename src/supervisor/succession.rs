@@ -80,6 +80,7 @@ impl Supervisor {
             self.table.settle(true);
             self.answer_checks();
         }
+        self.table.change_terms();
         let generation = engines.iter().map(|engine| engine.generation).max().unwrap_or_default();
         let took = engines.first().map_or(0.0, |engine| engine.started.elapsed().as_secs_f64());
         self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
@@ -96,6 +97,7 @@ impl Supervisor {
             old.end_within(self.installed.release.leaves_within);
             self.draining.push(old);
         }
+        self.steer();
         self.restart_at = (self.active.len() < self.installed.release.processes).then(Instant::now);
         tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
     }
@@ -267,7 +269,7 @@ impl Supervisor {
             return;
         }
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
-        match self.spawn(&self.installed, self.generation + 1, self.table.of_active()) {
+        match self.spawn(&self.installed, self.generation + 1, self.table.of_successor()) {
             Ok(engine) => self.succeed(Next {
                 engines: vec![engine],
                 replaces: Some(generation),

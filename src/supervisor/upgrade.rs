@@ -34,7 +34,7 @@ pub struct Left {
     silent: bool,
     release: Release,
     previous: Option<(Release, RawFd)>,
-    sockets: Vec<sockets::Left>,
+    sockets: sockets::Left,
     generation: u64,
     active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
@@ -101,7 +101,7 @@ impl Supervisor {
 
     /// All that the next program needs, and the descriptors it names.
     fn left(&self) -> (Left, Vec<BorrowedFd<'_>>) {
-        let (sockets, mut keep): (Vec<_>, Vec<_>) = self.table.left().unzip();
+        let (sockets, mut keep) = self.table.left();
         keep.extend(self.engines().flat_map(Engine::descriptors));
         let previous = self.previous.as_ref().map(|previous| {
             keep.push(previous.program.as_fd());

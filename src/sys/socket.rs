@@ -1,7 +1,10 @@
-//! What a socket holds, without waiting for it.
-#![allow(unsafe_code, reason = "none of our dependencies asks how much there is to read")]
+//! What a socket holds, without waiting for it; and which of several sockets gets a packet.
+#![allow(unsafe_code, reason = "none of our dependencies asks how much there is to read, or steers packets")]
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use nix::sys::socket::{MsgFlags, recv};
 
@@ -18,6 +21,80 @@ pub fn has_ended(socket: &impl AsFd) -> bool {
     let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     recv(socket.as_fd().as_raw_fd(), &mut [0], look) == Ok(0)
 }
+
+/// A step of a program that looks at a packet.
+#[derive(Clone, Copy, Debug)]
+pub enum Instruction {
+    /// Takes the byte at this offset; a packet that is shorter is for the first socket.
+    LoadByte(u32),
+    /// Keeps these bits of it.
+    And(u32),
+    /// Goes on so many steps further.
+    Jump(u32),
+    /// Goes on so many steps further: one number if any of the bits is set, the other if none is.
+    IfBits {
+        /// Which.
+        bits: u32,
+        /// Steps if so.
+        jump: u8,
+        /// Steps if not.
+        otherwise: u8,
+    },
+    /// The same for a value.
+    IfEqual {
+        /// Which.
+        value: u32,
+        /// Steps if so.
+        jump: u8,
+        /// Steps if not.
+        otherwise: u8,
+    },
+    /// The packet is for the socket with this number, in the order in which they were bound.
+    Return(u32),
+    /// The packet is for the socket whose number was taken.
+    ReturnByte,
+}
+
+/// Lets `program` choose the socket for each packet that comes to a port, of those that share it. It is in force at once, in the
+/// place of an older one.
+pub fn steer(socket: &impl AsFd, program: &[Instruction]) -> io::Result<()> {
+    let mut filter: Vec<_> = program.iter().map(|instruction| instruction.encode()).collect();
+    let length = u16::try_from(filter.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_mut_ptr() };
+    // SAFETY: the descriptor is open while it is borrowed; `program` has the size that is told and points to `len` instructions in
+    // `filter`, which outlives the call; the kernel copies and checks them.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+// === impl Instruction ===
+
+impl Instruction {
+    fn encode(self) -> libc::sock_filter {
+        let (code, jt, jf, k) = match self {
+            Self::LoadByte(offset) => (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0, 0, offset),
+            Self::And(bits) => (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits),
+            Self::Jump(steps) => (libc::BPF_JMP | libc::BPF_JA, 0, 0, steps),
+            Self::IfBits { bits, jump, otherwise } => (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K, jump, otherwise, bits),
+            Self::IfEqual { value, jump, otherwise } => (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, jump, otherwise, value),
+            Self::Return(number) => (libc::BPF_RET | libc::BPF_K, 0, 0, number),
+            Self::ReturnByte => (libc::BPF_RET | BPF_A, 0, 0, 0),
+        };
+        // All codes have eight bits.
+        libc::sock_filter { code: code as u16, jt, jf, k }
+    }
+}
+
+/// The accumulator, which libc does not have for this system.
+const BPF_A: u32 = 0x10;
 
 #[cfg(test)]
 mod tests {

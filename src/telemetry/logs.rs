@@ -105,7 +105,7 @@ fn quieted(level: LevelFilter) -> Targets {
 }
 
 /// How their targets begin.
-const LIBRARIES: [&str; 3] = ["h2", "hyper", "rustls"];
+const LIBRARIES: [&str; 4] = ["h2", "hyper", "quinn", "rustls"];
 
 /// A file that several threads append whole lines to.
 #[derive(Clone, Debug)]

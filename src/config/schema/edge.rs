@@ -1,6 +1,6 @@
 //! The keys of what stands between clients and scripts.
 
-use super::{BOUND, Field, HEADER, Key, cors, key, section, ssl, zero_is_default};
+use super::{BOUND, Field, HEADER, Key, TIME, WINDOW, cors, http3, key, section, ssl, zero_is_default};
 use crate::config::{
     compound::{Fields, List, Locations, Maybe},
     edge::Network,
@@ -113,6 +113,48 @@ pub(super) const HTTP: &[Key] = &[
         "http.ssl.max_handshakes",
         "Hellos of clients answered at once; further ones wait, no longer than a handshake may take.",
         &Field(|c| &mut ssl(c).max_handshakes, Count(1, 1_000_000)),
+    ),
+    key(
+        "http.http3.address",
+        "Where to listen, one or a list: usually those of http.ssl.address.",
+        &Field(|c| &mut http3(c).address, List(Listen(""))),
+    ),
+    key(
+        "http.http3.cert",
+        "Certificate chains, in place of those of http.ssl, one or a list.",
+        &Field(|c| &mut http3(c).cert, List(FilePath)),
+    ),
+    key("http.http3.key", "Their private keys, in the same order.", &Field(|c| &mut http3(c).key, List(FilePath))),
+    key(
+        "http.http3.alt_svc",
+        "How long clients of http.ssl may remember that there is HTTP/3; 0 tells them nothing.",
+        &Field(|c| &mut http3(c).alt_svc, TIME),
+    ),
+    key(
+        "http.http3.idle_timeout",
+        "A client that is not heard of for so long is gone; three times in it, it is asked.",
+        &Field(|c| &mut http3(c).idle_timeout, BOUND),
+    ),
+    key(
+        "http.http3.retry_above",
+        "With more handshakes than this in progress, clients first prove that their addresses are theirs; 0 asks all.",
+        &Field(|c| &mut http3(c).retry_above, Count(0, 1_000_000)),
+    ),
+    key(
+        "http.http3.receive_window",
+        "What a client may send on one connection before it is taken.",
+        &Field(|c| &mut http3(c).receive_window, WINDOW),
+    ),
+    key("http.http3.stream_receive_window", "The same for one request.", &Field(|c| &mut http3(c).stream_receive_window, WINDOW)),
+    key(
+        "http.http3.send_window",
+        "What of the answers on one connection is kept until the client has it; more is faster over long ways.",
+        &Field(|c| &mut http3(c).send_window, WINDOW),
+    ),
+    key(
+        "http.http3.socket_buffer",
+        "Packets that the kernel keeps for a socket, in bytes, as far as net.core.rmem_max and wmem_max allow.",
+        &Field(|c| &mut http3(c).socket_buffer, WINDOW),
     ),
     key(
         "http.proxy_protocol.address",

@@ -7,14 +7,13 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Config, Handler, Server, sniff::Protocol};
 use crate::{
     fuzz::finish,
     http::{
-        Body, Drain, Peer,
+        Body, Drain, Incoming, Peer,
         request::Limits,
         route,
         service::{head, host_of},

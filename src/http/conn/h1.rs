@@ -33,7 +33,7 @@ where
         let hints = (request.version() == Version::HTTP_11).then(|| EarlyHints::new(link.clone(), number));
         let (handler, peer) = (server.handler.clone(), peer.clone());
         async move {
-            let mut response = handler.handle_hinted(request, peer, hints).await;
+            let mut response = handler.handle_hinted(request.map(Into::into), peer, hints).await;
             if link.is_last(number) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

@@ -94,7 +94,7 @@ where
         let (handler, config, peer) = (server.handler.clone(), server.config.clone(), peer.clone());
         async move {
             let response = match check(&request, &config) {
-                Ok(()) => handler.handle_hinted(request, peer, None).await,
+                Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
             stream.answer();

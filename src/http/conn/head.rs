@@ -198,7 +198,7 @@ fn trim(line: &[u8], start: usize) -> Range<usize> {
 }
 
 /// Whether these bytes may name a host and its port; nobody before it, and nothing after it.
-pub(super) fn is_host(bytes: &[u8]) -> bool {
+pub(in crate::http) fn is_host(bytes: &[u8]) -> bool {
     are_all(bytes, HOST)
 }
 

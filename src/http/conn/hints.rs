@@ -1,4 +1,4 @@
-//! Interim responses (103 Early Hints) on HTTP/1.1, which hyper cannot send.
+//! Interim responses (103 Early Hints): on HTTP/1.1, where hyper cannot send them, and on HTTP/3.
 
 use std::{
     mem,
@@ -10,6 +10,7 @@ use std::{
 
 use http::{HeaderMap, header};
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use super::link::Link;
 
@@ -17,9 +18,14 @@ use super::link::Link;
 ///
 /// [`Handler::handle_hinted`](super::Handler::handle_hinted) gets it.
 #[derive(Clone, Debug)]
-pub struct EarlyHints {
-    link: Arc<Link>,
-    request: u64,
+pub struct EarlyHints(Way);
+
+#[derive(Clone, Debug)]
+enum Way {
+    /// Written between two answers of a connection.
+    Link { link: Arc<Link>, request: u64 },
+    /// Written by the task of a stream.
+    Stream(mpsc::Sender<HeaderMap>),
 }
 
 /// Interim responses of the request that is being answered.
@@ -40,23 +46,41 @@ struct Queued {
 /// Interim responses that wait to be written, in bytes.
 const MAX_QUEUED: usize = 16 * 1024;
 
+/// Interim responses of one stream that wait to be written.
+const MAX_ON_STREAM: usize = 16;
+
 // === impl EarlyHints ===
 
 impl EarlyHints {
     pub(super) fn new(link: Arc<Link>, request: u64) -> Self {
-        Self { link, request }
+        Self(Way::Link { link, request })
+    }
+
+    /// For a stream of its own, whose task takes them from the other end.
+    pub(in crate::http) fn stream() -> (Self, mpsc::Receiver<HeaderMap>) {
+        let (sender, receiver) = mpsc::channel(MAX_ON_STREAM);
+        (Self(Way::Stream(sender)), receiver)
     }
 
     /// Queues a `103 Early Hints` with `headers`. False if it cannot be sent any more: the answer has begun, the
     /// connection is gone, or the client does not take what was queued before.
     pub fn send(&self, headers: &HeaderMap) -> bool {
-        let hints = &self.link.hints;
+        match &self.0 {
+            Way::Link { link, request } => link.hint(*request, headers),
+            Way::Stream(sender) => sender.try_send(headers.clone()).is_ok(),
+        }
+    }
+}
+
+impl Link {
+    fn hint(&self, request: u64, headers: &HeaderMap) -> bool {
+        let hints = &self.hints;
         let mut queued = hints.queued.lock();
-        if hints.open.load(Ordering::Acquire) != self.request {
+        if hints.open.load(Ordering::Acquire) != request {
             return false;
         }
-        if queued.request != self.request {
-            queued.request = self.request;
+        if queued.request != request {
+            queued.request = request;
             queued.bytes.clear();
         }
         let before = queued.bytes.len();
@@ -67,7 +91,7 @@ impl EarlyHints {
         }
         hints.has_queued.store(true, Ordering::Release);
         drop(queued);
-        self.link.wake();
+        self.wake();
         true
     }
 }

@@ -7,7 +7,6 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header::LINK};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -17,7 +16,7 @@ use tokio::{
 
 use super::{Config, EarlyHints, Entry, Handler, serve};
 use crate::http::{
-    Body, Drain, Peer,
+    Body, Drain, Incoming, Peer,
     listen::{self, Listeners},
 };
 
@@ -53,12 +52,18 @@ impl Handler for App {
 
     async fn handle_hinted(&self, request: Request<Incoming>, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
         assert!(peer.remote.is_some() && peer.local.is_some());
-        let (head, body) = request.into_parts();
+        let (head, mut body) = request.into_parts();
         match head.uri.path() {
-            "/echo" => match body.collect().await {
-                Ok(body) => Response::new(body.to_bytes().into()),
-                Err(_) => status(400),
-            },
+            "/echo" => {
+                let mut all = Vec::new();
+                loop {
+                    match body.data().await {
+                        Ok(Some(data)) => all.extend_from_slice(&data),
+                        Ok(None) => break Response::new(Bytes::from(all).into()),
+                        Err(_) => break status(400),
+                    }
+                }
+            }
             "/ignore" => Response::new(Bytes::from_static(b"ignored").into()),
             "/wait" => {
                 self.entered.notify_one();

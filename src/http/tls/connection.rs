@@ -7,23 +7,42 @@ use super::{ClientAuth, x509::Certificate};
 
 /// `SSL_*` and, where clients are asked for a certificate, `SSL_CLIENT_*`.
 pub(super) fn variables(session: &ServerConnection, clients: ClientAuth) -> Vec<(&'static str, String)> {
-    let mut variables = Vec::new();
-    variables.push(("SSL_PROTOCOL", protocol(session.protocol_version()).into()));
-    if let Some(suite) = session.negotiated_cipher_suite() {
-        variables.push(("SSL_CIPHER", cipher(suite.suite())));
-    }
-    if let Some(name) = session.server_name() {
-        variables.push(("SSL_TLS_SNI", name.to_owned()));
-    }
-    let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-    variables.push(("SSL_SESSION_RESUMED", if is_resumed { "Resumed" } else { "Initial" }.into()));
-    if clients != ClientAuth::None {
-        match session.peer_certificates().and_then(|chain| chain.first()) {
-            Some(der) => client(&mut variables, der, clients),
-            None => variables.push(("SSL_CLIENT_VERIFY", "NONE".into())),
+    let facts = Facts {
+        protocol: protocol(session.protocol_version()),
+        cipher: session.negotiated_cipher_suite().map(|suite| cipher(suite.suite())),
+        name: session.server_name(),
+        is_resumed: Some(session.handshake_kind() == Some(HandshakeKind::Resumed)),
+        certificate: session.peer_certificates().and_then(|chain| chain.first()).map(|der| &der[..]),
+    };
+    facts.variables(clients)
+}
+
+/// What was agreed on, as far as it is known.
+pub(super) struct Facts<'a> {
+    pub(super) protocol: &'static str,
+    pub(super) cipher: Option<String>,
+    pub(super) name: Option<&'a str>,
+    pub(super) is_resumed: Option<bool>,
+    pub(super) certificate: Option<&'a [u8]>,
+}
+
+// === impl Facts ===
+
+impl Facts<'_> {
+    pub(super) fn variables(self, clients: ClientAuth) -> Vec<(&'static str, String)> {
+        let mut variables = vec![("SSL_PROTOCOL", self.protocol.to_owned())];
+        variables.extend(self.cipher.map(|cipher| ("SSL_CIPHER", cipher)));
+        variables.extend(self.name.map(|name| ("SSL_TLS_SNI", name.to_owned())));
+        let resumed = |is_resumed| if is_resumed { "Resumed" } else { "Initial" }.to_owned();
+        variables.extend(self.is_resumed.map(|is_resumed| ("SSL_SESSION_RESUMED", resumed(is_resumed))));
+        if clients != ClientAuth::None {
+            match self.certificate {
+                Some(der) => client(&mut variables, der, clients),
+                None => variables.push(("SSL_CLIENT_VERIFY", "NONE".into())),
+            }
         }
+        variables
     }
-    variables
 }
 
 fn client(variables: &mut Vec<(&'static str, String)>, der: &[u8], clients: ClientAuth) {

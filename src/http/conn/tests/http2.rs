@@ -10,7 +10,7 @@ async fn h2c() -> Server {
     Server::with(|config| config.h2c = true).await
 }
 
-async fn text(response: Response<Incoming>) -> Bytes {
+async fn text(response: Response<hyper::body::Incoming>) -> Bytes {
     response.collect().await.unwrap().to_bytes()
 }
 

@@ -1,0 +1,251 @@
+//! One connection: its control streams, its requests, and when it has to leave.
+
+use std::{
+    future::pending,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{
+            AtomicBool, AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+use quinn::{RecvStream, SendStream, VarInt};
+use tokio::sync::Notify;
+
+use super::{
+    Faults,
+    control::{self, Unique},
+    frame::code,
+    stream,
+};
+use crate::{
+    http::{
+        Drain, Peer,
+        accept::canonical,
+        conn::{Config, Handler},
+        drain::Timeout,
+    },
+    worker::{Secure, doorbell},
+};
+
+/// What all connections of a server have in common.
+#[derive(Debug)]
+pub(super) struct Shared<S> {
+    pub(super) config: Arc<Config>,
+    pub(super) handler: S,
+    pub(super) drain: Drain,
+}
+
+/// A connection that was greeted.
+pub(super) struct Connection<S> {
+    pub(super) shared: Arc<Shared<S>>,
+    pub(super) quic: quinn::Connection,
+    pub(super) secure: Arc<Secure>,
+    pub(super) local: Option<SocketAddr>,
+}
+
+/// The requests of one connection.
+#[derive(Debug)]
+pub(super) struct Streams {
+    active: AtomicUsize,
+    requests: AtomicU64,
+    answered: AtomicUsize,
+    // Requests that their client left while a script was at work for them.
+    abandoned: AtomicUsize,
+    idle_since: Mutex<Instant>,
+    changed: Notify,
+}
+
+/// A request, until its client has the answer.
+#[derive(Debug)]
+pub(super) struct Active {
+    streams: Arc<Streams>,
+    is_answered: AtomicBool,
+}
+
+/// How the end of a connection is going.
+#[derive(Clone, Copy, Debug)]
+struct Leaving {
+    /// Requests from this stream on are not looked at.
+    limit: u64,
+}
+
+/// As on HTTP/2: how many more requests than were answered a client may leave before their answer.
+const ABANDONED: usize = 100;
+
+/// The next request's stream has a number higher by this.
+const STREAM_STEP: u64 = 4;
+
+/// Turns of the runtime in which quinn gets to send the last packet of a connection.
+const LAST_TURNS: usize = 3;
+
+// === impl Connection ===
+
+impl<S: Handler> Connection<S> {
+    /// Serves it to its end.
+    pub(super) async fn serve(self) {
+        let Ok(mut control) = self.open_control().await else { return };
+        let this = Arc::new(self);
+        let (streams, unique) = (Arc::new(Streams::new()), Arc::new(Unique::default()));
+        let faults = Faults { connection: this.quic.clone(), drain: this.shared.drain.clone() };
+        let mut started = pin!(this.shared.drain.started());
+        let mut leaving: Option<Leaving> = None;
+        let mut next_id = 0;
+        loop {
+            let deadline = this.deadline(&streams, leaving.is_some());
+            let mut is_to_leave = false;
+            tokio::select! {
+                stream = this.quic.accept_bi() => {
+                    let Ok((send, receive)) = stream else { break };
+                    next_id = VarInt::from(receive.id()).into_inner() + STREAM_STEP;
+                    match leaving {
+                        Some(Leaving { limit }) if next_id > limit => reject(send, receive),
+                        _ => this.request(send, receive, &streams, &faults),
+                    }
+                }
+                stream = this.quic.accept_uni() => {
+                    let Ok(receive) = stream else { break };
+                    tokio::spawn(control::receive(receive, unique.clone(), streams.clone(), faults.clone()));
+                }
+                () = &mut started, if leaving.is_none() => is_to_leave = true,
+                () = streams.changed.notified() => {}
+                () = until(deadline) => {
+                    if leaving.is_some() {
+                        break;
+                    }
+                    this.shared.drain.count_timeout(Timeout::Idle);
+                    is_to_leave = true;
+                }
+            }
+            if streams.is_abused() {
+                faults.raise(code::EXCESSIVE_LOAD, "too many requests were left before their answer");
+                break;
+            }
+            let is_worn = streams.requests() >= this.shared.config.keepalive_requests;
+            if leaving.is_none() && (is_to_leave || is_worn) {
+                leaving = Some(Leaving { limit: next_id });
+                streams.touch();
+                if control.write_all(&control::goaway(next_id)).await.is_err() {
+                    break;
+                }
+            }
+        }
+        this.quic.close(code::NO_ERROR, b"");
+        // The process may end with its last connection.
+        for _ in 0..LAST_TURNS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn open_control(&self) -> Result<SendStream, ()> {
+        let open = async {
+            let mut control = self.quic.open_uni().await.map_err(drop)?;
+            control.write_all(&control::greeting(self.shared.config.max_header_bytes)).await.map_err(drop)?;
+            Ok(control)
+        };
+        // A client that lets us open no stream is none.
+        tokio::time::timeout(self.shared.config.header_timeout, open).await.unwrap_or(Err(()))
+    }
+
+    fn request(self: &Arc<Self>, send: SendStream, receive: RecvStream, streams: &Arc<Streams>, faults: &Faults) {
+        let active = Active::new(streams.clone());
+        // Now, for the client may move.
+        let peer =
+            Peer { remote: Some(canonical(self.quic.remote_address())), local: self.local, secure: Some(self.secure.clone()) };
+        let (this, faults) = (self.clone(), faults.clone());
+        tokio::spawn(doorbell::heeding(async move {
+            stream::serve(&this.shared, stream::Ends { send, receive }, peer, active, faults).await;
+        }));
+    }
+
+    /// When to look again; a connection that is leaving has been told so.
+    fn deadline(&self, streams: &Streams, is_leaving: bool) -> Option<Instant> {
+        let (config, drain) = (&self.shared.config, &self.shared.drain);
+        let limit = match streams.requests() {
+            _ if streams.active.load(SeqCst) > 0 => return None,
+            _ if is_leaving => drain.idle(config.drain_idle),
+            0 => config.header_timeout,
+            _ => config.keepalive_timeout,
+        };
+        // Not forever, whatever is configured: the sum must be a time.
+        streams.idle_since.lock().checked_add(limit.min(LONGEST))
+    }
+}
+
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => pending().await,
+    }
+}
+
+/// It was not looked at, so it may be sent again elsewhere.
+fn reject(mut send: SendStream, mut receive: RecvStream) {
+    // These fail on streams that are gone.
+    _ = send.reset(code::REJECTED);
+    _ = receive.stop(code::REJECTED);
+}
+
+// === impl Streams ===
+
+impl Streams {
+    fn new() -> Self {
+        Self {
+            active: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            answered: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            idle_since: Mutex::new(Instant::now()),
+            changed: Notify::new(),
+        }
+    }
+
+    /// How many there were.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    fn is_abused(&self) -> bool {
+        self.abandoned.load(Relaxed) > self.answered.load(Relaxed) + ABANDONED
+    }
+
+    fn touch(&self) {
+        *self.idle_since.lock() = Instant::now();
+    }
+}
+
+// === impl Active ===
+
+impl Active {
+    fn new(streams: Arc<Streams>) -> Self {
+        streams.active.fetch_add(1, SeqCst);
+        streams.requests.fetch_add(1, Relaxed);
+        Self { streams, is_answered: AtomicBool::new(false) }
+    }
+
+    /// A script, or whoever else, has done its part.
+    pub(super) fn answer(&self) {
+        self.is_answered.store(true, Relaxed);
+        self.streams.answered.fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        if !self.is_answered.load(Relaxed) {
+            self.streams.abandoned.fetch_add(1, Relaxed);
+        }
+        self.streams.touch();
+        if self.streams.active.fetch_sub(1, SeqCst) == 1 || self.streams.is_abused() {
+            self.streams.changed.notify_one();
+        }
+    }
+}
