@@ -27,7 +27,9 @@ apt_for() {
   : >"$dir/status"
   echo "deb [signed-by=$keyring] $mirror $suite main" >"$dir/sources.list"
   apt=(-o "Dir::Etc::SourceList=$dir/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$dir/lists"
-    -o "Dir::State::status=$dir/status" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root -o APT::Install-Recommends=false)
+    -o "Dir::State::status=$dir/status" -o "Dir::Cache=$dir/cache" -o APT::Sandbox::User=root -o APT::Install-Recommends=false
+    # A mirror that has fallen behind is as good: nothing of this is run but by the tests.
+    -o Acquire::Check-Valid-Until=false)
   if [ -z "$(find "$dir/.updated" -mmin -720 2>/dev/null)" ]; then
     apt-get "${apt[@]}" -qq update || because "apt-get update for $suite"
     touch "$dir/.updated"
