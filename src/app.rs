@@ -1,19 +1,14 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
-    io::{self, Write},
+    io::Write,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use nix::sys::prctl;
-use tokio::{
-    runtime::{Builder, Runtime},
-    task::AbortHandle,
-};
 
 use crate::{
     config::{self, Config},
@@ -21,9 +16,8 @@ use crate::{
     health::{self, Health},
     http::{
         Drain, Metrics, Timing, access,
-        conn::{self, Entry},
         dev::Dev,
-        fcgi, h3,
+        fcgi,
         listen::Listeners,
         service::{Needs, Service},
         tls::Tls,
@@ -33,7 +27,7 @@ use crate::{
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
     telemetry::logs,
     worker::{
-        Controls, Pool, Replace, doorbell,
+        Controls, Pool, Replace,
         process::{self, Processes},
         scoreboard::Scoreboard,
     },
@@ -46,6 +40,7 @@ mod control;
 mod development;
 mod edge;
 mod fileserver;
+mod front;
 mod guards;
 mod health_checks;
 mod line;
@@ -63,6 +58,7 @@ mod status;
 mod tcp;
 
 use development::Development;
+use front::{Front, runtime};
 use line::{Asked, Line};
 use memory::MemoryGuard;
 use metrics::Sources;
@@ -74,9 +70,6 @@ const PATIENCE: Duration = Duration::from_micros(200);
 
 /// How long connections may idle in an engine that has been succeeded: clients send on them without a second thought.
 const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
-
-/// How long calls may take that are in progress when everything else has ended.
-const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What workers' processes have to end in, when the requests have used up the grace period.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
@@ -532,156 +525,4 @@ async fn out_of_memory(guard: &mut Option<MemoryGuard>) -> Replace {
         Some(guard) => guard.watch().await,
         None => std::future::pending().await,
     }
-}
-
-/// All that listens, shared by the io threads.
-#[derive(Clone)]
-struct Front {
-    entries: Arc<[Entry]>,
-    quic: Option<Arc<h3::Server<Service>>>,
-    config: Arc<conn::Config>,
-    service: Service,
-    files: Option<fileserver::Serving>,
-    fcgi: Option<Arc<fcgi::Server>>,
-    tcp: Option<Arc<crate::tcp::Server>>,
-    calls: Option<Arc<rpc::Calls>>,
-    processes: Arc<[Arc<Processes>]>,
-    drain: Drain,
-    dev: Option<Dev>,
-    pools: Arc<[Pool]>,
-    /// Keeps certificates up to date.
-    certificates: AbortHandle,
-}
-
-// === impl Front ===
-
-impl Front {
-    fn start(&self, count: usize) -> Result<Vec<JoinHandle<()>>, Error> {
-        (0..count)
-            .map(|index| {
-                let front = self.clone();
-                let runtime = runtime(&self.pools).map_err(Error::system("io runtime"))?;
-                let run = move || {
-                    doorbell::hang_up();
-                    runtime.block_on(front.serve(index, count));
-                };
-                thread::Builder::new().name(format!("io-{index}")).spawn(run).map_err(Error::system("io thread"))
-            })
-            .collect()
-    }
-
-    async fn serve(self, index: usize, count: usize) {
-        let http = async {
-            let served = conn::serve(&self.entries, self.config.clone(), self.service.clone(), self.drain.clone()).await;
-            if let Err(error) = served {
-                tracing::error!(%error, "the HTTP listener ended");
-            }
-        };
-        let quic = async {
-            if let Some(server) = &self.quic
-                && let Err(error) = server.serve(index, count).await
-            {
-                tracing::error!(%error, "the HTTP/3 listener ended");
-            }
-        };
-        let fcgi = async {
-            if let Some(server) = &self.fcgi
-                && let Err(error) = server.serve().await
-            {
-                tracing::error!(%error, "the FastCGI listener ended");
-            }
-        };
-        let tcp = async {
-            if let Some(server) = &self.tcp
-                && let Err(error) = server.serve().await
-            {
-                tracing::error!(%error, "the TCP servers ended");
-            }
-        };
-        let calls = async {
-            if let Some(calls) = &self.calls
-                && let Err(error) = calls.server.serve().await
-            {
-                tracing::error!(%error, "the RPC listener ended");
-            }
-        };
-        let files = async {
-            if let Some(files) = &self.files {
-                files.serve(self.drain.clone()).await;
-            }
-        };
-        tokio::join!(http, files, quic, fcgi, tcp, calls);
-        // The loops have ended; connections may still be open, and their tasks live on this runtime.
-        self.wait(Instant::now() + Duration::from_secs(3600)).await;
-    }
-
-    /// Lets connections finish until `deadline`; true if all did.
-    async fn stop(&self, deadline: Instant, idle: Option<Duration>) -> bool {
-        if let Some(dev) = &self.dev {
-            dev.close();
-        }
-        // The next engine takes orders over from here on. What is in the cache is answered to the end.
-        self.certificates.abort();
-        match idle {
-            Some(idle) => self.drain.start_patiently(idle),
-            None => self.drain.start(),
-        }
-        self.drain.stop_accepting();
-        if let Some(server) = &self.fcgi {
-            server.stop(idle);
-        }
-        if let Some(server) = &self.tcp {
-            server.stop(idle.is_some());
-        }
-        let finished = self.wait(deadline).await;
-        // Last, for the scripts of those connections may still call.
-        if let Some(calls) = &self.calls {
-            calls.server.stop();
-            return calls.server.wait(deadline.max(Instant::now() + LAST_CALLS)).await && finished;
-        }
-        finished
-    }
-
-    /// Waits until no connection is left, but no longer than `deadline`; true if none is.
-    async fn wait(&self, deadline: Instant) -> bool {
-        let fcgi = async {
-            match &self.fcgi {
-                Some(server) => server.wait(deadline).await,
-                None => true,
-            }
-        };
-        let tcp = async {
-            match &self.tcp {
-                Some(server) => server.wait(deadline).await,
-                None => true,
-            }
-        };
-        let (http, fcgi, tcp) = tokio::join!(self.drain.wait(deadline), fcgi, tcp);
-        http && fcgi && tcp
-    }
-
-    fn finish(&self, io_threads: Vec<JoinHandle<()>>) {
-        for thread in io_threads {
-            // One that is still busy with a connection past the grace period ends with the process.
-            if thread.is_finished() {
-                drop(thread.join());
-            }
-        }
-    }
-}
-
-/// A runtime of one thread, which looks at `pools` when it has nothing to do.
-fn runtime(pools: &[Pool]) -> io::Result<Runtime> {
-    let mut builder = Builder::new_current_thread();
-    if !pools.is_empty() {
-        let pools = pools.to_vec();
-        builder.on_thread_park(move || {
-            for pool in &pools {
-                pool.wake_if_waiting(PATIENCE);
-            }
-            doorbell::before_sleep();
-        });
-        builder.on_thread_unpark(doorbell::after_sleep);
-    }
-    builder.enable_all().build()
 }

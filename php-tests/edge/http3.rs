@@ -10,7 +10,7 @@ use nix::{
 use super::{has_curl, with};
 use crate::harness::{
     Office, PATIENCE, Server, Setup,
-    h3::{Answer, Http3, Outcome, raw, request},
+    h3::{Answer, Http3, Outcome, Pending, raw, request},
     reference, server, wait_until,
 };
 
@@ -37,6 +37,16 @@ fn reload(server: &Server, office: &Office, old: Pid) {
     // One that the old engine had no more time for is rejected, and sent again.
     let asked = || Http3::connect(office).try_fetch(request("GET", "/pid.php"), b"").is_ok_and(is_new);
     assert!(wait_until(PATIENCE, asked), "{}", server.log.text());
+}
+
+/// Asks for what takes so many milliseconds, and waits until its script runs.
+fn begin(server: &Server, client: &mut Http3, ms: u32) -> Pending {
+    let began = server.dir().join("began");
+    _ = std::fs::remove_file(&began);
+    let target = format!("/slow.php?ms={ms}&began={}", began.display());
+    let pending = client.send(request("GET", &target), b"").unwrap();
+    assert!(wait_until(PATIENCE, || began.exists()));
+    pending
 }
 
 #[test]
@@ -257,10 +267,8 @@ fn a_server_that_stops_finishes_what_it_has_begun() {
     }
     let office = Office::new();
     let server = site(&office).start();
-    let began = server.dir().join("began");
     let mut client = Http3::connect(&office);
-    let pending = client.send(request("GET", &format!("/slow.php?ms=500&began={}", began.display())), b"").unwrap();
-    assert!(wait_until(PATIENCE, || began.exists()));
+    let pending = begin(&server, &mut client, 500);
     server.signal(Signal::SIGTERM);
     assert_eq!(client.finish(pending).unwrap().text(), "finished");
     assert_eq!(client.closed(), Ok(0x100));
@@ -274,10 +282,8 @@ fn a_client_that_has_vanished_does_not_keep_the_server_from_ending() {
     }
     let office = Office::new();
     let server = site(&office).option("http.http3.idle_timeout=10m").option("engine.grace_period=10m").start();
-    let began = server.dir().join("began");
     let mut client = Http3::connect(&office);
-    let pending = client.send(request("GET", &format!("/slow.php?ms=500&began={}", began.display())), b"").unwrap();
-    assert!(wait_until(PATIENCE, || began.exists()));
+    let pending = begin(&server, &mut client, 500);
     client.vanish();
     server.signal(Signal::SIGTERM);
     assert!(server.ended_within(PATIENCE).is_some(), "{}", server.log.text());
@@ -295,9 +301,7 @@ fn connections_go_on_over_a_reload_and_new_ones_find_the_new_engine() {
     for _ in 0..3 {
         let mut client = Http3::connect(&office);
         let old = pid(&mut client);
-        let began = server.dir().join(format!("began-{old}"));
-        let pending = client.send(request("GET", &format!("/slow.php?ms=1500&began={}", began.display())), b"").unwrap();
-        assert!(wait_until(PATIENCE, || began.exists()));
+        let pending = begin(&server, &mut client, 1500);
         reload(&server, &office, old);
         assert_eq!(client.finish(pending).unwrap().text(), "finished", "what was begun before is finished by the old engine");
         assert!(client.try_fetch(request("GET", "/pid.php"), b"").is_err(), "it takes nothing more");

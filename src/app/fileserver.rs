@@ -28,9 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// To listen where `config` says, if it does.
 pub(super) fn listen(config: &Config) -> Result<listen::Config, Error> {
-    let address = config.fileserver.address.iter().map(|given| settings::address("fileserver.address", given));
-    let backlog = config.http.limits.backlog.into();
-    Ok(listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog })
+    settings::listen("fileserver.address", &config.fileserver.address, config.http.limits.backlog.into())
 }
 
 /// The directories; none if nobody can ask for them.

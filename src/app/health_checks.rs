@@ -14,8 +14,7 @@ const BACKLOG: i32 = 128;
 
 /// To listen where `section` says, if it does.
 pub(super) fn listen(section: &config::Status) -> Result<listen::Config, Error> {
-    let address = section.address.iter().map(|given| settings::address("status.address", given));
-    Ok(listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG })
+    settings::listen("status.address", &section.address, BACKLOG)
 }
 
 /// Answers on `listeners`, in the background of the runtime that polls this.

@@ -65,11 +65,14 @@ impl MemoryGuard {
         processes: &Arc<[Arc<Processes>]>,
         controls: &Controls,
     ) -> Option<Self> {
+        if !config.guard {
+            return None;
+        }
         let thresholds =
             Thresholds { recycle_at: config.recycle_at, shed_at: config.shed_at, replace_after: config.replace_after };
         let groups = MemoryGroups::of_this_process();
-        let mut watched = Self {
-            guard: Guard::new(thresholds, 0),
+        let watched = Self {
+            guard: Guard::new(thresholds, own(processes)),
             killed: groups.killed(),
             groups,
             limit: config.limit,
@@ -79,9 +82,8 @@ impl MemoryGuard {
             pressure: Pressure::None,
             shown: Arc::default(),
         };
-        watched.guard = Guard::new(thresholds, watched.own());
         watched.show(watched.read());
-        config.guard.then_some(watched)
+        Some(watched)
     }
 
     /// Tells calls what it sees.
@@ -145,7 +147,7 @@ impl MemoryGuard {
     }
 
     fn read(&self) -> Reading {
-        let own = self.own();
+        let own = own(&self.processes);
         let of_group = || self.groups.tightest();
         match self.limit.map(|limit| Usage { limit, used: own }).or_else(of_group) {
             Some(Usage { limit, used }) => Reading { limit, used, own },
@@ -158,13 +160,13 @@ impl MemoryGuard {
         let Reading { limit, used, own } = reading;
         *self.shown.lock() = Shown { limit, used, own, measure: self.pressure.measure() };
     }
+}
 
-    /// What this process and its workers' processes hold, without the pages of files.
-    fn own(&self) -> u64 {
-        let workers = self.processes.iter().flat_map(|processes| processes.workers());
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        resident(&status) + workers.map(|worker| worker.memory).sum::<u64>()
-    }
+/// What this process and its workers' processes hold, without the pages of files.
+fn own(processes: &[Arc<Processes>]) -> u64 {
+    let workers = processes.iter().flat_map(|processes| processes.workers());
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    resident(&status) + workers.map(|worker| worker.memory).sum::<u64>()
 }
 
 /// The bytes of `RssAnon` and `RssShmem`.

@@ -61,8 +61,7 @@ const READER: Duration = Duration::from_secs(120);
 
 /// To listen where `section` says, if it does.
 pub(super) fn listen(section: &config::Metrics) -> Result<listen::Config, Error> {
-    let address = section.address.iter().map(|given| settings::address("metrics.address", given));
-    Ok(listen::Config { addresses: address.collect::<Result<_, _>>()?, backlog: BACKLOG })
+    settings::listen("metrics.address", &section.address, BACKLOG)
 }
 
 /// Figures of requests, and the page on which `listeners` shows them; neither if nobody is to read them.

@@ -38,15 +38,12 @@ pub(super) fn pool(pool: &config::Pool, pools: usize) -> worker::Config {
 }
 
 /// To listen on `addresses`, given by `key`.
-pub(super) fn listen(http: &config::Http, key: &str, addresses: &[config::Address]) -> Result<listen::Config, Error> {
-    let addresses = addresses.iter().map(|given| address(key, given));
-    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
-}
-
-/// The same for HTTP/3, whose packets the kernel queues.
-pub(super) fn listen_quic(section: &config::Http3) -> Result<listen::Config, Error> {
-    let addresses = section.address.iter().map(|given| address("http.http3.address", given));
-    let backlog = i32::try_from(section.socket_buffer).unwrap_or(i32::MAX);
+pub(super) fn listen<'a>(
+    key: &str,
+    addresses: impl IntoIterator<Item = &'a config::Address>,
+    backlog: i32,
+) -> Result<listen::Config, Error> {
+    let addresses = addresses.into_iter().map(|given| address(key, given));
     Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog })
 }
 

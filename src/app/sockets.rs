@@ -52,17 +52,20 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     if let Some(section) = &http.fcgi {
         add(Kind::Fcgi, "http.fcgi.address", settings::listen_fastcgi(section)?);
     }
+    let backlog = http.limits.backlog.into();
     if let Some(section) = &http.ssl {
-        add(Kind::Ssl, "http.ssl.address", settings::listen(http, "http.ssl.address", &section.address)?);
+        add(Kind::Ssl, "http.ssl.address", settings::listen("http.ssl.address", &section.address, backlog)?);
     }
     if let Some(section) = &http.http3 {
-        add(Kind::Quic, "http.http3.address", settings::listen_quic(section)?);
+        // What the kernel queues of it are packets.
+        let buffer = i32::try_from(section.socket_buffer).unwrap_or(i32::MAX);
+        add(Kind::Quic, "http.http3.address", settings::listen("http.http3.address", &section.address, buffer)?);
     }
     for server in &config.tcp.servers {
         let key = format!("tcp.servers.{}.addr", server.name);
         add(Kind::Tcp, &key, tcp::listen(&key, server)?);
     }
-    add(Kind::Http, "http.address", settings::listen(http, "http.address", &http.address)?);
+    add(Kind::Http, "http.address", settings::listen("http.address", &http.address, backlog)?);
     Ok(all)
 }
 

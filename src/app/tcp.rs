@@ -21,7 +21,7 @@ const BACKLOG: i32 = 1024;
 
 /// To listen where `server` does; `key` is that of its address.
 pub(super) fn listen(key: &str, server: &TcpServer) -> Result<listen::Config, Error> {
-    Ok(listen::Config { addresses: vec![settings::address(key, &server.address)?], backlog: BACKLOG })
+    settings::listen(key, [&server.address], BACKLOG)
 }
 
 /// Puts the servers behind their sockets, in their order; none if there are none.

@@ -60,7 +60,7 @@ pub(crate) struct Spool<'p> {
 
 /// A body that holds its share until PHP is done with it.
 struct Shareholder {
-    bytes: BytesMut,
+    bytes: Bytes,
     _share: Share,
 }
 
@@ -152,13 +152,17 @@ impl<'p> Spool<'p> {
     }
 
     pub(crate) fn finish(self) -> Body {
-        match (self.file, self.share) {
-            (Some(file), _) => Body::File { file, length: self.length },
-            (None, _) if self.length == 0 => Body::Empty,
-            (None, _) if self.memory.is_empty() => Body::Memory(self.only),
-            (None, Some(share)) => Body::Memory(Bytes::from_owner(Shareholder { bytes: self.memory, _share: share })),
-            (None, None) => Body::Memory(self.memory.freeze()),
+        if let Some(file) = self.file {
+            return Body::File { file, length: self.length };
         }
+        if self.length == 0 {
+            return Body::Empty;
+        }
+        let bytes = if self.memory.is_empty() { self.only } else { self.memory.freeze() };
+        Body::Memory(match self.share {
+            Some(share) => Bytes::from_owner(Shareholder { bytes, _share: share }),
+            None => bytes,
+        })
     }
 }
 
@@ -240,7 +244,13 @@ mod tests {
         kept.pop();
         assert!(!is_in_file(&send(&place, 4_000, true).0));
         drop(kept);
-        assert_eq!(place.shared.taken.load(Relaxed), 0);
+        assert_eq!(place.taken(), 0);
+        let mut spool = Spool::new(&place, Some(200));
+        spool.push(Bytes::from_static(&[b'x'; 200])).expect("space");
+        let body = spool.finish();
+        assert_eq!(place.taken(), 200, "it came in one piece, and is kept all the same");
+        drop(body);
+        assert_eq!(place.taken(), 0);
     }
 
     #[test]
@@ -253,7 +263,7 @@ mod tests {
             spool.push(Bytes::from_static(&[b'x'; 60])).expect("space");
         }
         assert!(is_in_file(&spool.finish()));
-        assert_eq!(place.shared.taken.load(Relaxed), 0);
+        assert_eq!(place.taken(), 0);
     }
 
     #[test]

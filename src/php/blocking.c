@@ -71,11 +71,7 @@ void rr_libc_script_ended(void)
 	cut_at = 0;
 }
 
-#define STOCK(name) \
-	static __typeof__(name) *stock; \
-	if (!stock) { \
-		stock = (__typeof__(name) *) dlsym(RTLD_NEXT, #name); \
-	}
+#define STOCK(name) RR_STOCK(stock, name)
 
 static bool is_broken(long result)
 {

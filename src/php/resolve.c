@@ -40,11 +40,7 @@ typedef struct lookup {
 enum { LOOKUPS = 256, STACK = 1 << 20 };
 static atomic_int running;
 
-#define STOCK(name) \
-	static __typeof__(name) *stock_##name; \
-	if (!stock_##name) { \
-		stock_##name = (__typeof__(name) *) dlsym(RTLD_NEXT, #name); \
-	}
+#define STOCK(name) RR_STOCK(stock_##name, name)
 
 static lookup *new_lookup(void (*ask)(lookup *), const char *name, const char *service, size_t room)
 {

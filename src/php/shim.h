@@ -236,6 +236,12 @@ void rr_libc_install(char **environment, char **(*for_child)(void));
 void rr_libc_spare_locks(int descriptor);
 void rr_libc_thread_start(void);
 extern __thread bool rr_in_php; /* this is a PHP thread */
+/* `as` is the C library's own `name`, which one of ours comes before; needs <dlfcn.h>. */
+#define RR_STOCK(as, name) \
+	static __typeof__(name) *as; \
+	if (!as) { \
+		as = (__typeof__(name) *) dlsym(RTLD_NEXT, #name); \
+	}
 /* The handler of the signal that breaks what its thread waits for. */
 void rr_libc_break(int signal);
 extern __thread volatile sig_atomic_t rr_libc_broken;
