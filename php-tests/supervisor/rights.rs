@@ -8,7 +8,7 @@ use std::{
 
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::{User, geteuid},
+    unistd::{Pid, User, geteuid, getpid},
 };
 
 use super::{engine, is_gone, reload::reload, site};
@@ -72,6 +72,28 @@ fn scripts_run_as_another_user_and_the_server_does_not() {
         assert!(wait_until(PATIENCE, || logged().contains("GET /who.php")), "{}", logged());
         server.stop();
     }
+}
+
+/// The capabilities that a process has in effect, a bit each.
+fn powers(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    u64::from_str_radix(line.trim(), 16).unwrap()
+}
+
+#[test]
+fn the_supervisor_of_root_keeps_what_it_needs_and_scripts_of_root_keep_all() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    // chown, dac_override, fowner, kill, setgid, setuid, net_bind_service
+    let needed = 0b100_1110_1011;
+    let own = powers(getpid());
+    let server = site().start();
+    assert_eq!(powers(server.pid()), own & needed);
+    assert_eq!(powers(engine(&server)), own);
+    assert!(is_gone(reload(&server, Signal::SIGHUP)));
+    assert_eq!((powers(server.pid()), powers(engine(&server))), (own & needed, own), "after a reload");
 }
 
 #[test]

@@ -59,7 +59,7 @@ use self::{
 use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
-    sys::{children, pid::PidFile, spawn::Program},
+    sys::{capabilities, children, pid::PidFile, spawn::Program},
     telemetry::logs,
     worker::scoreboard::now_ms,
 };
@@ -154,6 +154,10 @@ fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, 
     runtime.block_on(async move {
         // What engines leave behind is ours to wait for, as it would be for the first process of a container.
         prctl::set_child_subreaper(true).map_err(|error| Error::system("child subreaper")(error.into()))?;
+        // What takes orders over the network and runs no scripts needs little of what root may.
+        if let Err(error) = capabilities::keep_for_supervision() {
+            tracing::warn!("the supervisor keeps all that root may, for giving it up failed: {error}");
+        }
         // Started by its descriptor, a program is known by the number of that.
         _ = prctl::set_name(NAME);
         // Before anything listens: whoever can reach us can also stop us.

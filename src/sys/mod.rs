@@ -1,5 +1,6 @@
 //! What the operating system and its container say and do.
 
+pub mod capabilities;
 pub mod cgroup;
 pub mod children;
 pub mod clock;
