@@ -9,6 +9,7 @@ mod harness;
 mod apps;
 mod chaos;
 mod cli;
+mod clock;
 mod config;
 mod dev;
 mod edge;

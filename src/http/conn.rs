@@ -172,6 +172,7 @@ impl<S: Handler> Server<S> {
         let mut http1 = hyper::server::conn::http1::Builder::new();
         http1
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .header_read_timeout(None)
             // A client that shuts down its sending side after a complete request is served all the same.
             .half_close(true)
@@ -184,6 +185,7 @@ impl<S: Handler> Server<S> {
         let mut http2 = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(config.max_concurrent_streams)
             .max_send_buf_size(H2_SEND_BUFFER)
             .max_header_list_size(u32::try_from(config.max_header_bytes).unwrap_or(u32::MAX))

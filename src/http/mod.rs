@@ -4,6 +4,7 @@ mod accept;
 pub mod access;
 mod body;
 pub mod conn;
+mod date;
 pub mod dev;
 mod drain;
 pub mod fcgi;

@@ -18,7 +18,7 @@ use super::{
     link::{Expired, Link, Timer},
     wire::Wire,
 };
-use crate::http::{Peer, drain::Timeout};
+use crate::http::{Peer, date, drain::Timeout};
 
 /// Serves `io`, from which `read` was already read.
 pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
@@ -37,6 +37,7 @@ where
             if link.is_last(number) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            date::add(response.headers_mut());
             Ok::<_, Infallible>(response)
         }
     });

@@ -31,7 +31,7 @@ use super::{
     head::is_host,
     link::{Expired, Link, Timer, now},
 };
-use crate::http::{Body, Peer, drain::Timeout};
+use crate::http::{Body, Peer, date, drain::Timeout};
 
 /// The streams of one connection.
 #[derive(Debug)]
@@ -93,11 +93,12 @@ where
         let stream = Active::new(streams.clone());
         let (handler, config, peer) = (server.handler.clone(), server.config.clone(), peer.clone());
         async move {
-            let response = match check(&request, &config) {
+            let mut response = match check(&request, &config) {
                 Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
             stream.answer();
+            date::add(response.headers_mut());
             Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
         }
     });

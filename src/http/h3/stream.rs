@@ -3,10 +3,7 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Response, StatusCode,
-    header::{CONTENT_LENGTH, DATE},
-};
+use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use quinn::{RecvStream, SendStream};
@@ -21,6 +18,7 @@ use super::{
 use crate::http::{
     Body, Drain, Incoming, Peer,
     conn::{EarlyHints, Handler},
+    date,
     drain::Timeout,
 };
 
@@ -147,7 +145,7 @@ impl Answer {
         if let Some(length) = length.filter(|&length| has_body || length > 0) {
             parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
         }
-        parts.headers.entry(DATE).or_insert_with(date);
+        date::add(&mut parts.headers);
         self.write(head::answer(parts.status, parts.headers)).await?;
         if has_body {
             self.send_body(&mut body).await?;
@@ -261,9 +259,4 @@ async fn now<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> 
 fn without_length(mut headers: http::HeaderMap) -> http::HeaderMap {
     headers.remove(CONTENT_LENGTH);
     headers
-}
-
-/// As hyper adds it to the answers of HTTP/1 and 2.
-fn date() -> HeaderValue {
-    HeaderValue::from_str(&httpdate::fmt_http_date(std::time::SystemTime::now())).expect("a date has no control characters")
 }
