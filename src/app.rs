@@ -20,7 +20,10 @@ use crate::{
         fcgi,
         listen::Listeners,
         service::{Needs, Service},
-        tls::Tls,
+        tls::{
+            Tls,
+            tickets::{Keys, Tickets},
+        },
     },
     php,
     supervisor::{self, Inherited, Left, Plan, Release},
@@ -132,6 +135,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         sockets: sockets::wanted(config)?,
         leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
         checks: health_checks::checks(&config.status),
+        ticket_lifetime: edge::ticket_lifetime(&config.http),
         rights,
     })
 }
@@ -147,7 +151,8 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
-    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board });
+    let tickets = Tickets::new(inherited.ticket_keys);
+    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board, tickets });
     if let Err(error) = &served {
         // For whoever asked for a reload. If the supervisor is gone, nobody did.
         drop((&line).write_all(&supervisor::encode(&supervisor::Report::failed(&error.to_string()))));
@@ -164,7 +169,7 @@ pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     rights::give_logs(&config, &rights)?;
     rights::raise_descriptors(&config);
     rights.assume().map_err(Error::system("server.user"))?;
-    let served = run_engine(config, options, Means { sockets, line: None, board: None });
+    let served = run_engine(config, options, Means { sockets, line: None, board: None, tickets: Tickets::new(Keys::new()) });
     drop(pid_file);
     served
 }
@@ -178,17 +183,22 @@ struct Means {
     sockets: Listening,
     line: Option<UnixStream>,
     board: Option<Scoreboard>,
+    tickets: Tickets,
 }
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let all = served::find(&config, options.dir.as_deref())?;
-    let tls = edge::tls(&config.http)?;
+    let tls = edge::tls(&config.http, &means.tickets)?;
     let at = edge::At::of(&means.sockets);
     // Before anything boots: what changes meanwhile is not missed.
     let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
     let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
-    let (line, wishes) = runtime.block_on(async { Line::new(means.line) }).map_err(Error::system("signals"))?;
+    if means.line.is_none() {
+        runtime.spawn(means.tickets.clone().keep_replacing(edge::ticket_lifetime(&config.http)));
+    }
+    let (line, wishes) =
+        runtime.block_on(async { Line::new(means.line, means.tickets.clone()) }).map_err(Error::system("signals"))?;
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.sockets.rpc));
 
     // Health checks are answered from it.
@@ -213,7 +223,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, records, intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
-    let quic = edge::quic(&config.http, means.sockets.quic, tls.as_ref(), shared)?;
+    let quic = edge::quic(&config.http, means.sockets.quic, (tls.as_ref(), &means.tickets), shared)?;
     let certificates = runtime.spawn(edge::keep(tls.clone(), quic.as_ref().map(|quic| quic.tls().clone()))).abort_handle();
     let front = Front {
         files: fileserver::Serving::new(&config, means.sockets.fileserver)?,

@@ -8,6 +8,7 @@ mod metrics;
 mod middleware;
 mod proxy;
 mod sendfile;
+mod tickets;
 mod tls;
 
 use crate::harness::{Setup, not_run};

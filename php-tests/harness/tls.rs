@@ -1,14 +1,21 @@
-//! Certificates made for a test, and curl, which speaks TLS and HTTP/2.
+//! Certificates made for a test, curl, which speaks TLS and HTTP/2, and a client that resumes sessions.
 
 use std::{
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 
-use super::{TempDir, finish, free_port};
+use super::{PATIENCE, TempDir, finish, free_port};
 
 /// An authority, what it signs, and a port to serve that on.
 #[derive(Debug)]
@@ -16,6 +23,13 @@ pub(crate) struct Office {
     authority: CertifiedIssuer<'static, KeyPair>,
     dir: TempDir,
     pub(crate) port: SocketAddr,
+}
+
+/// A client that keeps the tickets it gets, and shows one with each further connection.
+#[derive(Debug)]
+pub(crate) struct Resumer {
+    config: Arc<ClientConfig>,
+    port: SocketAddr,
 }
 
 /// What came back to curl: the last head, and the body.
@@ -84,10 +98,53 @@ impl Office {
         Ok(Fetched { head: head.to_owned(), body: body.to_owned() })
     }
 
+    /// A client that speaks `version`, with the certificate called `card`.
+    pub(crate) fn resumer(&self, version: &'static SupportedProtocolVersion, card: Option<&str>) -> Resumer {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+        let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
+        let config = match card {
+            Some(file) => {
+                let chain = vec![CertificateDer::from_pem_file(self.path(&format!("{file}.pem"))).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(self.path(&format!("{file}.key"))).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+            None => builder.with_no_client_auth(),
+        };
+        Resumer { config: Arc::new(config), port: self.port }
+    }
+
     /// Arguments that show the client's certificate called `file`.
     pub(crate) fn card(&self, file: &str) -> [String; 4] {
         let text = |path: &Path| path.display().to_string();
         ["--cert".into(), text(&self.path(&format!("{file}.pem"))), "--key".into(), text(&self.path(&format!("{file}.key")))]
+    }
+}
+
+impl Resumer {
+    /// The answer for a path of `server.test`, on a connection of its own.
+    pub(crate) fn fetch(&self, path: &str) -> Result<Fetched, String> {
+        let said = |error: std::io::Error| error.to_string();
+        let socket = TcpStream::connect(self.port).map_err(said)?;
+        socket.set_read_timeout(Some(PATIENCE)).map_err(said)?;
+        let session = ClientConnection::new(self.config.clone(), "server.test".try_into().unwrap()).unwrap();
+        let mut stream = StreamOwned::new(session, socket);
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: server.test\r\nConnection: close\r\n\r\n").map_err(said)?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map_err(said)?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or("no head")?;
+        Ok(Fetched { head: head.to_owned(), body: body.to_owned() })
+    }
+
+    /// Whether another connection's session is a resumed one, as server.php knows it.
+    pub(crate) fn resumes(&self) -> bool {
+        let told = self.fetch("/server.php").unwrap_or_else(|error| panic!("{error}"));
+        match told.server("SSL_SESSION_RESUMED").as_deref() {
+            Some("Resumed") => true,
+            Some("Initial") => false,
+            other => panic!("{other:?}"),
+        }
     }
 }
 

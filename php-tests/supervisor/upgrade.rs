@@ -13,7 +13,7 @@ use super::{
     reload::{reload, while_clients_send},
     site,
 };
-use crate::harness::{PATIENCE, Server, Setup, before, free_port, program, reference, rr, wait_until};
+use crate::harness::{Office, PATIENCE, Server, Setup, before, free_port, program, reference, rr, wait_until};
 
 /// Starts a copy of the program, which is at this path.
 fn start_copy(setup: Setup) -> (Server, PathBuf) {
@@ -76,6 +76,25 @@ fn a_new_program_takes_the_place_of_the_old_one_without_a_lost_request() {
 }
 
 #[test]
+fn sessions_that_began_with_the_old_program_are_resumed_by_the_new_one() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let setup = office.options().iter().fold(site(), |setup, option| setup.option(option));
+    let (server, path) = start_copy(setup);
+    let client = office.resumer(&rustls::version::TLS13, None);
+    assert!(!client.resumes() && client.resumes());
+    put_copy(&path);
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
+    assert!(is_at(&server, &path), "{}", server.log.text());
+    assert!(client.resumes(), "by its first engine");
+    assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
+    assert!(client.resumes(), "by the next, which has its keys from the new supervisor");
+    server.stop();
+}
+
+#[test]
 fn a_rollback_brings_the_old_program_back() {
     if reference().is_some() {
         return;
@@ -129,12 +148,12 @@ fn a_program_that_is_of_no_use_changes_nothing() {
     }
     // One that hands over in another way.
     let mut other = fs::read(program()).unwrap();
-    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, b"rr-handover-2").collect();
+    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, b"rr-handover-3").collect();
     for at in spoken {
         other[at + b"rr-handover-".len()] = b'9';
     }
     put(&other, &path);
-    refuses("speaks rr-handover-2, the one to take its place rr-handover-9: restart the server");
+    refuses("speaks rr-handover-3, the one to take its place rr-handover-9: restart the server");
     // A good one with a bad configuration, and with one that no engine can be made of.
     put_copy(&path);
     let file = server.dir().join(".rr.yaml");

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -26,14 +27,18 @@ use crate::{
         proxy::Proxies,
         service::Service,
         subnet::Subnets,
-        tls::{self, Tls},
+        tls::{
+            self, Tls,
+            tickets::{Keys, Resumption, Tickets},
+        },
     },
 };
 
 /// Looks at all files and values there are, so that what is wrong is said before anything listens.
 pub(super) fn check(http: &config::Http) -> Result<(), Error> {
-    let tls = tls(http)?;
-    tls_of_quic(http, tls.as_ref())?;
+    let tickets = Tickets::new(Keys::new());
+    let tls = tls(http, &tickets)?;
+    tls_of_quic(http, (tls.as_ref(), &tickets))?;
     middleware(http, At::default(), None)?;
     settings::access_template(&http.access_log)?;
     warn_of_proxies_address(&http.middleware);
@@ -131,7 +136,7 @@ pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metri
 pub(super) fn quic(
     http: &config::Http,
     (sockets, terms): (Vec<UdpSocket>, h3::Terms),
-    tls: Option<&Tls>,
+    tls: (Option<&Tls>, &Tickets),
     front: (Arc<conn::Config>, Service, Drain),
 ) -> Result<Option<h3::Server<Service>>, Error> {
     let (Some(section), Some(tls)) = (&http.http3, tls_of_quic(http, tls)?) else { return Ok(None) };
@@ -149,13 +154,13 @@ pub(super) fn quic(
 }
 
 /// What HTTP/3 speaks TLS with: certificates of its own, or `tls`.
-fn tls_of_quic(http: &config::Http, tls: Option<&Tls>) -> Result<Option<Tls>, Error> {
+fn tls_of_quic(http: &config::Http, (tls, tickets): (Option<&Tls>, &Tickets)) -> Result<Option<Tls>, Error> {
     match &http.http3 {
         None => Ok(None),
         Some(section) if section.cert.is_empty() => Ok(tls.cloned()),
         Some(section) => {
             let ssl = http.ssl.clone().unwrap_or_default();
-            build_tls("http.http3", &ssl, (&section.cert, &section.key), None).map(Some)
+            build_tls(("http.http3", &ssl), (&section.cert, &section.key), None, tickets).map(Some)
         }
     }
 }
@@ -263,17 +268,22 @@ pub(super) fn subnets(subnets: &[config::Subnet]) -> Subnets {
 }
 
 /// TLS, its files read; none if it is off.
-pub(super) fn tls(http: &config::Http) -> Result<Option<Tls>, Error> {
+pub(super) fn tls(http: &config::Http, tickets: &Tickets) -> Result<Option<Tls>, Error> {
     let Some(section) = &http.ssl else { return Ok(None) };
     let acme = super::acme::settings(&section.acme, http)?;
-    build_tls("http.ssl", section, (&section.cert, &section.key), acme).map(Some)
+    build_tls(("http.ssl", section), (&section.cert, &section.key), acme, tickets).map(Some)
+}
+
+/// How often the keys of tickets are replaced.
+pub(super) fn ticket_lifetime(http: &config::Http) -> Duration {
+    http.ssl.as_ref().map_or_else(|| config::Ssl::default().ticket_lifetime, |section| section.ticket_lifetime)
 }
 
 fn build_tls(
-    key: &str,
-    section: &config::Ssl,
+    (key, section): (&str, &config::Ssl),
     (chains, keys): (&[PathBuf], &[PathBuf]),
     acme: Option<tls::acme::Config>,
+    tickets: &Tickets,
 ) -> Result<Tls, Error> {
     let pairs = chains.iter().zip(keys).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
     let config = tls::Config {
@@ -290,6 +300,10 @@ fn build_tls(
         profile: match section.profile {
             config::TlsProfile::Intermediate => tls::Profile::Intermediate,
             config::TlsProfile::Modern => tls::Profile::Modern,
+        },
+        resumption: match section.tickets {
+            true => Resumption::Tickets { keys: tickets.clone(), lifetime: section.ticket_lifetime },
+            false => Resumption::Off,
         },
         handshake_timeout: section.handshake_timeout,
         max_handshakes: section.max_handshakes,

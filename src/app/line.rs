@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    http::tls::tickets::{Keys, Tickets},
     supervisor::{Messages, Order, Report, Wish, encode},
     telemetry::logs,
 };
@@ -34,6 +35,7 @@ pub(super) struct Line {
     /// Those who wait for an outcome, by the number of their wish.
     waiting: Vec<(u32, oneshot::Sender<Result<String, String>>)>,
     next_id: u32,
+    tickets: Tickets,
 }
 
 /// What somebody has called to ask of the supervisor.
@@ -47,8 +49,11 @@ const ALONE: &str = "there is no supervisor (engine.supervisor is off): stop the
 // === impl Line ===
 
 impl Line {
-    /// Inside a runtime. What is returned beside it takes wishes.
-    pub(super) fn new(supervisor: Option<std::os::unix::net::UnixStream>) -> io::Result<(Self, mpsc::Sender<Wished>)> {
+    /// Inside a runtime; the supervisor replaces the keys of `tickets`. What is returned beside it takes wishes.
+    pub(super) fn new(
+        supervisor: Option<std::os::unix::net::UnixStream>,
+        tickets: Tickets,
+    ) -> io::Result<(Self, mpsc::Sender<Wished>)> {
         let supervisor = supervisor
             .map(|line| {
                 line.set_nonblocking(true)?;
@@ -58,7 +63,7 @@ impl Line {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
         let (sender, wishes) = mpsc::channel(WISHES);
-        Ok((Self { signals, supervisor, orders: Messages::default(), wishes, waiting: Vec::new(), next_id: 0 }, sender))
+        Ok((Self { signals, supervisor, orders: Messages::default(), wishes, waiting: Vec::new(), next_id: 0, tickets }, sender))
     }
 
     /// Tells the supervisor that requests are answered.
@@ -90,6 +95,7 @@ impl Line {
             match self.hear().await {
                 Heard::Asked(asked) => return asked,
                 Heard::ReopenLogs => logs::reopen(),
+                Heard::TicketKeys(keys) => self.tickets.change_to(keys),
                 Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
                 Heard::Wish((wish, caller)) => {
                     self.next_id = self.next_id.wrapping_add(1);
@@ -126,6 +132,7 @@ impl Line {
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
                 Ok(Some(Order::Leave)) => Heard::Asked(Asked::Leave),
                 Ok(Some(Order::ReopenLogs)) => Heard::ReopenLogs,
+                Ok(Some(Order::TicketKeys(keys))) => Heard::TicketKeys(keys),
                 Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
                 Ok(None) | Err(_) => {
                     self.supervisor = None;
@@ -140,6 +147,7 @@ impl Line {
 enum Heard {
     Asked(Asked),
     ReopenLogs,
+    TicketKeys(Keys),
     Wish(Wished),
     Outcome(u32, Result<String, String>),
 }

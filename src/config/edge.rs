@@ -21,6 +21,8 @@ use super::{
 /// - `http.ssl.redirect`: `false`
 /// - `http.ssl.hsts`: `max-age=31536000; includeSubDomains; preload`
 /// - `http.ssl.profile`: `intermediate`
+/// - `http.ssl.tickets`: `true`
+/// - `http.ssl.ticket_lifetime`: `12h`
 /// - `http.ssl.handshake_timeout`: `10s`
 /// - `http.ssl.max_handshakes`: `1000`
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +45,10 @@ pub struct Ssl {
     pub profile: TlsProfile,
     /// Certificates that an authority issues by itself.
     pub acme: Acme,
+    /// Clients resume sessions by tickets.
+    pub tickets: bool,
+    /// How long they may, and how often the keys are replaced.
+    pub ticket_lifetime: Duration,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// Hellos of clients answered at once.
@@ -156,6 +162,9 @@ pub struct Subnet {
 /// An address, or several as `10.0.0.0/8`.
 pub(super) struct Network;
 
+/// RFC 8446 §4.6.1.
+const LONGEST_TICKET: Duration = Duration::from_secs(168 * 3600);
+
 // === impl Ssl ===
 
 impl Default for Ssl {
@@ -170,6 +179,8 @@ impl Default for Ssl {
             hsts: "max-age=31536000; includeSubDomains; preload".into(),
             profile: TlsProfile::Intermediate,
             acme: Acme::default(),
+            tickets: true,
+            ticket_lifetime: Duration::from_secs(12 * 3600),
             handshake_timeout: Duration::from_secs(10),
             max_handshakes: 1000,
         }
@@ -189,6 +200,8 @@ impl Ssl {
             Some(("http.ssl.key", format!("expected a key for each of {certificates} certificates, got {keys}")))
         } else if self.address.is_empty() {
             Some(("http.ssl.address", "expected an address, got none".into()))
+        } else if self.ticket_lifetime > LONGEST_TICKET {
+            Some(("http.ssl.ticket_lifetime", "expected no more than 168h, which is TLS's own limit".into()))
         } else if verifies && self.root_ca.is_none() {
             Some(("http.ssl.root_ca", "missing, while http.ssl.client_auth_type wants certificates verified".into()))
         } else {

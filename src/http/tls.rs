@@ -10,6 +10,7 @@ mod connection;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod handshake;
+pub mod tickets;
 mod watch;
 mod x509;
 
@@ -22,7 +23,8 @@ use parking_lot::{Mutex, RwLock};
 use rustls::{
     ServerConfig, SupportedProtocolVersion,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::ProducesTickets,
+    pki_types::{CertificateDer, UnixTime},
+    server::{NoServerSessionStorage, danger::ClientCertVerifier},
     version::{TLS12, TLS13},
 };
 use tokio::sync::{Semaphore, watch as changes};
@@ -31,6 +33,7 @@ use acme::Acme;
 use certificates::Certificates;
 pub use clients::ClientAuth;
 pub(crate) use handshake::{Greeted, Refused};
+use tickets::Resumption;
 
 use crate::worker::Secure;
 
@@ -47,6 +50,8 @@ pub struct Config {
     pub client_auth: ClientAuth,
     /// Which clients are understood.
     pub profile: Profile,
+    /// Whether clients resume sessions.
+    pub resumption: Resumption,
     /// How long a handshake may take.
     pub handshake_timeout: Duration,
     /// Hellos of clients answered at once, which is a handshake's work; further ones wait, no longer than a handshake may take.
@@ -88,8 +93,6 @@ struct Shared {
     config: Config,
     acme: Option<Acme>,
     provider: Arc<CryptoProvider>,
-    // Kept when certificates change, so that clients resume across it.
-    tickets: Arc<dyn ProducesTickets>,
     current: RwLock<Current>,
     /// Told when that is another.
     changed: changes::Sender<()>,
@@ -101,6 +104,7 @@ struct Shared {
 struct Current {
     server: Arc<ServerConfig>,
     certificates: Arc<Certificates>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
 // === impl Config ===
@@ -109,45 +113,37 @@ impl Config {
     /// Reads all files.
     pub fn build(self) -> Result<Tls, Error> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let tickets = self.tickets()?;
         if let Some(file) = self.acme.as_ref().and_then(|acme| acme.directory_ca.as_ref()) {
             certificates::chain(file)?;
         }
         let acme = self.acme.clone().map(Acme::new);
         let seen = watch::stamps(&self, acme.as_ref());
-        let current = RwLock::new(self.load(acme.as_ref(), &provider, &tickets)?);
+        let current = RwLock::new(self.load(acme.as_ref(), &provider)?);
         let permits = Semaphore::new(self.max_handshakes.min(Semaphore::MAX_PERMITS));
         let (changed, _) = changes::channel(());
-        Ok(Tls(Arc::new(Shared { config: self, acme, provider, tickets, current, changed, seen: Mutex::new(seen), permits })))
+        Ok(Tls(Arc::new(Shared { config: self, acme, provider, current, changed, seen: Mutex::new(seen), permits })))
     }
 
-    /// New keys for tickets: those given before open nothing any more.
-    fn tickets(&self) -> Result<Arc<dyn ProducesTickets>, Error> {
-        let path = self.certificates.first().map_or_else(PathBuf::new, |pair| pair.chain.clone());
-        aws_lc_rs::Ticketer::new().map_err(|error| Error { path, reason: error.to_string() })
-    }
-
-    fn load(
-        &self,
-        acme: Option<&Acme>,
-        provider: &Arc<CryptoProvider>,
-        tickets: &Arc<dyn ProducesTickets>,
-    ) -> Result<Current, Error> {
+    fn load(&self, acme: Option<&Acme>, provider: &Arc<CryptoProvider>) -> Result<Current, Error> {
         let mut certificates = Certificates::load(&self.certificates, provider)?;
         acme.into_iter().flat_map(Acme::pairs).for_each(|pair| certificates.add_if_there(&pair, provider));
         let certificates = Arc::new(certificates);
-        let clients = self.client_auth.verifier(self.root_ca.as_deref(), provider)?;
+        let authorities = self.client_auth.authorities(self.root_ca.as_deref())?;
+        let clients = self.client_auth.verifier(&authorities, provider)?;
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(self.profile.versions())
             .expect("the provider has suites for TLS 1.2 and 1.3");
-        let builder = match clients {
+        let builder = match clients.clone() {
             Some(clients) => builder.with_client_cert_verifier(clients),
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(certificates.clone());
         config.alpn_protocols = vec![H2.to_vec(), HTTP11.to_vec()];
-        config.ticketer = tickets.clone();
-        Ok(Current { server: Arc::new(config), certificates })
+        match self.resumption.sealer(self.client_auth.context(&authorities)) {
+            Some(sealer) => config.ticketer = sealer,
+            None => config.session_storage = Arc::new(NoServerSessionStorage {}),
+        }
+        Ok(Current { server: Arc::new(config), certificates, clients })
     }
 }
 
@@ -218,6 +214,17 @@ impl Tls {
     /// How long a handshake may take, and how many there may be at once.
     pub(crate) fn handshakes(&self) -> (Duration, usize) {
         (self.0.config.handshake_timeout, self.0.config.max_handshakes)
+    }
+
+    /// Whether a client who has shown `chain` when the session began may go on with it now: it is not checked anew when a session is
+    /// resumed, and may have expired since.
+    pub(crate) fn still_trusts(&self, chain: Option<&[CertificateDer<'_>]>) -> bool {
+        let clients = self.0.current.read().clients.clone();
+        match (clients, chain.and_then(<[_]>::split_first)) {
+            (Some(clients), Some((own, others))) => clients.verify_client_cert(own, others, UnixTime::now()).is_ok(),
+            (Some(clients), None) => !clients.client_auth_mandatory(),
+            (None, _) => true,
+        }
     }
 
     /// What scripts are told of a QUIC connection.

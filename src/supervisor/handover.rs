@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::sockets::{Kind, Lent};
 use crate::{
-    http::h3::Terms,
+    http::{h3::Terms, tls::tickets::Keys},
     sys::{memory, spawn},
 };
 
@@ -28,6 +28,7 @@ struct Letter {
     generation: u64,
     sockets: Vec<(Kind, RawFd)>,
     terms: Terms,
+    ticket_keys: Keys,
     scoreboard: RawFd,
     line: RawFd,
 }
@@ -45,6 +46,8 @@ pub(super) struct Handover<'a> {
     pub(super) generation: u64,
     /// Sockets that listen, in the order of the configuration.
     pub(super) sockets: Lent<'a>,
+    /// What TLS's tickets are sealed with.
+    pub(super) ticket_keys: &'a Keys,
     /// The shared page.
     pub(super) scoreboard: BorrowedFd<'a>,
     /// The engine's end of the line.
@@ -66,6 +69,8 @@ pub struct Inherited {
     pub sockets: Vec<(Kind, OwnedFd)>,
     /// How those of HTTP/3 are shared.
     pub terms: Terms,
+    /// What TLS's tickets are sealed with.
+    pub ticket_keys: Keys,
     /// The shared page.
     pub scoreboard: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
@@ -84,6 +89,7 @@ impl Handover<'_> {
             generation: self.generation,
             sockets: self.sockets.sockets.iter().map(|(kind, socket)| (*kind, socket.as_raw_fd())).collect(),
             terms: self.sockets.terms.clone(),
+            ticket_keys: self.ticket_keys.clone(),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
         };
@@ -109,6 +115,7 @@ impl Inherited {
             silent: letter.silent,
             generation: letter.generation,
             terms: letter.terms,
+            ticket_keys: letter.ticket_keys,
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),

@@ -5,6 +5,8 @@ use std::{io, marker::PhantomData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{io::AsyncReadExt, net::UnixStream};
 
+use crate::http::tls::tickets::Keys;
+
 /// From an engine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Report {
@@ -43,6 +45,8 @@ pub enum Order {
     Leave,
     /// Open log files anew.
     ReopenLogs,
+    /// Seal TLS's tickets with these.
+    TicketKeys(Keys),
     /// What became of a wish.
     Outcome {
         /// That of the wish.

@@ -24,6 +24,7 @@ mod report;
 mod signals;
 mod sockets;
 mod succession;
+mod tickets;
 mod upgrade;
 
 use std::{
@@ -55,6 +56,7 @@ use self::{
     signals::Signals,
     sockets::{Lent, Table},
     succession::{Asker, Next},
+    tickets::TicketKeys,
 };
 use crate::{
     error::{Error, ExitCode},
@@ -98,6 +100,7 @@ struct Supervisor {
     installed: Installed,
     previous: Option<Installed>,
     table: Table,
+    ticket_keys: TicketKeys,
     generation: u64,
     /// As many as the release wants, less those that have died.
     active: Vec<Engine>,
@@ -197,6 +200,7 @@ impl Supervisor {
             installed,
             previous: None,
             table,
+            ticket_keys: TicketKeys::default(),
             generation: 0,
             active: Vec::new(),
             next: None,
@@ -245,6 +249,7 @@ impl Supervisor {
             silent: self.silent || generation > 1,
             generation,
             sockets,
+            ticket_keys: &self.ticket_keys.keys,
             scoreboard: page.as_fd(),
             line: line.as_fd(),
         };
@@ -442,6 +447,7 @@ impl Supervisor {
             engine.signal(Signal::SIGKILL);
             engine.kill_at = Some(now + KILL_AFTER);
         }
+        self.replace_ticket_keys(now);
         if self.stopping {
             // While it ends, an engine need show no other sign of life.
             return;

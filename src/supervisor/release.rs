@@ -37,6 +37,8 @@ pub struct Release {
     pub leaves_within: Duration,
     /// How health checks are answered.
     pub checks: Checks,
+    /// How often the keys of TLS's tickets are replaced.
+    pub ticket_lifetime: Duration,
     /// Whom engines run as.
     pub rights: Rights,
 }
@@ -69,7 +71,7 @@ struct Told<'a> {
 /// What programs say to each other is of this version: releases, what an engine inherits, what it and its supervisor say on their
 /// line, the scoreboard, and what a supervisor leaves to the program that replaces it. One that differs in any of these has
 /// another version, and is taken only by a restart.
-pub const VERSION: &str = "rr-handover-2";
+pub const VERSION: &str = "rr-handover-3";
 
 // === impl Release ===
 
@@ -124,6 +126,7 @@ mod tests {
             sockets: Vec::new(),
             leaves_within: Duration::from_secs(40),
             checks: Checks { unavailable: 503, timeout: Duration::from_secs(1), max_connections: 8 },
+            ticket_lifetime: Duration::from_secs(60),
             rights: Rights::default(),
         }
     }

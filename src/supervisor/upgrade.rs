@@ -16,6 +16,7 @@ use super::{
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
     succession::Asker,
+    tickets::{self, TicketKeys},
 };
 use crate::sys::{
     memory,
@@ -35,6 +36,7 @@ pub struct Left {
     release: Release,
     previous: Option<(Release, RawFd)>,
     sockets: sockets::Left,
+    ticket_keys: tickets::Left,
     generation: u64,
     active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
@@ -120,6 +122,7 @@ impl Supervisor {
             release: self.installed.release.clone(),
             previous,
             sockets,
+            ticket_keys: self.ticket_keys.left(),
             generation: self.generation,
             active: self.active.iter().map(Engine::left).collect(),
             draining: self.draining.iter().map(Engine::left).collect(),
@@ -147,6 +150,7 @@ impl Supervisor {
             silent: left.silent,
             previous: previous.transpose()?,
             pid_file: pid_file.transpose()?,
+            ticket_keys: TicketKeys::adopt(left.ticket_keys),
             generation: left.generation,
             active,
             draining: left.draining.into_iter().map(Engine::adopt).collect::<io::Result<_>>()?,

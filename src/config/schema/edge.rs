@@ -108,6 +108,16 @@ pub(super) const HTTP: &[Key] = &[
         "intermediate, which is TLS 1.2 and 1.3, or modern, which is 1.3 alone.",
         &Field(|c| &mut ssl(c).profile, Choice),
     ),
+    key(
+        "http.ssl.tickets",
+        "Clients resume sessions by tickets, which is quicker than a new handshake, also with the next engine.",
+        &Field(|c| &mut ssl(c).tickets, Flag),
+    ),
+    key(
+        "http.ssl.ticket_lifetime",
+        "How long they may. The tickets' keys are replaced as often, and then open older ones once as long.",
+        &Field(|c| &mut ssl(c).ticket_lifetime, BOUND),
+    ),
     key("http.ssl.handshake_timeout", "How long a handshake may take.", &Field(|c| &mut ssl(c).handshake_timeout, BOUND)),
     zero_is_default(
         "http.ssl.max_handshakes",

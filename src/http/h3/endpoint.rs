@@ -21,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use super::{
     Config, Needs, Secret, Slot, Terms,
     connection::{Connection, Shared},
+    frame::code,
     keys,
 };
 use crate::{
@@ -233,6 +234,11 @@ impl<S: Handler> Gate<S> {
         let told = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         let name = told.and_then(|told| told.server_name);
         let shown = quic.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
+        if !self.tls.still_trusts(shown.as_ref().map(|chain| &chain[..])) {
+            self.shared.drain.count_refusal();
+            quic.close(code::NO_ERROR, b"the client's certificate is good no more");
+            return;
+        }
         let certificate = shown.as_ref().and_then(|chain| chain.first()).map(|der| &der[..]);
         let secure = Arc::new(self.tls.facts_of_quic(name.as_deref(), certificate));
         let local = match (self.local, quic.local_ip()) {

@@ -1,7 +1,11 @@
 //! What is asked of clients: nothing, a certificate, or one that an authority of ours has signed.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use aws_lc_rs::digest;
 use rustls::{
     DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -30,6 +34,13 @@ pub enum ClientAuth {
     RequireAndVerify,
 }
 
+/// Who signs certificates that are believed.
+#[derive(Debug, Default)]
+pub(super) struct Authorities {
+    path: PathBuf,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
 /// Believes every certificate, if only its owner sent it.
 #[derive(Debug)]
 struct Anyone {
@@ -45,19 +56,37 @@ impl ClientAuth {
         matches!(self, Self::VerifyIfGiven | Self::RequireAndVerify)
     }
 
+    /// Who has to have signed certificates, if that matters, and the file that says so.
+    pub(super) fn authorities(self, root_ca: Option<&Path>) -> Result<Authorities, Error> {
+        if !self.verifies() {
+            return Ok(Authorities::default());
+        }
+        let path = root_ca.ok_or_else(|| Error::new(Path::new("root_ca"), "missing, while clients are to be verified"))?;
+        Ok(Authorities { path: path.to_owned(), certificates: certificates::chain(path)? })
+    }
+
+    /// What tickets are sealed for: with other authorities, or if more is asked of it, a client has to show its certificate again.
+    pub(super) fn context(self, authorities: &Authorities) -> Vec<u8> {
+        let mut context = vec![self as u8];
+        for certificate in &authorities.certificates {
+            context.extend_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+        }
+        context
+    }
+
     pub(super) fn verifier(
         self,
-        root_ca: Option<&Path>,
+        authorities: &Authorities,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Option<Arc<dyn ClientCertVerifier>>, Error> {
         let anyone = |is_required| -> Arc<dyn ClientCertVerifier> {
             Arc::new(Anyone { is_required, algorithms: provider.signature_verification_algorithms })
         };
         let roots = || {
-            let path = root_ca.ok_or_else(|| Error::new(Path::new("root_ca"), "missing, while clients are to be verified"))?;
+            let path = &authorities.path;
             let mut roots = RootCertStore::empty();
-            for certificate in certificates::chain(path)? {
-                roots.add(certificate).map_err(|error| Error::new(path, error))?;
+            for certificate in &authorities.certificates {
+                roots.add(certificate.clone()).map_err(|error| Error::new(path, error))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
             let verifier = if self == Self::VerifyIfGiven { verifier.allow_unauthenticated() } else { verifier };

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustls::server::Acceptor;
+use rustls::{HandshakeKind, server::Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -40,6 +40,9 @@ pub(crate) enum Refused {
     /// It was no client, but an authority that looks for an answer.
     #[error("an authority's question was answered")]
     Challenge,
+    /// It has resumed a session, and the certificate that it showed then is good no more.
+    #[error("the client's certificate is good no more")]
+    Distrusted,
     /// The two could not agree, or the peer left.
     #[error("{0}")]
     Failed(#[from] io::Error),
@@ -53,6 +56,9 @@ impl Tls {
         let timeout = tokio::time::timeout(self.0.config.handshake_timeout, self.accept(io));
         let stream = timeout.await.map_err(|_| Refused::Timeout)??;
         let (_, session) = stream.get_ref();
+        if session.handshake_kind() == Some(HandshakeKind::Resumed) && !self.still_trusts(session.peer_certificates()) {
+            return Err(Refused::Distrusted);
+        }
         let is_http2 = session.alpn_protocol() == Some(H2);
         let secure = Arc::new(Secure { variables: connection::variables(session, self.0.config.client_auth) });
         Ok(Greeted { stream, is_http2, secure })

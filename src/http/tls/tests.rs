@@ -10,7 +10,11 @@ use rustls::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{x509::Certificate, *};
+use super::{
+    tickets::{Keys, Tickets},
+    x509::Certificate,
+    *,
+};
 use crate::worker::Secure;
 
 /// An authority, and a directory for what it signs, which goes away with the test.
@@ -47,6 +51,13 @@ impl Office {
         pair
     }
 
+    /// A client's certificate that is good no more.
+    fn expired(&self, name: &str) -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        params.signed_by(&KeyPair::generate().unwrap(), &self.authority).unwrap().into()
+    }
+
     fn card(&self, file: &str) -> Card {
         let pair = self.sign(file, &["client"]);
         (certificates::chain(&pair.chain).unwrap(), PrivateKeyDer::from_pem_file(&pair.key).unwrap())
@@ -59,6 +70,7 @@ impl Office {
             root_ca: Some(self.directory.join("ca.pem")),
             client_auth: ClientAuth::None,
             profile: Profile::Intermediate,
+            resumption: Resumption::Tickets { keys: Tickets::new(Keys::new()), lifetime: Duration::from_secs(60) },
             handshake_timeout: Duration::from_secs(60),
             max_handshakes: 10,
         }
@@ -160,6 +172,27 @@ async fn clients_are_asked_for_certificates_in_five_ways() {
             assert_eq!(known, expected, "{client_auth:?}, {at}: {:?}", met.as_ref().err());
         }
     }
+}
+
+#[tokio::test]
+async fn a_resumed_session_is_worth_no_more_than_the_certificate_it_began_with() {
+    let office = Office::new("resumed");
+    let pair = office.sign("server", &["server.test"]);
+    let tls = Config { client_auth: ClientAuth::RequireAndVerify, ..office.config(vec![pair]) }.build().unwrap();
+    let alice = office.client(Some(office.card("alice")));
+    let resumed = async |tls: &Tls| {
+        let (secure, mut stream) = meet(tls, alice.clone(), "server.test").await?;
+        // The ticket comes after the handshake, and nothing else does.
+        assert!(stream.read_u8().await.is_err());
+        Ok::<_, String>(value(&secure, "SSL_SESSION_RESUMED") == Some("Resumed"))
+    };
+    assert_eq!((resumed(&tls).await, resumed(&tls).await), (Ok(false), Ok(true)));
+    let chain = vec![office.card("bob").0.remove(0)];
+    assert!(tls.still_trusts(Some(&chain)) && !tls.still_trusts(None) && !tls.still_trusts(Some(&[])));
+    let expired = office.expired("carol");
+    assert!(!tls.still_trusts(Some(&[expired])), "she could show hers when her session began");
+    let anyone = Config { client_auth: ClientAuth::None, ..tls.0.config.clone() }.build().unwrap();
+    assert!(anyone.still_trusts(None));
 }
 
 #[tokio::test]

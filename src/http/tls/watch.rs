@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
-use super::{ClientAuth, Config, Tls, acme::Acme};
+use super::{Config, Tls, acme::Acme};
 
 /// What tells one content of a file from another without reading it; nothing while there is no file.
 pub(super) type Stamp = Option<(u64, u64, i64, i64, u64)>;
@@ -43,12 +43,7 @@ impl Tls {
             return;
         }
         *shared.seen.lock() = now;
-        // A client that resumes is not verified again, so with other authorities it has to begin anew.
-        let tickets = match shared.config.client_auth {
-            ClientAuth::None => Ok(shared.tickets.clone()),
-            _ => shared.config.tickets(),
-        };
-        match tickets.and_then(|tickets| shared.config.load(shared.acme.as_ref(), &shared.provider, &tickets)) {
+        match shared.config.load(shared.acme.as_ref(), &shared.provider) {
             Ok(current) => {
                 *shared.current.write() = current;
                 shared.changed.send_replace(());
