@@ -15,6 +15,10 @@ report() {
     memory_table
     echo
   fi
+  if [ -s "$tmp/idle" ]; then
+    idle_table
+    echo
+  fi
   if [ -s "$tmp/scaling" ]; then
     scaling_table
     echo
@@ -46,6 +50,16 @@ awk_functions='
     if (workload == "echo") return "echo, 1 MB POST"
     if (workload == "static1k") return "static, 1 KB"
     if (workload == "static1m") return "static, 1 MB"
+    if (workload == "tls1k") return "static, 1 KB, TLS"
+    if (workload == "tls1m") return "static, 1 MB, TLS"
+    if (workload == "h2-1k") return "static, 1 KB, HTTP/2"
+    if (workload == "h2-1m") return "static, 1 MB, HTTP/2"
+    if (workload == "h3-1k") return "static, 1 KB, HTTP/3"
+    if (workload == "h3-1m") return "static, 1 MB, HTTP/3"
+    if (workload == "handshake") return "new TLS connections"
+    if (workload == "resume") return "resumed TLS connections"
+    if (workload == "gzip") return "static page of 20 KB, gzip"
+    if (workload == "gzip-php") return "page of 20 KB by PHP, gzip"
     if (workload == "wordpress") return "WordPress front page"
     return workload
   }
@@ -60,6 +74,7 @@ awk_library=$awk_functions'
     middle = median(list, n); low = list[1]; high = list[n]
     return middle
   }
+  function latency(field, workload, key,   middle) { middle = of(field, workload, key); return middle ? sprintf("%.2f", middle) : "–" }
   # ratio(FIELD, WORKLOAD, KEY): rr against KEY, of the medians, with the least and most of the rounds.
   function ratio(field, workload, key, digits,   n, list, round, mine, theirs) {
     n = 0
@@ -122,12 +137,12 @@ figures() {
       for (w = 1; w <= workload_count; w++) for (k = 1; k <= key_count; k++) {
         if (!(("rps", workloads[w], keys[k], 1) in data)) continue
         name = label[keys[k]]
-        if (keys[k] == "fpm" && workloads[w] ~ /^static/) name = "nginx"
+        if (keys[k] == "fpm" && workloads[w] ~ /^(static|tls|h2|handshake|resume|gzip$)/) name = "nginx"
         rps = of("rps", workloads[w], keys[k]); digits = rps < 1000 ? 1 : 0
         wrong = bad[workloads[w], keys[k]]
         printf "| %s | %s | %.*f (%.*f–%.*f) |", title(workloads[w]), name, digits, rps, digits, low, digits, high
-        printf " %.2f |", of("p50", workloads[w], keys[k])
-        printf " %.2f |", of("p99", workloads[w], keys[k])
+        printf " %s |", latency("p50", workloads[w], keys[k])
+        printf " %s |", latency("p99", workloads[w], keys[k])
         printf " %.2f | %s |\n", of("cpu", workloads[w], keys[k]), wrong ? "**" wrong "**" : 0
       }
     }'
@@ -154,6 +169,17 @@ memory_table() {
     }' <(labels) "$tmp/memory"
   echo
   echo "Per added thread or process: the growth of what no file backs (anonymous and shared memory, proportionally), divided by 16. nginx is not counted."
+}
+
+# idle_table: from lines of "protocol key connections before after".
+idle_table() {
+  awk '
+    FILENAME == ARGV[1] { split($0, pair, "\t"); label[pair[1]] = pair[2] == "nginx + php-fpm" ? "nginx" : pair[2]; next }
+    FNR == 1 { print "| idle connections | server | memory of all, MiB, without and with | of one, KiB |"; print "|---|---|---|---|" }
+    { printf "| %s %s | %s | %.1f, %.1f | **%.1f** |\n", $3, $1 == "tls" ? "TLS" : $1, label[$2], $4 / 1024, $5 / 1024, ($5 - $4) / $3 }
+  ' <(labels) "$tmp/idle"
+  echo
+  echo "Each has asked for 1 KB once. What no file backs of all processes that speak HTTP; the kernel's buffers are not in it."
 }
 
 # scaling_table: from lines of "script threads round microseconds cpu-microseconds".

@@ -64,10 +64,13 @@ CONF
 rival() {
   local says
   [ -x "$2" ] || die "no such rival: $2"
-  says=$("$2" --version 2>/dev/null || "$2" version 2>/dev/null || true)
+  # Caddy does not know its own version, unless it was built by those who make it.
+  says=$("$2" build-info 2>/dev/null | awk '$1 == "dep" || $1 == "mod" { if ($2 == "github.com/dunglas/frankenphp") exit; if ($2 ~ /caddyserver\/caddy/) print "Caddy", $3 }')
+  says=${says:-$("$2" --version 2>/dev/null || "$2" version 2>/dev/null || true)}
   binary[$1]=$(realpath "$2")
   rival_keys+=("$1")
   case $says in
+    Caddy\ *) kind[$1]=caddy label[$1]=Caddy ;;
     *FrankenPHP*) kind[$1]=frankenphp label[$1]=FrankenPHP ;;
     rr\ version*rustc*) kind[$1]=rr label[$1]="rr at $2" ;;
     rr\ version*)

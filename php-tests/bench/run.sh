@@ -2,19 +2,19 @@
 # ./x bench [--only WORKLOAD] [--psr7 SCRIPT] [--keep] [RIVAL…]: rr beside plain hyper, nginx + php-fpm and the rivals named by path, in
 # one run. WORKLOAD is one of `all` below. --psr7 names a worker that answers "Hello, World!" with spiral/roadrunner-http: those packages
 # are not ours to fetch. --keep appends the tables to RESULTS.md.
-# Environment: RR_BIN, NTS_PREFIX (a PHP with php-fpm), RR_CACHE, CARGO_TARGET_DIR, PHP_CONFIG; ROUNDS, SECONDS_EACH, WORKERS.
+# Environment: RR_BIN, NTS_PREFIX (a PHP with php-fpm), RR_CACHE, CARGO_TARGET_DIR, PHP_CONFIG; ROUNDS, SECONDS_EACH, WORKERS, IDLE (connections), PROFILE (of cargo, for load generators).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 export RR_CACHE=${RR_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rr}
 ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-5} WORKERS=${WORKERS:-4}
-WARM_UP=${WARM_UP:-2}
+WARM_UP=${WARM_UP:-2} IDLE=${IDLE:-1000} PROFILE=${PROFILE:-release}
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 die() { printf 'bench: %s\n' "$*" >&2; exit 1; }
 
-all=(hello worker-callback worker-pull worker-frankenphp psr7 server echo static1k static1m symfony laravel memory-laravel scaling wordpress memory)
+all=(hello worker-callback worker-pull worker-frankenphp psr7 server echo static1k static1m tls1k tls1m h2-1k h2-1m h3-1k h3-1m handshake resume gzip gzip-php idle symfony laravel memory-laravel scaling wordpress memory)
 only=() rivals=() keep= psr7=
 while [ $# -gt 0 ]; do
   case $1 in
@@ -29,6 +29,7 @@ done
 [ ${#only[@]} = 0 ] && only=("${all[@]}")
 for name in "${only[@]}"; do [[ " ${all[*]} " == *" $name "* ]] || die "no workload $name; there are: ${all[*]}"; done
 wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
+wants_edge() { [[ " ${only[*]} " =~ \ (tls|h2-|h3-|handshake|resume|gzip|idle) ]]; }
 
 # shellcheck source=servers.sh
 . "$here/servers.sh"
@@ -36,6 +37,8 @@ wanted() { [[ " ${only[*]} " == *" $1 "* ]]; }
 . "$here/rivals.sh"
 # shellcheck source=workloads.sh
 . "$here/workloads.sh"
+# shellcheck source=edge.sh
+. "$here/edge.sh"
 # shellcheck source=applications.sh
 . "$here/applications.sh"
 # shellcheck source=wordpress.sh
@@ -54,6 +57,11 @@ tools() {
   command -v wrk >/dev/null || missing+=(wrk)
   command -v nginx >/dev/null || missing+=(nginx)
   command -v curl >/dev/null || missing+=(curl)
+  if wants_edge; then
+    command -v h2load >/dev/null || missing+=(nghttp2-client)
+    command -v openssl >/dev/null || missing+=(openssl)
+    [[ " ${rivals[*]} " == *caddy* ]] || command -v caddy >/dev/null || missing+=(caddy)
+  fi
   if wanted wordpress || wanted memory; then
     command -v mariadbd >/dev/null || missing+=(mariadb-server-core)
     command -v mariadb >/dev/null || missing+=(mariadb-client-core)
@@ -80,6 +88,7 @@ binaries() {
   kind[hyper]=hyper label[hyper]='plain hyper'
   versions=("rr: $("${binary[rr]}" --version | head -n 1), commit $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown), $(stat -c %y "${binary[rr]}" | cut -c1-16)")
   versions+=("nginx + php-fpm: $(nginx -v 2>&1 | sed 's/.*: //'), $("$NTS_PREFIX/sbin/php-fpm" -n -v | head -n 1)")
+  if wants_edge && [[ " ${rivals[*]} " != *caddy* ]]; then rivals+=("$(command -v caddy)"); fi
   local number=0 path
   for path in "${rivals[@]}"; do
     number=$((number + 1))
@@ -87,8 +96,8 @@ binaries() {
   done
   if [[ " ${only[*]}" == *" hello"* || " ${only[*]}" == *" worker-"* ]]; then
     say "building plain-hyper"
-    (cd "$root" && cargo build --release --example plain-hyper >"$tmp/log/cargo.log" 2>&1) || { tail -n 30 "$tmp/log/cargo.log" >&2; die "cargo build"; }
-    binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/release/examples/plain-hyper
+    (cd "$root" && cargo build --profile "$PROFILE" --example plain-hyper >"$tmp/log/cargo.log" 2>&1) || { tail -n 30 "$tmp/log/cargo.log" >&2; die "cargo build"; }
+    binary[hyper]=${CARGO_TARGET_DIR:-$root/target}/$PROFILE/examples/plain-hyper
     versions+=("plain hyper: hyper $(sed -n '/^name = "hyper"$/{n;s/version = "\(.*\)"/\1/p}' "$root/Cargo.lock"), one thread")
   fi
 }
@@ -160,7 +169,7 @@ settings() {
   [[ -n "${port[fpm]:-}" && ${#rr_options[@]} = 0 ]] || return 0
   # Both without OPcache would agree with each other as well.
   for key in fpm "$@"; do
-    case ${kind[$key]} in hyper | roadrunner) continue ;; esac
+    case ${kind[$key]} in hyper | roadrunner | caddy) continue ;; esac
     curl -s "http://127.0.0.1:${port[$key]}/settings.php" >"$tmp/settings.$key"
     grep -q '^opcache running = 1' "$tmp/settings.$key" || die "no OPcache in ${label[$key]}"
     differs=$({ diff "$tmp/settings.fpm" "$tmp/settings.$key" || true; } | sed -n 's/^> //p' | paste -sd';' | sed 's/;/; /g')
@@ -195,6 +204,7 @@ php_environment
 awk 'BEGIN { while (n++ < 65536) printf "0123456789abcdef" }' >"$tmp/post"
 documents "$tmp/www"
 phase "$tmp/www" hello server echo static1k static1m
+if wants_edge; then edge; fi
 for name in worker-callback worker-pull worker-frankenphp; do worker "$name"; done
 if wanted psr7; then psr7; fi
 for name in symfony laravel; do application "$name"; done

@@ -21,8 +21,23 @@ documents() {
   mkdir -p "$1/static"
   cp "$here"/www/*.php "$1/"
   head -c 1024 </dev/zero | tr '\0' x >"$1/static/1k.txt"
+  html >"$1/static/page.html"
   head -c 1048576 </dev/zero | tr '\0' x >"$1/static/1m.txt"
   touch -d '1 day ago' "$1"/*.php "$1"/static/*
+}
+
+# html: a page of 20 KB that compresses like one.
+html() {
+  awk 'BEGIN {
+    srand(1); split("the of and server request answer thread worker connection client header body page file time memory which that with from they have been their would there about other", word, " ")
+    print "<!DOCTYPE html><html><head><title>A page</title></head><body>"
+    while (length(page) < 20000) {
+      line = "<div class=\"entry entry-" int(rand() * 100) "\"><h2><a href=\"/entry/" int(rand() * 10000) "\">"
+      for (n = 0; n < 40; n++) { line = line word[1 + int(rand() * 30)] (n == 5 ? "</a></h2><p>" : " ") ; if (rand() < 0.1) line = line int(rand() * 100000) " " }
+      page = page line "</p></div>\n"
+    }
+    printf "%s</body></html>\n", page
+  }'
 }
 
 free_port() {
@@ -30,7 +45,7 @@ free_port() {
   while :; do
     candidate=$((20000 + RANDOM % 10000))
     (exec 3<>"/dev/tcp/127.0.0.1/$candidate") 2>/dev/null && continue
-    [[ " ${port[*]} " == *" $candidate "* ]] || break
+    [[ " ${port[*]} ${port_tls[*]} " == *" $candidate "* ]] || break
   done
   echo "$candidate"
 }
@@ -97,9 +112,12 @@ start_hyper() {
 }
 
 start_rr() {
+  local tls=()
   port[$1]=$(free_port)
   pids[$1]=
-  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn "${rr_options[@]}"
+  tls_port "$1"
+  [ -z "$secure" ] || tls=(-o "http.ssl.address=127.0.0.1:${port_tls[$1]}" -o "http.http3.address=127.0.0.1:${port_tls[$1]}")
+  launch "$1" "$1" "${binary[$1]}" serve "$2" -s -o "http.address=127.0.0.1:${port[$1]}" -o "http.pool.num_workers=$3" -o logs.level=warn "${rr_options[@]}" "${tls[@]}"
   ready "$1" "$first_path"
 }
 
@@ -111,9 +129,21 @@ start_fpmkept() { start_nginx_fpm "$@" on "keepalive $(($3 / 4 > 1 ? $3 / 4 : 1)
 
 # start_nginx_fpm KEY ROOT CHILDREN on|off UPSTREAM_SETTINGS
 start_nginx_fpm() {
-  local key=$1 root=$2 children=$3 nginx_user= variable
+  local key=$1 root=$2 children=$3 nginx_user=
   port[$key]=$(free_port)
   pids[$key]=
+  tls_port "$key"
+  php_fpm "$key" "$root" "$children"
+  # As root, nginx would serve as nobody, who cannot read the temporary folder.
+  [ "$(id -u)" = 0 ] && nginx_user='user root;'
+  nginx_conf "$key" "$root" "$nginx_user" "$4" "$5" >"$tmp/$key.nginx.conf"
+  launch "$key" "$key-nginx" nginx -p "$tmp/run/$key-nginx" -e "$tmp/log/$key-nginx-error.log" -c "$tmp/$key.nginx.conf"
+  ready "$key" "$first_path"
+}
+
+# php_fpm KEY ROOT CHILDREN: on $tmp/KEY.sock.
+php_fpm() {
+  local key=$1 children=$3 variable
   cat >"$tmp/$key.conf" <<CONF
 [global]
 error_log = $tmp/log/$key-error.log
@@ -124,17 +154,12 @@ listen.mode = 0666
 pm = static
 pm.max_children = $children
 CONF
-  # As root, nginx would serve as nobody, who cannot read the temporary folder.
-  [ "$(id -u)" = 0 ] && nginx_user='user root;'
   [ "$(id -u)" = 0 ] && printf 'user = root\ngroup = root\n' >>"$tmp/$key.conf"
   for variable in "${environment[@]}"; do echo "env[${variable%%=*}] = ${variable#*=}" >>"$tmp/$key.conf"; done
-  nginx_conf "$key" "$root" "$nginx_user" "$4" "$5" >"$tmp/$key.nginx.conf"
   rm -f "$tmp/$key.sock"
   launch "$key" "$key" "$NTS_PREFIX/sbin/php-fpm" --nodaemonize --allow-to-run-as-root -c "$tmp/ini" --fpm-config "$tmp/$key.conf"
   fpm_master=$!
   for _ in {1..50}; do [ -S "$tmp/$key.sock" ] && break || sleep 0.1; done
-  launch "$key" "$key-nginx" nginx -p "$tmp/run/$key-nginx" -e "$tmp/log/$key-nginx-error.log" -c "$tmp/$key.nginx.conf"
-  ready "$key" "$first_path"
 }
 
 # PHP's own web server, one request at a time; $php_binary is it.
@@ -180,6 +205,7 @@ http {
   server {
     listen 127.0.0.1:${port[$1]};
     server_name 127.0.0.1;
+$(nginx_edge "$1")
     root $2;
     index index.php index.html;
     location = /favicon.ico { log_not_found off; }

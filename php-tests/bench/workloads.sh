@@ -6,8 +6,10 @@ path_of() {
     worker-* | psr7) echo / ;;
     server) echo '/server.php?name=value&list%5B%5D=1&list%5B%5D=2' ;;
     echo) echo /echo.php ;;
-    static1k) echo /static/1k.txt ;;
-    static1m) echo /static/1m.txt ;;
+    static1k | tls1k | h2-1k | h3-1k | handshake | resume) echo /static/1k.txt ;;
+    static1m | tls1m | h2-1m | h3-1m) echo /static/1m.txt ;;
+    gzip) echo /static/page.html ;;
+    gzip-php) echo /page.php ;;
     wordpress) echo / ;;
     symfony | laravel) echo /hello/world ;;
   esac
@@ -15,7 +17,12 @@ path_of() {
 
 # runs KIND WORKLOAD: whether a server of that kind takes part.
 runs() {
+  if is_edge "$2"; then
+    edge_runs "$@"
+    return
+  fi
   case $1 in
+    caddy) [[ $2 = static* ]] ;;
     hyper) [[ $2 = hello || $2 = worker-* ]] ;;
     fpm) [[ $2 != worker-* && $2 != psr7 ]] ;;
     fpmkept) [[ " hello server echo wordpress " == *" $2 "* ]] ;;
@@ -28,6 +35,10 @@ runs() {
 
 # answers KEY WORKLOAD: the answer is what it must be; a redirect or an error page would be quick as well.
 answers() {
+  if is_edge "$2"; then
+    edge_answers "$@"
+    return
+  fi
   local url=http://127.0.0.1:${port[$1]}$(path_of "$2") got=$tmp/answer status post=()
   [ "$2" = echo ] && post=(--data-binary "@$tmp/post" -H 'Content-Type: application/octet-stream' -H 'Expect:')
   status=$(curl -s -o "$got" -w '%{http_code}' "${post[@]}" "$url") || status="none ($?)"
@@ -52,6 +63,10 @@ ticks() {
 
 # load KEY WORKLOAD SECONDS: prints "requests microseconds p50 p99 bad".
 load() {
+  if is_edge "$2"; then
+    edge_load_of "$@"
+    return
+  fi
   local clients=32 post=0 headers=()
   case $2 in
     wordpress) clients=8 ;;
