@@ -204,3 +204,29 @@ fn what_would_go_by_the_proxys_address_is_warned_of() {
     assert_eq!(well.get("/server.php").send().status, 200);
     assert!(!well.log.text().contains(warning));
 }
+
+#[test]
+fn the_access_log_says_which_script_ran_and_what_it_took() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server().php("fat.php", "$fat = str_repeat('x', 20 << 20); echo strlen($fat);").file("a.txt", "a");
+    let path = setup.scratch().join("access.log");
+    let server = setup
+        .option(&format!("http.access_log.output={}", path.display()))
+        .option("http.access_log.format=%n|%f|%{mega}M|%C|%P|%{REQUEST_URI}e|%{HTTP_X_OWN}e")
+        .start();
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    server.get("/fat.php?q").header("X-Own", "own").send();
+    server.get("/a.txt").send();
+    assert!(wait_until(PATIENCE, || lines().len() == 2), "{:?}", lines());
+    let (script, file) = (lines()[0].clone(), lines()[1].clone());
+    let parts: Vec<_> = script.split('|').collect();
+    let root = server.root().canonicalize().unwrap();
+    assert_eq!([parts[0], parts[1]], ["http", root.join("fat.php").to_str().unwrap()]);
+    assert!((20..64).contains(&parts[2].parse::<u64>().unwrap()), "{script}");
+    assert!(parts[3].parse::<f64>().unwrap() > 0.0, "{script}");
+    assert_eq!(parts[4], server.pid().to_string(), "the supervisor");
+    assert_eq!([parts[5], parts[6]], ["/fat.php?q", "own"]);
+    assert_eq!(file, format!("-|-|0|0.00|{}|/a.txt|-", server.pid()));
+}

@@ -22,13 +22,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, Version};
 use parking_lot::{Condvar, Mutex};
 
 pub use file::Rotation;
 pub use template::Template;
 
-use crate::telemetry::{Lines, Seldom, logs};
+use crate::{
+    telemetry::{Lines, Seldom, logs},
+    worker::Phases,
+};
 
 /// Whether and how requests are logged.
 #[derive(Clone, Debug)]
@@ -119,6 +123,19 @@ pub struct Record<'a> {
     pub request: Option<&'a HeaderMap>,
     /// The answer's headers, if so.
     pub response: Option<&'a HeaderMap>,
+    /// The script that answered, if one did and [`Log::needs_script`].
+    pub ran: Option<&'a Ran>,
+}
+
+/// A script that was run.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    /// Its path.
+    pub script: Bytes,
+    /// The pool that ran it.
+    pub pool: String,
+    /// What it took.
+    pub phases: Arc<Phases>,
 }
 
 /// Who asked.
@@ -230,6 +247,11 @@ impl Log {
     /// Whether records are to have all headers.
     pub fn needs_headers(&self) -> bool {
         self.0.as_ref().is_some_and(|running| running.format.needs_headers())
+    }
+
+    /// Whether records are to say which script ran, and what that took.
+    pub fn needs_script(&self) -> bool {
+        self.0.as_ref().is_some_and(|running| running.format.needs_script())
     }
 
     /// Adds a record. It never waits for the output.
@@ -355,6 +377,7 @@ mod tests {
             referer: b"",
             request: None,
             response: None,
+            ran: None,
         }
     }
 

@@ -7,7 +7,7 @@ use http_body::Body as _;
 
 use super::{
     Body, Peer,
-    access::{Log, Record, Remote},
+    access::{Log, Ran, Record, Remote},
     middleware,
 };
 use crate::worker::OutputReader;
@@ -29,6 +29,7 @@ pub(crate) struct Facts {
     request_id: Option<HeaderValue>,
     request: Option<HeaderMap>,
     response: Option<HeaderMap>,
+    ran: Option<Ran>,
     began: Instant,
     start: SystemTime,
     status: u16,
@@ -72,6 +73,7 @@ impl Facts {
             request_id: parts.extensions.get::<middleware::Name>().map(|name| name.0.clone()),
             request: log.needs_headers().then(|| parts.headers.clone()),
             response: None,
+            ran: None,
             began: Instant::now(),
             start: SystemTime::now(),
             status: 0,
@@ -82,7 +84,8 @@ impl Facts {
     pub(crate) fn attach(mut self, response: Response<Body>) -> Response<Body> {
         self.status = response.status().as_u16();
         self.response = self.request.is_some().then(|| response.headers().clone());
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
+        self.ran = parts.extensions.remove::<Ran>();
         let body = match body {
             Body::Output(body) => Body::Recorded(Box::new(Recorded { body, written: 0, facts: self })),
             body => {
@@ -114,6 +117,7 @@ impl Facts {
             referer: self.referer.as_ref().map(HeaderValue::as_bytes).unwrap_or_default(),
             request: self.request.as_ref(),
             response: self.response.as_ref(),
+            ran: self.ran.as_ref(),
         });
     }
 }

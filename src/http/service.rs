@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     telemetry::Seldom,
-    worker::{self, Failure, HttpHead, Interim, Responder, Script, Source, Submitted, Wake, Work},
+    worker::{self, Failure, HttpHead, Interim, Phases, Responder, Script, Source, Submitted, Wake, Work},
 };
 
 /// What a [`Service`] needs.
@@ -140,7 +140,15 @@ impl Service {
             phases: None,
         });
         let id = request.id;
-        let timed = arriving.map(|arriving| self.0.timing.start(&mut request, arriving));
+        let is_measured = self.0.access.needs_script();
+        if arriving.is_some() || is_measured {
+            request.phases = Some(Arc::new(Phases::new(arriving.unwrap_or_default(), is_measured)));
+        }
+        let timed = arriving.zip(request.phases.clone()).map(|(_, phases)| self.0.timing.start(&request, phases));
+        let ran = request.phases.clone().filter(|_| is_measured).map(|phases| {
+            let (script, pool) = (request.script.filename.clone(), site.name.clone());
+            access::Ran { script, pool, phases }
+        });
         let work = Work { request, responder, submitted: Instant::now() };
         let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
             static SELDOM: Seldom = Seldom::new();
@@ -170,6 +178,9 @@ impl Service {
         };
         if let Some(timed) = timed {
             timed.answered(&mut response);
+        }
+        if let Some(ran) = ran {
+            response.extensions_mut().insert(ran);
         }
         response
     }

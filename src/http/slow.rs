@@ -49,10 +49,8 @@ impl Timing {
         !self.slow_after.is_zero() || self.metrics.is_some()
     }
 
-    /// Times `request`, which is submitted now.
-    pub(crate) fn start(&self, request: &mut Request, arriving: Duration) -> Timed {
-        let phases = Arc::new(Phases::new(arriving));
-        request.phases = Some(phases.clone());
+    /// Times `request`, which is submitted now and has these phases.
+    pub(crate) fn start(&self, request: &Request, phases: Arc<Phases>) -> Timed {
         let slow = (!self.slow_after.is_zero()).then(|| Slow {
             limit: self.slow_after,
             request: request.id,

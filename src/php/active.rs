@@ -7,7 +7,7 @@ use std::{
     io::{self, Read},
     ptr,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{BufMut, BytesMut};
@@ -17,10 +17,11 @@ use super::{
     engine::{Reset, ScriptKind},
     ffi,
     thread::Settings,
+    watchdog::cpu_time_of_this_thread,
 };
 use crate::worker::{
     Body, BodyReader, Failure, Head, IniValue, Lifeline, OutputLimits, OutputWriter, Reply, ReplyBody, Request, Script, Source,
-    Variables, Work,
+    Used, Variables, Work,
 };
 
 /// One request while its script runs.
@@ -39,6 +40,8 @@ pub(crate) struct Active {
     variables: Variables,
     extra: Arc<[(String, String)]>,
     pairs: Vec<ffi::Pair>,
+    /// What this thread had used of the CPU, if somebody wants to know how much the script does.
+    cpu_at_start: Option<Duration>,
 }
 
 /// Bounds of an answer.
@@ -90,6 +93,7 @@ impl Active {
     pub(crate) fn new(work: Work, settings: &Settings, variables: Variables) -> Self {
         let Work { mut request, responder, .. } = work;
         let body = std::mem::take(&mut request.body).into_reader();
+        let is_measured = request.phases.as_ref().is_some_and(|phases| phases.is_measured);
         Self {
             request,
             body,
@@ -103,6 +107,7 @@ impl Active {
             variables,
             extra: settings.variables.clone(),
             pairs: Vec::new(),
+            cpu_at_start: is_measured.then(cpu_time_of_this_thread),
         }
     }
 
@@ -131,6 +136,7 @@ impl Active {
             variables: Variables::default(),
             extra: settings.variables.clone(),
             pairs: Vec::new(),
+            cpu_at_start: None,
         }
     }
 
@@ -290,9 +296,19 @@ impl Active {
         !self.pulled && self.finish()
     }
 
+    /// Says what the script has used, if somebody wants to know; `memory` at most at once.
+    fn tell_used(&self, memory: impl FnOnce() -> usize) {
+        if let (Some(phases), Some(began)) = (&self.request.phases, self.cpu_at_start) {
+            let cpu = cpu_time_of_this_thread().saturating_sub(began);
+            phases.end(Used { memory: memory() as u64, cpu });
+        }
+    }
+
     /// Completes the answer while the script may go on; false if it was complete before.
     pub(crate) fn finish(&mut self) -> bool {
         self.log_lines(true);
+        // SAFETY: this thread has a context.
+        self.tell_used(|| unsafe { ffi::rr_php_memory_peak_so_far() });
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => false,
             Answer::Nobody => {
@@ -318,6 +334,8 @@ impl Active {
     /// Completes the answer of a script that has ended, with the request on its way home. Gives back what the next request can use
     /// again.
     pub(crate) fn conclude(mut self) -> Variables {
+        // SAFETY: this thread has a context, whose script has ended.
+        self.tell_used(|| unsafe { ffi::rr_php_memory_peak() });
         let variables = self.take_variables();
         if !matches!(self.answer, Answer::Pending { head: Some(_) }) {
             self.finish();

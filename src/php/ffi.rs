@@ -166,6 +166,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;
+    pub(crate) fn rr_php_memory_peak_so_far() -> usize;
     pub(crate) fn rr_php_heap() -> usize;
     pub(crate) fn rr_php_trace(frame: *const *mut c_void, buffer: *mut c_char, room: usize) -> usize;
     pub(crate) fn rr_php_last_error() -> *const c_char;

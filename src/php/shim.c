@@ -354,6 +354,11 @@ size_t rr_php_memory_peak(void)
 	return rr_memory_peak;
 }
 
+size_t rr_php_memory_peak_so_far(void)
+{
+	return zend_memory_peak_usage(true);
+}
+
 size_t rr_php_heap(void)
 {
 	return zend_memory_usage(true);

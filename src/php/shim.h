@@ -155,6 +155,7 @@ rr_end rr_php_run(rr_request *request, void *context);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
 size_t rr_php_memory_peak(void);
+size_t rr_php_memory_peak_so_far(void);
 size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */
 /* The fatal error that ended the last script of this thread, or the start, with file and line; empty if there was none. */
 const char *rr_php_last_error(void);

@@ -31,7 +31,7 @@ pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWrite
 pub use params::{HttpHead, Secure, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};
-pub use request::{Body, BodyReader, IniValue, Interim, Phases, Request, Script, Source, Work};
+pub use request::{Body, BodyReader, IniValue, Interim, Phases, Request, Script, Source, Used, Work};
 pub(crate) use standing::{Jobs, Permit, Standing};
 pub(crate) use supervise::Load;
 pub use supervise::{Growth, Rules};

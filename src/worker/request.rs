@@ -53,6 +53,18 @@ pub struct Phases {
     /// How long its body took to arrive.
     pub arriving: Duration,
     began: OnceLock<Instant>,
+    /// Whether somebody wants to know what its script uses.
+    pub(crate) is_measured: bool,
+    used: OnceLock<Used>,
+}
+
+/// What a script had used by the time that its answer was complete.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// The most memory at once, in bytes; of a worker script since it booted.
+    pub memory: u64,
+    /// Time of the CPU.
+    pub cpu: Duration,
 }
 
 /// A way to send interim responses before the answer.
@@ -124,9 +136,19 @@ pub struct BodyReader(Body);
 // === impl Phases ===
 
 impl Phases {
-    /// Of a request whose body took so long to arrive.
-    pub fn new(arriving: Duration) -> Self {
-        Self { arriving, began: OnceLock::new() }
+    /// Of a request whose body took so long to arrive, and whose script is measured if somebody wants that.
+    pub fn new(arriving: Duration, is_measured: bool) -> Self {
+        Self { arriving, began: OnceLock::new(), is_measured, used: OnceLock::new() }
+    }
+
+    /// The answer is complete; what is said first counts.
+    pub(crate) fn end(&self, used: Used) {
+        _ = self.used.set(used);
+    }
+
+    /// What its script has used, if that is known.
+    pub fn used(&self) -> Option<Used> {
+        self.used.get().copied()
     }
 
     /// A worker has it now; returns how long its body took to arrive.

@@ -43,6 +43,11 @@ impl Format {
         matches!(&self.encoding, Encoding::Template(template) if template.needs_headers())
     }
 
+    /// Whether they are to say which script ran.
+    pub(super) fn needs_script(&self) -> bool {
+        matches!(&self.encoding, Encoding::Template(template) if template.needs_script())
+    }
+
     /// RoadRunner's names, order and units (Octane reads them): times in ns since the epoch, `elapsed` in ms.
     fn json(&self, record: &Record<'_>, line: &mut Vec<u8>) {
         let end = nanoseconds(record.start + record.elapsed);
@@ -201,6 +206,7 @@ mod tests {
             referer: b"",
             request: None,
             response: None,
+            ran: None,
         };
         let mut line = Vec::new();
         Format { extended, encoding, colour }.encode(&record, &mut line);

@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     net::IpAddr,
+    os::unix::process::parent_id,
     process,
     time::{Duration, SystemTime},
 };
@@ -22,6 +23,22 @@ pub struct Template(Vec<Piece>);
 #[derive(Clone, Debug, PartialEq)]
 enum Piece {
     Text(String),
+    /// `%C`, in percent of the time that the request took.
+    Cpu,
+    /// `%M`, divided by so many bytes.
+    Memory(u64),
+    /// `%P`
+    Parent,
+    /// `%f`
+    Script,
+    /// `%n`
+    Pool,
+    /// `%{REQUEST_URI}e`
+    Target,
+    /// `%{SERVER_NAME}e`
+    Host,
+    /// `%{SERVER_PROTOCOL}e`
+    Protocol,
     /// `%b`, which is ours.
     BodyBytes,
     /// `%d`, divided by so many nanoseconds.
@@ -114,6 +131,11 @@ impl Template {
         self.0.iter().any(|piece| matches!(piece, Piece::Request(_) | Piece::Response(_)))
     }
 
+    /// Whether it says anything of the script that ran.
+    pub(super) fn needs_script(&self) -> bool {
+        self.0.iter().any(|piece| matches!(piece, Piece::Cpu | Piece::Memory(_) | Piece::Script | Piece::Pool))
+    }
+
     pub(super) fn encode(&self, record: &Record<'_>, line: &mut Vec<u8>) {
         self.0.iter().for_each(|piece| piece.encode(record, line));
     }
@@ -149,15 +171,62 @@ impl Piece {
             't' => Self::Start(argument.unwrap_or(TIME).to_owned()),
             'T' => Self::End(argument.unwrap_or(TIME).to_owned()),
             'u' => Self::User,
-            'C' | 'M' | 'P' | 'e' | 'f' | 'n' => return Err(format!("%{code} is php-fpm's own, and not known here")),
+            'C' => match argument {
+                None | Some("total") => Self::Cpu,
+                Some(part) => return Err(format!("%{{{part}}}C: of the CPU's time only the total is known")),
+            },
+            'M' => Self::Memory(match argument {
+                None | Some("bytes") => 1,
+                Some("kilobytes" | "kilo") => 1 << 10,
+                Some("megabytes" | "mega") => 1 << 20,
+                Some(other) => return Err(format!("%{{{other}}}M: expected bytes, kilobytes or megabytes")),
+            }),
+            'P' => Self::Parent,
+            'e' => Self::variable(argument.unwrap_or_default())?,
+            'f' => Self::Script,
+            'n' => Self::Pool,
             other => return Err(format!("%{other} means nothing")),
         })
+    }
+
+    /// The piece that says what a web server would tell php-fpm in a variable; a script's own are not known here.
+    fn variable(name: &str) -> Result<Self, String> {
+        let header = |name: &str| name.replace('_', "-").to_ascii_lowercase().parse::<HeaderName>().ok().map(Self::Request);
+        let known = match name {
+            "REQUEST_METHOD" => Some(Self::Method),
+            "REQUEST_URI" => Some(Self::Target),
+            "QUERY_STRING" => Some(Self::Query),
+            "REMOTE_ADDR" => Some(Self::Remote),
+            "REMOTE_USER" => Some(Self::User),
+            "SCRIPT_FILENAME" => Some(Self::Script),
+            "SERVER_NAME" => Some(Self::Host),
+            "SERVER_PROTOCOL" => Some(Self::Protocol),
+            "CONTENT_TYPE" | "CONTENT_LENGTH" => header(name),
+            _ => name.strip_prefix("HTTP_").and_then(header),
+        };
+        known
+            .ok_or_else(|| format!("%{{{name}}}e: not known here, unlike REQUEST_URI, REMOTE_ADDR, HTTP_USER_AGENT and the like"))
     }
 
     fn encode(&self, record: &Record<'_>, line: &mut Vec<u8>) {
         let target = record.uri;
         match self {
             Self::Text(text) => line.extend_from_slice(text.as_bytes()),
+            Self::Cpu => {
+                let used = record.ran.and_then(|ran| ran.phases.used()).map_or(0.0, |used| used.cpu.as_secs_f64());
+                let elapsed = record.elapsed.as_secs_f64();
+                put(line, format_args!("{:.2}", if elapsed > 0.0 { 100.0 * used / elapsed } else { 0.0 }));
+            }
+            Self::Memory(unit) => {
+                let used = record.ran.and_then(|ran| ran.phases.used()).map_or(0, |used| used.memory);
+                put(line, format_args!("{}", used / unit));
+            }
+            Self::Parent => put(line, format_args!("{}", parent_id())),
+            Self::Script => dashed(record.ran.map_or(b"", |ran| &ran.script), line),
+            Self::Pool => dashed(record.ran.map_or("", |ran| &ran.pool).as_bytes(), line),
+            Self::Target => dashed(target.as_bytes(), line),
+            Self::Host => dashed(record.host, line),
+            Self::Protocol => put(line, format_args!("{:?}", record.version)),
             Self::BodyBytes => put(line, format_args!("{}", record.write_bytes)),
             Self::Elapsed(unit) => {
                 let units = record.elapsed.as_nanos() as f64 / *unit as f64;
@@ -244,11 +313,21 @@ fn time(format: &str, moment: SystemTime, line: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderMap;
 
     use super::*;
+    use crate::{
+        http::access::Ran,
+        worker::{Phases, Used},
+    };
 
     fn line(template: &Template) -> String {
+        line_of(template, None)
+    }
+
+    fn line_of(template: &Template, ran: Option<&Ran>) -> String {
         let mut headers = HeaderMap::new();
         headers.insert("referer", "http://a/\"".parse().unwrap());
         headers.insert("x-own", "own".parse().unwrap());
@@ -272,6 +351,7 @@ mod tests {
             referer: b"",
             request: Some(&headers),
             response: Some(&headers),
+            ran,
         };
         let mut line = Vec::new();
         template.encode(&record, &mut line);
@@ -287,6 +367,23 @@ mod tests {
     }
 
     #[test]
+    fn a_script_is_named_with_what_it_took() {
+        let template =
+            Template::parse("%n %f %M %{kilo}M %{mega}M %C %P %{HTTP_X_OWN}e %{REQUEST_URI}e %{SERVER_PROTOCOL}e").unwrap();
+        assert!(template.needs_script() && template.needs_headers());
+        let phases = Phases::new(Duration::ZERO, true);
+        phases.end(Used { memory: 3 << 20, cpu: Duration::from_micros(3500) });
+        phases.end(Used::default());
+        let ran = Ran { script: "/srv/a.php".into(), pool: "http:a.test".into(), phases: Arc::new(phases) };
+        let parent = parent_id();
+        assert_eq!(
+            line_of(&template, Some(&ran)),
+            format!("http:a.test /srv/a.php 3145728 3072 3 50.00 {parent} own /a?q=1 HTTP/1.1")
+        );
+        assert_eq!(line(&template), format!("- - 0 0 0 0.00 {parent} own /a?q=1 HTTP/1.1"), "no script ran");
+    }
+
+    #[test]
     fn codes_are_php_fpms() {
         let template =
             Template::parse("%R %u %t \"%m %r%Q%q\" %s %{milli}d %{micro}d %d %l %b %{X-Own}i %{x-own}o %{%F %T}T 100%%");
@@ -299,7 +396,9 @@ mod tests {
             ("a %", "a % at its end"),
             ("%i", "%i without the name of a header, as in %{Referer}i"),
             ("%{fortnights}d", "%{fortnights}d: expected seconds, milliseconds or microseconds"),
-            ("%{mega}M", "%M is php-fpm's own, and not known here"),
+            ("%{tera}M", "%{tera}M: expected bytes, kilobytes or megabytes"),
+            ("%{user}C", "%{user}C: of the CPU's time only the total is known"),
+            ("%{APP}e", "%{APP}e: not known here, unlike REQUEST_URI, REMOTE_ADDR, HTTP_USER_AGENT and the like"),
         ] {
             assert_eq!(Template::parse(wrong), Err(why.to_owned()));
         }
