@@ -28,7 +28,7 @@ use crate::{
     php,
     supervisor::{self, Inherited, Left, Plan, Release},
     sys::{crash, exit, limits, memory::Shared, pid::PidFile},
-    telemetry::logs,
+    telemetry::{collectors::Collectors, logs},
     worker::{
         Controls, Pool, Replace,
         process::{self, Processes},
@@ -214,12 +214,14 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
     let of_memory = guard.as_ref().map(MemoryGuard::service);
     let built_in = [reload::service(wishes), opcache::service(engine.opcache())];
-    let services = tcp.iter().map(tcp::service).chain(built_in).chain(of_memory).collect();
+    let collectors = metrics::collectors(&config.metrics)?;
+    let of_metrics = collectors.clone().map(rpc::metrics);
+    let services = tcp.iter().map(tcp::service).chain(built_in).chain(of_memory).chain(of_metrics).collect();
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
-    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake))?;
+    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake), collectors)?;
     let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, records, intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
@@ -305,6 +307,7 @@ impl Records {
         all: &[Served],
         listeners: Listeners,
         (controls, drain, intake): (&Controls, &Drain, &settings::Intake),
+        collectors: Option<Collectors>,
     ) -> Result<(Self, Option<metrics::Figures>), Error> {
         let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
         let sources = Sources {
@@ -313,6 +316,7 @@ impl Records {
             drain: drain.clone(),
             place: intake.place.clone(),
             access: access.clone(),
+            collectors,
         };
         let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;
         if metrics.is_none() && config.http.middleware.contains(&config::Middleware::HttpMetrics) {
@@ -389,6 +393,7 @@ pub fn check(config: &Config, dir: Option<&Path>) -> Result<(), Error> {
     edge::check(&config.http)?;
     settings::statics(config)?;
     fileserver::build(config)?;
+    metrics::collectors(&config.metrics)?;
     // With nothing to serve a directory on the command line is expected.
     if dir.is_some() || served::has_something(config) {
         drop(served::sites(&served::find(config, dir)?)?);

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::harness::{PATIENCE, Reply, Request, Setup, free_port, reference, server, wait_until};
+use crate::harness::{PATIENCE, Reply, Request, Rpc, Setup, free_port, reference, server, wait_until};
 
 fn site(options: &[&str]) -> (Setup, SocketAddr) {
     let address = free_port();
@@ -105,4 +105,79 @@ fn figures_are_read_from_the_new_engine_after_a_reload() {
         }),
         "the new one has counted nothing yet"
     );
+}
+
+#[test]
+fn scripts_keep_figures_of_their_own() {
+    if reference().is_some() {
+        return;
+    }
+    let rpc = free_port();
+    let (setup, address) = site(&[&format!("rpc.listen=tcp://{rpc}"), "metrics.max_series=6"]);
+    let collect = "version: '3'\nmetrics:\n  collect:\n    Sold: { type: counter, help: Things sold., labels: [what], namespace: shop }\n    \
+                   took: { type: histogram, buckets: [0.1, 1] }\n    rr_http_uptime_seconds: { type: gauge }\n";
+    let server = setup.config(".rr.yaml", collect).start();
+    let mut calls = Rpc::tcp(rpc);
+    let text = |mut result: Result<serde_json::Value, String>| match &mut result {
+        Ok(value) => value.to_string(),
+        Err(text) => std::mem::take(text),
+    };
+    let mut call = |method: &str, argument: serde_json::Value| text(calls.call(method, &argument));
+    use serde_json::json;
+    assert_eq!(call("metrics.Add", json!({"name": "sold", "value": 2, "labels": ["tea"]})), "true");
+    assert_eq!(call("metrics.Observe", json!({"name": "took", "value": 0.5, "labels": []})), "true");
+    let gauge = json!({"namespace": "", "subsystem": "", "type": "gauge", "help": "Open carts.", "labels": [], "buckets": []});
+    for _ in 0..2 {
+        assert_eq!(call("metrics.Declare", json!({"name": "carts", "collector": gauge})), "true");
+    }
+    assert_eq!(call("metrics.Set", json!({"name": "carts", "value": 4.5, "labels": []})), "true");
+    assert_eq!(call("metrics.Sub", json!({"name": "carts", "value": 1, "labels": []})), "true");
+    assert_eq!(call("metrics.Add", json!({"name": "nobody", "value": 1, "labels": []})), "undefined collector: nobody");
+    assert_eq!(call("metrics.Add", json!({"name": "sold", "value": 1, "labels": ["oil"]})), "true");
+    assert!(
+        call("metrics.Add", json!({"name": "sold", "value": 1, "labels": ["salt"]}))
+            .contains("metrics.max_series (6) is reached")
+    );
+    let wrong = json!({"name": "x", "collector": {"type": "meter"}});
+    assert_eq!(call("metrics.Declare", wrong), "metrics_rpc_declare: unknown collector type: meter");
+    let shown = page(address).text();
+    for (sample, expected) in [
+        ("shop_sold{what=\"tea\"}", 2.0),
+        ("took_bucket{le=\"1\"}", 1.0),
+        ("took_sum", 0.5),
+        ("carts", 3.5),
+        ("rr_metrics_series", 6.0),
+    ] {
+        assert_eq!(value(&shown, sample), Some(expected), "{sample} in {shown}");
+    }
+    assert_eq!(shown.matches("# TYPE rr_http_uptime_seconds ").count(), 1, "the server's own figure stays the only one");
+    assert_eq!(call("metrics.Unregister", json!("carts")), "true");
+    assert_eq!(value(&page(address).text(), "carts"), None);
+    server.signal(nix::sys::signal::Signal::SIGUSR2);
+    assert!(server.log.contains("reloaded: a new engine serves", PATIENCE), "{}", server.log.text());
+    let is_new = || {
+        let text = page(address).text();
+        value(&text, "took_count") == Some(0.0) && value(&text, "shop_sold{what=\"tea\"}").is_none()
+    };
+    assert!(wait_until(PATIENCE, is_new), "a new engine begins at zero: {}", page(address).text());
+}
+
+#[test]
+fn what_cannot_be_collected_is_refused() {
+    if reference().is_some() {
+        return;
+    }
+    for (yaml, expected) in [
+        ("a: { type: meter }", "metrics.collect.a.type: expected one of counter, gauge, histogram, summary, got \"meter\""),
+        ("a: { help: x }", "metrics.collect.a.type: missing"),
+        ("a-b: { type: gauge }", "metrics.collect.a-b: \"a-b\" is no name that Prometheus takes"),
+        ("a: { type: gauge, label: [x] }", "metrics.collect.a.label: unknown key, did you mean labels?"),
+        ("a: { type: summary, objectives: { 2: 0.1 } }", "metrics.collect.a: 2 is no quantile"),
+        ("a_b: { type: gauge }, b: { type: gauge, namespace: a }", "metrics.collect: duplicate metrics collector registration"),
+    ] {
+        let setup = server().config(".rr.yaml", &format!("version: '3'\nmetrics: {{ collect: {{ {yaml} }} }}\n"));
+        let output = crate::harness::finish(setup.command(free_port(), None), b"");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(78) && text.contains(expected), "{yaml}: {text}");
+    }
 }

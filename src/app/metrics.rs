@@ -20,6 +20,7 @@ use crate::{
         listen,
         spool::Place,
     },
+    telemetry::{Seldom, collectors::Collectors},
     worker::{Control, Controls, Pool, WorkerStatus},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Sources {
     pub(super) drain: Drain,
     pub(super) place: Place,
     pub(super) access: access::Log,
+    /// What applications keep.
+    pub(super) collectors: Option<Collectors>,
 }
 
 /// Answers with the page, whatever the path.
@@ -62,6 +65,18 @@ const READER: Duration = Duration::from_secs(120);
 /// To listen where `section` says, if it does.
 pub(super) fn listen(section: &config::Metrics) -> Result<listen::Config, Error> {
     settings::listen("metrics.address", &section.address, BACKLOG)
+}
+
+/// What applications may keep, and what they have declared beforehand; none if nobody is to read it.
+pub(super) fn collectors(section: &config::Metrics) -> Result<Option<Collectors>, Error> {
+    if section.address.is_none() {
+        return Ok(None);
+    }
+    let collectors = Collectors::new(section.max_series);
+    for declared in &section.collect {
+        collectors.declare(declared.clone()).map_err(|error| Error::Config(format!("metrics.collect: {error}")))?;
+    }
+    Ok(Some(collectors))
 }
 
 /// Figures of requests, and the page on which `listeners` shows them; neither if nobody is to read them.
@@ -109,6 +124,19 @@ impl Page {
     fn text(&self) -> prometheus::Result<String> {
         let mut families = self.0.registry.gather();
         families.extend(self.momentary()?);
+        if let Some(collectors) = &self.0.sources.collectors {
+            // Two families of one name, and no reader takes any of the page.
+            let theirs = collectors.gather();
+            let is_new = |family: &MetricFamily| !families.iter().any(|own| own.name() == family.name());
+            let (new, hidden): (Vec<_>, Vec<_>) = theirs.into_iter().partition(is_new);
+            if let Some(family) = hidden.first() {
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(unsaid) = SELDOM.say() {
+                    tracing::warn!(unsaid, "metrics: {} is not shown, for the server has a figure of that name", family.name());
+                }
+            }
+            families.extend(new);
+        }
         let mut text = String::new();
         TextEncoder::new().encode_utf8(&families, &mut text)?;
         Ok(text)
@@ -125,6 +153,14 @@ impl Page {
                 plugins.push(plugin);
                 workers(&registry, plugin, &sources.controls.of(plugin))?;
             }
+        }
+        if let Some(collectors) = &sources.collectors {
+            put(
+                &registry,
+                "rr_metrics_series",
+                "Figures that applications keep; see metrics.max_series.",
+                collectors.len() as u64,
+            )?;
         }
         pools(&registry, &sources.pools)?;
         connections(&registry, &sources.drain)?;

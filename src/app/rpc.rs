@@ -8,7 +8,8 @@ use crate::{
     error::Error,
     http::listen,
     php::Threads,
-    rpc::{About, Config as Bounds, Informer, Resetter, Server, Service, Services, Status},
+    rpc::{About, Config as Bounds, Informer, Metrics, Resetter, Server, Service, Services, Status},
+    telemetry::collectors::Collectors,
     worker::{Control, Controls, process::Processes},
 };
 
@@ -49,6 +50,11 @@ pub(super) fn controls(threads: &[Arc<Threads>], processes: &[Option<Arc<Process
         None => Arc::new(ThreadPool::new(threads)),
     };
     Controls::new(threads.iter().zip(processes).map(control).collect())
+}
+
+/// The figures that applications keep.
+pub(super) fn metrics(collectors: Collectors) -> Arc<dyn Service> {
+    Arc::new(Metrics::new(collectors))
 }
 
 // === impl Bound ===

@@ -48,7 +48,6 @@ pub(super) static ABSENT: &[Absent] = &[
     key("logs.channels", LATER, &[]),
     section("logs.file_logger_options", LATER),
     key("logs.line_ending", LATER, &["\n"]),
-    key("metrics.collect", LATER, &[]),
     section("nats", LATER),
     section("otel", LATER),
     section("reload", LATER),

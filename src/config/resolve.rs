@@ -11,10 +11,11 @@ use super::{
     error::Error,
     form::{Found, whole},
     http::Fcgi,
+    metrics::Metrics,
     middleware::{Cors, Middleware},
     schema::{self, KEYS, Key},
     suggest::closest,
-    types::{Config, Encoding, Level, Metrics, Rpc},
+    types::{Config, Encoding, Level, Rpc},
 };
 
 /// The configuration that `raw` means; its keys are in lower case.
@@ -151,6 +152,10 @@ impl Walk {
         // A copy of config.php.dist has the keys, and asks for nothing.
         if !self.given.contains_key("rpc.listen") {
             rpc.take_if(|rpc| *rpc == Rpc::default());
+        }
+        // In RoadRunner the section is enough.
+        if !metrics.collect.is_empty() && !self.given.contains_key("metrics.address") {
+            metrics.address = Some(Metrics::usual_address());
         }
         let is_homeless = fileserver.address.is_none() && !fileserver.serve.is_empty();
         let is_nowhere = http.middleware.contains(&Middleware::Static) && http.statics.dir.is_none();

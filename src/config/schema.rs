@@ -9,6 +9,7 @@ use super::{
     edge::{Http3, Network, Ssl},
     form::{Choice, Client, Count, FilePath, Flag, Form, Listen, Megabytes, Mode, Named, ROOTED, Size, Text, Time, Wrong},
     http::{Context, Fcgi, Preset},
+    metrics::Declarations,
     middleware::{Cors, MiddlewareName},
     server::{CommandLine, RelayAddress, Variables},
     site::{RouteForm, SiteForm},
@@ -515,6 +516,16 @@ const OWN: &[Key] = &[
     ),
     key("logs.output", "stderr, stdout or file paths.", &Field(|c| &mut c.logs.output, List(OUTPUT))),
     key(
+    key(
+        "metrics.collect",
+        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They begin at zero in a new engine, so at a reload.",
+        &Field(|c| &mut c.metrics.collect, Declarations),
+    ),
+    key(
+        "metrics.max_series",
+        "How many figures scripts may keep, each set of label values counting for itself.",
+        &Field(|c| &mut c.metrics.max_series, Count(1, 10_000_000)),
+    ),
         "logs.err_output",
         "Where the log's own troubles go: stderr, stdout or file paths.",
         &Field(|c| &mut c.logs.err_output, List(OUTPUT)),

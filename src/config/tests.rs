@@ -96,6 +96,7 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("access.rs"),
         include_str!("guards.rs"),
         include_str!("tcp.rs"),
+        include_str!("metrics.rs"),
     ]
     .concat();
     // Every pool's keys are documented once.

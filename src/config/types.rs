@@ -6,6 +6,7 @@ use super::{
     dev::Dev,
     fileserver::Fileserver,
     http::{Address, Http},
+    metrics::Metrics,
     server::Server,
     site::Site,
     tcp::Tcp,
@@ -163,19 +164,6 @@ pub struct Status {
     pub max_connections: usize,
 }
 
-/// Figures for Prometheus (`metrics`).
-///
-/// # Defaults
-/// - `metrics.address`: `null`
-/// - `metrics.max_connections`: `64`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metrics {
-    /// Where to listen, if anywhere.
-    pub address: Option<Address>,
-    /// Connections at once.
-    pub max_connections: usize,
-}
-
 /// The server's own log (`logs`).
 ///
 /// # Defaults
@@ -301,21 +289,6 @@ impl Default for Rpc {
 impl Default for Status {
     fn default() -> Self {
         Self { address: None, unavailable_status_code: 503, check_timeout: Duration::from_secs(60), max_connections: 64 }
-    }
-}
-
-// === impl Metrics ===
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { address: None, max_connections: 64 }
-    }
-}
-
-impl Metrics {
-    /// Where RoadRunner listens if it is not told where.
-    pub(super) fn usual_address() -> Address {
-        Address::Tcp("127.0.0.1:2112".into())
     }
 }
 

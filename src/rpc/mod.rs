@@ -18,6 +18,7 @@ mod connection;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod informer;
+mod metrics;
 mod payload;
 mod resetter;
 mod service;
@@ -26,6 +27,7 @@ mod status;
 pub use about::About;
 pub use client::{CallError, Client};
 pub use informer::Informer;
+pub use metrics::Metrics;
 pub use payload::{Codec, Error, Payload};
 pub use resetter::Resetter;
 pub use service::{Answer, Service, Services};

@@ -1,5 +1,6 @@
 //! What the process says about itself.
 
+pub mod collectors;
 mod lines;
 pub mod logs;
 mod seldom;
