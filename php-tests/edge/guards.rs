@@ -230,3 +230,19 @@ fn the_access_log_says_which_script_ran_and_what_it_took() {
     assert_eq!([parts[5], parts[6]], ["/fat.php?q", "own"]);
     assert_eq!(file, format!("-|-|0|0.00|{}|/a.txt|-", server.pid()));
 }
+
+#[test]
+fn guards_that_do_not_hold_for_fastcgi_are_told_of() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site("headers,rate_limit,ip_filter", &[]).with_fcgi().start();
+    assert!(
+        server.logs("http.middleware: rate_limit, ip_filter do not hold for requests by http.fcgi.address"),
+        "{}",
+        server.log.text()
+    );
+    let without = site("headers", &[]).with_fcgi().start();
+    assert_eq!(without.get("/server.php").send().status, 200);
+    assert!(!without.log.text().contains("do not hold"));
+}

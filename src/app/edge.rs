@@ -42,7 +42,22 @@ pub(super) fn check(http: &config::Http) -> Result<(), Error> {
     middleware(http, At::default(), None)?;
     settings::access_template(&http.access_log)?;
     warn_of_proxies_address(&http.middleware);
+    if http.fcgi.is_some() {
+        warn_of_fastcgi(&http.middleware);
+    }
     Ok(())
+}
+
+/// A web server that speaks FastCGI has done all that middleware does, or could have; whoever thinks otherwise should know.
+fn warn_of_fastcgi(listed: &[Name]) {
+    let guards = [Name::BasicAuth, Name::BodyLimit, Name::IpFilter, Name::Maintenance, Name::RateLimit];
+    let names: Vec<_> = listed.iter().filter(|name| guards.contains(name)).map(|name| name.name()).collect();
+    if !names.is_empty() {
+        tracing::warn!(
+            "http.middleware: {} do not hold for requests by http.fcgi.address: the web server that sends them must see to that",
+            names.join(", ")
+        );
+    }
 }
 
 /// What goes by the client's address has that of the proxy before `proxy_ip_parser` has told it who the client is.

@@ -189,6 +189,13 @@ impl Named for Middleware {
     const NAMES: &'static [(&'static str, Self)] = &[
         ("basic_auth", Self::BasicAuth),
         ("body_limit", Self::BodyLimit),
+impl Middleware {
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, named)| *named == self).map_or("", |(name, _)| name)
+    }
+}
+
         ("compress", Self::Compress),
         ("gzip", Self::Gzip),
         ("headers", Self::Headers),
@@ -219,7 +226,7 @@ impl Form<Middleware> for MiddlewareName {
     }
 
     fn show(&self, value: &Middleware) -> Value {
-        Middleware::NAMES.iter().find(|(_, named)| named == value).map_or(Value::Null, |(name, _)| (*name).into())
+        value.name().into()
     }
 }
 

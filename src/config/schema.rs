@@ -418,7 +418,10 @@ const OWN: &[Key] = &[
     section("http.ssl", "HTTP over TLS, with HTTP/2; off without a certificate. Files that change are taken up while serving."),
     section("http.http3", "HTTP/3, over UDP; off without an address. Answers over TLS tell clients of it."),
     section("http.proxy_protocol", "Behind a proxy that tells its clients' addresses before TLS or HTTP begins."),
-    section("http.fcgi", "FastCGI, for standing where php-fpm stood; off without an address."),
+    section(
+        "http.fcgi",
+        "FastCGI, for standing where php-fpm stood; off without an address. As there, files, middleware, rules and the access log are the web server's.",
+    ),
     key(
         "http.fcgi.address",
         "Where to listen, one or a list; :9000 is 127.0.0.1:9000. Whoever connects can run any code: mind who may.",
