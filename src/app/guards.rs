@@ -1,6 +1,9 @@
 //! From the configuration's types to those of the middleware that lets requests pass, or not.
 
-use super::edge::{name, subnets};
+use super::{
+    edge::{name, subnets},
+    settings,
+};
 use crate::{
     config::{self, Http},
     error::Error,
@@ -9,7 +12,6 @@ use crate::{
             BasicAuth, BasicAuthConfig, BodyLimit, IpFilter, Maintenance, MaintenanceConfig, Paths, RateLimit, RateLimitConfig,
             Redirect, RequestId, Users,
         },
-        route::Rewrite,
     },
 };
 
@@ -18,8 +20,7 @@ pub(super) fn request_id(section: &config::RequestId) -> Result<RequestId, Error
 }
 
 pub(super) fn redirect(http: &Http) -> Result<Redirect, Error> {
-    let rule = |rule: &config::Rewrite| Rewrite { from: rule.from.clone(), to: rule.to.clone(), status: rule.status };
-    Redirect::new(http.redirect.iter().map(rule).collect()).map_err(|error| Error::Config(format!("http.redirect: {error}")))
+    Redirect::new(settings::rewrite(&http.redirect)).map_err(|error| Error::Config(format!("http.redirect: {error}")))
 }
 
 pub(super) fn body_limit(http: &Http) -> BodyLimit {

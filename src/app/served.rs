@@ -252,6 +252,7 @@ impl Served {
             name: self.name.clone(),
             router: has_files.then(|| self.site.router(http)).transpose()?,
             worker: self.site.worker.clone(),
+            intercept_errors: http.intercept_errors,
             pool: self.pool.clone(),
             internal_error_code: StatusCode::from_u16(http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             routes,

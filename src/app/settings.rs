@@ -376,17 +376,23 @@ fn lower(extensions: &[String]) -> Vec<String> {
 }
 
 pub(super) fn router(http: &config::Http, root: &Path, preset: Preset) -> route::Config {
-    let rewrite =
-        http.rewrite.iter().map(|rule| route::Rewrite { from: rule.from.clone(), to: rule.to.clone(), status: rule.status });
     route::Config {
         root: root.to_owned(),
         preset,
         index: http.index.clone(),
         front_controller: http.front_controller.clone(),
-        rewrite: rewrite.collect(),
+        rewrite: rewrite(&http.rewrite),
         follow_symlinks: http.follow_symlinks,
         error_pages: http.error_pages.clone(),
     }
+}
+
+pub(super) fn rewrite(rules: &[config::Rewrite]) -> Vec<route::Rewrite> {
+    let rule = |rule: &config::Rewrite| {
+        let from = if rule.is_regex { route::From::Regex } else { route::From::Stars };
+        route::Rewrite { from: from(rule.from.clone()), to: rule.to.clone(), status: rule.status }
+    };
+    rules.iter().map(rule).collect()
 }
 
 /// The preset that was named; none if it is to be detected.

@@ -1,6 +1,7 @@
 //! Forms of lists, of maps and of what may be left out.
 
 use ::http::{HeaderName, HeaderValue};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{
@@ -147,40 +148,48 @@ impl Form<Vec<(u16, String)>> for ErrorPages {
 impl Form<Rewrite> for Rule {
     fn read(&self, raw: &Value) -> Result<Rewrite, Wrong> {
         let Value::Object(map) = raw else {
-            return Err(Wrong::expected("a map of from, to and, for a redirect, status", raw));
+            return Err(Wrong::expected("a map of from, or regex, to and, for a redirect, status", raw));
         };
         let mut wrong = Vec::new();
-        let (mut from, mut to, mut status) = (None, None, None);
+        let (mut from, mut regex, mut to, mut status) = (None, None, None, None);
         for (name, raw) in map.iter().filter(|(_, raw)| !raw.is_null()) {
+            let any = |what| Text(what, |text| !text.is_empty()).read(raw);
             let read = match name.to_ascii_lowercase().as_str() {
                 "from" => ROOTED.read(raw).map(|text| from = Some(text)),
-                "to" => Text("a path that starts with / or a URL", |text| !text.is_empty()).read(raw).map(|text| to = Some(text)),
-                "status" => Count(300, 399).read(raw).map(|number: u16| status = Some(number)),
+                "regex" => any("a regular expression").map(|text| regex = Some(text)),
+                "to" => any("a path that starts with / or a URL").map(|text| to = Some(text)),
+                "status" => Count(300, 499).read(raw).map(|number: u16| status = Some(number)),
                 other => {
-                    let hint =
-                        closest(other, ["from", "to", "status"]).map_or(String::new(), |name| format!(", did you mean {name}?"));
+                    let hint = closest(other, ["from", "regex", "to", "status"])
+                        .map_or(String::new(), |name| format!(", did you mean {name}?"));
                     Err(Wrong(vec![(String::new(), format!("unknown key{hint}"))]))
                 }
             };
             wrong.extend(read.err().into_iter().flat_map(|inner| inner.inside(&format!(".{name}"))));
         }
-        match (from, to) {
-            (Some(from), Some(to)) if wrong.is_empty() => checked(Rewrite { from, to, status }),
-            (from, to) => {
-                for (name, missing) in [("from", from.is_none()), ("to", to.is_none())] {
-                    if missing && !map.keys().any(|key| key.eq_ignore_ascii_case(name)) {
-                        wrong.push((format!(".{name}"), "missing".into()));
-                    }
-                }
-                Err(Wrong(wrong))
-            }
+        let has = |name: &str| map.keys().any(|key| key.eq_ignore_ascii_case(name));
+        let refuses = status.is_some_and(|status| status >= 400);
+        if from.is_some() && regex.is_some() {
+            wrong.push((".regex".into(), "from is there too: give one of them".into()));
+        } else if !has("from") && !has("regex") {
+            wrong.push((".from".into(), "missing".into()));
+        }
+        if !has("to") && !refuses {
+            wrong.push((".to".into(), "missing".into()));
+        }
+        let is_regex = regex.is_some();
+        match from.or(regex) {
+            Some(from) if wrong.is_empty() => checked(Rewrite { from, is_regex, to: to.unwrap_or_default(), status }),
+            _ => Err(Wrong(wrong)),
         }
     }
 
     fn show(&self, value: &Rewrite) -> Value {
         let mut map = Map::new();
-        map.insert("from".into(), value.from.as_str().into());
-        map.insert("to".into(), value.to.as_str().into());
+        map.insert(if value.is_regex { "regex" } else { "from" }.into(), value.from.as_str().into());
+        if !value.to.is_empty() {
+            map.insert("to".into(), value.to.as_str().into());
+        }
         if let Some(status) = value.status {
             map.insert("status".into(), status.into());
         }
@@ -225,13 +234,23 @@ pub(super) fn collect<T>(parts: impl Iterator<Item = (String, Result<T, Wrong>)>
 
 fn checked(rule: Rewrite) -> Result<Rewrite, Wrong> {
     let wrong = |place: &str, message: String| Err(Wrong(vec![(place.to_owned(), message)]));
-    let stars = rule.from.matches('*').count();
-    if stars > 9 {
-        return wrong(".from", format!("expected at most 9 *, got {stars}"));
+    let (groups, what) = match rule.is_regex {
+        true => match Regex::new(&rule.from) {
+            Ok(regex) => (regex.captures_len() - 1, ("regex", "group")),
+            Err(error) => return wrong(".regex", error.to_string()),
+        },
+        false => (rule.from.matches('*').count(), ("from", "*")),
+    };
+    let (place, group) = what;
+    if groups > 9 {
+        return wrong(&format!(".{place}"), format!("expected at most 9 {group}, got {groups}"));
+    }
+    if rule.status.is_some_and(|status| status >= 400) {
+        return Ok(rule);
     }
     let named = rule.to.split('$').skip(1).filter_map(|after| after.chars().next().and_then(|digit| digit.to_digit(10)));
-    if let Some(digit) = named.into_iter().find(|digit| *digit == 0 || *digit as usize > stars) {
-        return wrong(".to", format!("${digit} names no * of from, which has {stars}"));
+    if let Some(digit) = named.into_iter().find(|digit| *digit == 0 || *digit as usize > groups) {
+        return wrong(".to", format!("${digit} names no {group} of {place}, which has {groups}"));
     }
     let is_url = rule.to.starts_with("http://") || rule.to.starts_with("https://");
     match rule.status {
@@ -239,6 +258,6 @@ fn checked(rule: Rewrite) -> Result<Rewrite, Wrong> {
         None if rule.to.starts_with('/') => Ok(rule),
         Some(301 | 302 | 307 | 308) => wrong(".to", format!("expected a path that starts with / or a URL, got {:?}", rule.to)),
         None => wrong(".to", format!("expected a path that starts with / (a URL needs a status), got {:?}", rule.to)),
-        Some(status) => wrong(".status", format!("expected 301, 302, 307 or 308, got {status}")),
+        Some(status) => wrong(".status", format!("expected 301, 302, 307, 308 or one of 4xx, got {status}")),
     }
 }

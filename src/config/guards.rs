@@ -161,8 +161,8 @@ impl Form<Rewrite> for RedirectRule {
         }
         let rule = Rule.read(&raw)?;
         match rule.status {
-            Some(_) => Ok(rule),
-            None => Err(Wrong(vec![(".status".into(), "expected 301, 302, 307 or 308".into())])),
+            Some(..400) => Ok(rule),
+            _ => Err(Wrong(vec![(".status".into(), "expected 301, 302, 307 or 308".into())])),
         }
     }
 

@@ -23,6 +23,7 @@ use super::{
 /// - `http.rewrite`: `[]`
 /// - `http.error_pages`: `{}`
 /// - `http.follow_symlinks`: `false`
+/// - `http.intercept_errors`: `false`
 /// - `http.routes`: `[]`
 /// - `http.request_timeout`: `0s`
 /// - `http.request_slowlog_timeout`: `0s`
@@ -61,6 +62,8 @@ pub struct Http {
     /// Paths below the root, by status.
     pub error_pages: Vec<(u16, String)>,
     /// Symbolic links may lead out of the root, as deployed releases and shared uploads do.
+    /// Those pages take the place of what scripts answer with these statuses, too.
+    pub intercept_errors: bool,
     pub follow_symlinks: bool,
     /// Paths that pools of their own answer, the first that matches.
     pub routes: Vec<Route>,
@@ -181,14 +184,16 @@ pub enum Preset {
 
 /// One rule of `http.rewrite`.
 ///
-/// `from` is a path whose `*` match anything; `to` may name what they matched, `$1` to `$9`.
+/// `from` is a path whose `*` match anything, or a regular expression; `to` may name what they, or its groups, matched, `$1` to `$9`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Rewrite {
-    /// The path asked for; starts with `/`.
+    /// The path asked for, which starts with `/`; or a regular expression, which may match anywhere in it.
     pub from: String,
-    /// The path served instead, or with a status the one redirected to; then it may be a URL.
+    /// `from` is a regular expression; it is called `regex` then.
+    pub is_regex: bool,
+    /// The path served instead, or with a status the one redirected to; then it may be a URL. Empty if the request is refused.
     pub to: String,
-    /// 301, 302, 307 or 308; none means the client does not see it.
+    /// 301, 302, 307 or 308, or one of 4xx, which refuses the request; none means the client does not see it.
     pub status: Option<u16>,
 }
 
@@ -368,6 +373,7 @@ impl Default for Http {
             pool: Pool::default(),
             request_timeout: Duration::ZERO,
             request_slowlog_timeout: Duration::ZERO,
+            intercept_errors: false,
             limits: Limits::default(),
             output: Output::default(),
             temp_dir: None,

@@ -179,10 +179,19 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.rewrite",
-        "Rules such as [from => /old/*, to => /new/$1, status => 301]; without a status the client does not see it.",
+        "Rules such as [from => /old/*, to => /new/$1, status => 301] or [regex => '^/p(\\d+)$', to => /post.php?id=$1]; without a status the client does not see it, one of 4xx refuses.",
         &Field(|c| &mut c.http.rewrite, List(Rule)),
     ),
-    key("http.error_pages", "Pages by status, such as 404 => /404.html.", &Field(|c| &mut c.http.error_pages, ErrorPages)),
+    key(
+        "http.error_pages",
+        "Pages by status, such as 404 => /404.html, in place of the server's own words; a page that is a script is for what no file and no script answers.",
+        &Field(|c| &mut c.http.error_pages, ErrorPages),
+    ),
+    key(
+        "http.intercept_errors",
+        "Those pages also replace what scripts answer with these statuses.",
+        &Field(|c| &mut c.http.intercept_errors, Flag),
+    ),
     key("http.follow_symlinks", "Symbolic links may lead out of the root.", &Field(|c| &mut c.http.follow_symlinks, Flag)),
     key(
         "http.routes",
@@ -464,7 +473,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "sites",
-        "Further sites by host: [hosts => [shop.example, *.shop.example], root => /srv/shop]. Each has of its own: root, worker, preset, index, front_controller, rewrite, error_pages, follow_symlinks, routes, request_timeout, internal_error_code, pool as in http, php.ini, php.reset. Other hosts are http's, or the first site's if http has nothing to serve.",
+        "Further sites by host: [hosts => [shop.example, *.shop.example], root => /srv/shop]. Each has of its own: root, worker, preset, index, front_controller, rewrite, error_pages, intercept_errors, follow_symlinks, routes, request_timeout, internal_error_code, pool as in http, php.ini, php.reset. Other hosts are http's, or the first site's if http has nothing to serve.",
         &Field(|c| &mut c.sites, List(SiteForm)),
     ),
     section("rpc", "Calls by PHP's RoadRunner packages, and by rr workers, rr reset and rr reload; off without an address."),

@@ -165,7 +165,7 @@ fn every_kind_of_value_is_read_and_shown_back() {
     let http = &config.http;
     assert_eq!(http.address, [tcp(":8080"), tcp("[::1]:80"), Address::Unix("/run/rr.sock".into()), tcp("localhost:81")]);
     assert_eq!(http.index, ["index.php", "home.html"]);
-    assert_eq!(http.rewrite[0], Rewrite { from: "/old/*".into(), to: "/new/$1".into(), status: Some(301) });
+    assert_eq!(http.rewrite[0], Rewrite { from: "/old/*".into(), is_regex: false, to: "/new/$1".into(), status: Some(301) });
     assert_eq!(http.error_pages, [(404, "/404.html".into())]);
     assert_eq!(http.request_timeout, Duration::from_secs(5), "a bare number is nanoseconds, as in Go");
     assert_eq!(http.limits.max_request_size, 64 << 20);
@@ -523,8 +523,8 @@ fn every_fault_is_told_on_a_line_of_its_own() {
         r#"http.rewrite[0].to: missing"#,
         r#"http.rewrite[1].to: $1 names no * of from, which has 0"#,
         r#"http.rewrite[2].to: expected a path that starts with / (a URL needs a status), got "http://x/""#,
-        r#"http.rewrite[3].status: expected 301, 302, 307 or 308, got 303"#,
-        r#"http.rewrite[4]: expected a map of from, to and, for a redirect, status, got 5"#,
+        r#"http.rewrite[3].status: expected 301, 302, 307, 308 or one of 4xx, got 303"#,
+        r#"http.rewrite[4]: expected a map of from, or regex, to and, for a redirect, status, got 5"#,
         r#"http.limits: expected a section, got 5"#,
         r#"http.output.memory: expected a size from 4K up, such as 65536 or "64K", got "lots""#,
         r#"http.fcgi.mode: expected permissions in octal such as "0660", got 660"#,

@@ -167,6 +167,7 @@ impl Outage {
     pub(super) fn tell(&self) -> Option<Response<Body>> {
         let reason = (self.dev.0.needs.outage)()?;
         let mut response = response::plain(StatusCode::INTERNAL_SERVER_ERROR);
+        response.extensions_mut().remove::<response::Ours>();
         if !self.to_browser {
             *response.body_mut() = Body::from(Bytes::from(format!("{reason}\n")));
             return Some(response);

@@ -18,7 +18,7 @@ use self::{
     conditions::{Answer, Validators},
     entry::{Entry, Source, Terms, Variant},
 };
-use super::Body;
+use super::{Body, response::Ours};
 
 mod conditions;
 mod encoding;
@@ -256,6 +256,9 @@ impl Weighter<Target, Arc<Cached>> for Weight {
 fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     *response.status_mut() = status;
+    if status.is_client_error() || status.is_server_error() {
+        response.extensions_mut().insert(Ours);
+    }
     response
 }
 

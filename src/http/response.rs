@@ -30,12 +30,19 @@ pub(crate) fn from_reply(reply: Reply) -> Response<Body> {
     response
 }
 
+/// Marks an answer whose words are the server's own, for which a site may have a page of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ours;
+
 /// An answer of ours that says its status and nothing more.
 pub(crate) fn plain(status: StatusCode) -> Response<Body> {
     let text = format!("{} {}\n", status.as_u16(), status.canonical_reason().unwrap_or(""));
     let mut response = Response::new(Body::from(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    if status.is_client_error() || status.is_server_error() {
+        response.extensions_mut().insert(Ours);
+    }
     response
 }
 

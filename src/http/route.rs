@@ -26,7 +26,7 @@ pub(crate) mod testing;
 mod tests;
 
 pub(super) use path::{decode, push_query};
-pub use rewrite::Rewrite;
+pub use rewrite::{From, Rewrite};
 pub(super) use rewrite::{Outcome, Rules, with_host};
 
 /// How one site's paths are answered.
@@ -196,6 +196,11 @@ impl Router {
         let Found::File(target) = self.site.find(&decoded) else { return None };
         self.remember(path, Plan::new(Answer::File(target.clone()), Query::AS_SENT));
         Some(target)
+    }
+
+    /// Whether it has any.
+    pub fn has_error_pages(&self) -> bool {
+        !self.error_pages.is_empty()
     }
 
     /// The page that replaces the body of an error, if there is one: a script or a file.

@@ -16,7 +16,7 @@ use super::{
     Body, Incoming, Peer, access,
     conn::{EarlyHints, Handler},
     dev::{Dev, Outage},
-    files::Files,
+    files::{Files, Target},
     middleware::{self, Chain, Statics},
     record::Facts,
     request, response,
@@ -224,6 +224,50 @@ impl Service {
         }
         response
     }
+
+    /// An error in the words of its site, if that has some: a file, for whatever went wrong may be with scripts.
+    async fn dressed(&self, site: Option<&Site>, response: Response<Body>) -> Response<Body> {
+        let status = response.status();
+        let Some(site) = site.filter(|_| status.is_client_error() || status.is_server_error()) else { return response };
+        let is_ours = response.extensions().get::<response::Ours>().is_some();
+        let page = site
+            .router
+            .as_ref()
+            .filter(|_| is_ours || site.intercept_errors)
+            .and_then(|router| router.error_page(status.as_u16()));
+        match page {
+            Some(Route::File(file)) => self.with_page(&file, response).await,
+            _ => response,
+        }
+    }
+
+    async fn with_page(&self, file: &Target, response: Response<Body>) -> Response<Body> {
+        let page = Box::pin(self.0.files.respond(file, &http::Method::GET, &http::HeaderMap::new())).await;
+        if !page.status().is_success() {
+            return response;
+        }
+        let (page, body) = page.into_parts();
+        let (mut parts, _) = response.into_parts();
+        parts.extensions.remove::<response::Ours>();
+        for name in [
+            header::ACCEPT_RANGES,
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_ENCODING,
+            header::CONTENT_LANGUAGE,
+            header::CONTENT_LENGTH,
+            header::ETAG,
+            header::LAST_MODIFIED,
+            header::TRANSFER_ENCODING,
+        ] {
+            parts.headers.remove(name);
+        }
+        for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+            if let Some(value) = page.headers.get(&name) {
+                parts.headers.insert(name, value.clone());
+            }
+        }
+        Response::from_parts(parts, body)
+    }
 }
 
 impl Handler for Service {
@@ -245,6 +289,7 @@ impl Handler for Service {
             None => None,
         };
         let page = dev.and_then(|dev| dev.page(&mut parts));
+        let site = self.0.sites.with_pages(|| host_of(&parts, &peer));
         // Recorded inside of all middleware, as RoadRunner does it, but for what that answers itself, which is recorded too.
         let facts = Facts::gather(&self.0.access, &parts, &peer);
         let (around, answered) = match passed {
@@ -255,6 +300,7 @@ impl Handler for Service {
             Some(response) => response,
             None => self.answer(parts, body, peer, hints).await,
         };
+        let response = self.dressed(site, response).await;
         let response = match facts {
             Some(facts) => facts.attach(response),
             None => response,
@@ -264,7 +310,8 @@ impl Handler for Service {
             None => response,
         };
         match around {
-            Some((chain, notes)) => chain.after(notes, response, &self.0.files).await,
+            // What a middleware makes of the answer may be an error of its own.
+            Some((chain, notes)) => self.dressed(site, chain.after(notes, response, &self.0.files).await).await,
             None => response,
         }
     }

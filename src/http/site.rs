@@ -19,6 +19,8 @@ pub struct Site {
     pub router: Option<Router>,
     /// The worker script, which answers whatever no file does.
     pub worker: Option<Script>,
+    /// Its error pages also take the place of what scripts answer.
+    pub intercept_errors: bool,
     /// Runs scripts.
     pub pool: Pool,
     /// Status when a worker ends without an answer.
@@ -37,6 +39,8 @@ pub struct Sites {
     names: HashMap<String, Arc<Site>>,
     /// Each with its dot, the longest first.
     domains: Vec<(String, Arc<Site>)>,
+    /// Whether any of them has error pages.
+    has_pages: bool,
 }
 
 // === impl Sites ===
@@ -44,8 +48,10 @@ pub struct Sites {
 impl Sites {
     /// `default`, and others by host: a name in lower case, or `*.` and a name for all below that.
     pub fn new(default: Arc<Site>, others: impl IntoIterator<Item = (String, Arc<Site>)>) -> Self {
-        let mut sites = Self { default, names: HashMap::new(), domains: Vec::new() };
+        let has_pages = |site: &Site| site.router.as_ref().is_some_and(Router::has_error_pages);
+        let mut sites = Self { has_pages: has_pages(&default), default, names: HashMap::new(), domains: Vec::new() };
         for (host, site) in others {
+            sites.has_pages |= has_pages(&site);
             match host.strip_prefix('*') {
                 Some(domain) => sites.domains.push((domain.to_owned(), site)),
                 None => drop(sites.names.insert(host, site)),
@@ -58,6 +64,11 @@ impl Sites {
     /// What answers `path` of `host`, which is in lower case and has no port.
     pub fn find(&self, host: &str, path: &str) -> &Arc<Site> {
         self.of_host(host).of_path(path)
+    }
+
+    /// The site of `host`, if one of all has error pages.
+    pub fn with_pages(&self, host: impl FnOnce() -> String) -> Option<&Site> {
+        self.has_pages.then(|| &**self.of_host(&host()))
     }
 
     fn of_host(&self, host: &str) -> &Arc<Site> {
@@ -111,6 +122,7 @@ mod tests {
             name: name.into(),
             router: None,
             worker: Some(worker),
+            intercept_errors: false,
             pool,
             internal_error_code: StatusCode::INTERNAL_SERVER_ERROR,
             routes,

@@ -79,6 +79,7 @@ impl Maintenance {
         let mut response = response::plain(StatusCode::SERVICE_UNAVAILABLE);
         if let Some(page) = page {
             *response.body_mut() = Body::from(page);
+            response.extensions_mut().remove::<response::Ours>();
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
         }
         let seconds = self.config.retry_after.as_secs().max(1);

@@ -3,20 +3,30 @@
 use std::io;
 
 use http::StatusCode;
+use regex::Regex;
 
 use super::path;
 
 /// One rule (`http.rewrite`): the first whose pattern matches the decoded path applies, once, before any file is looked up.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
-    /// The whole path; each `*` stands for any characters, slashes included, as few as possible but for the last.
-    pub from: String,
-    /// What it becomes: a path or, with a redirect, perhaps a whole address. `$1` to `$9` are what the stars matched, `$host`
+    /// What is asked for.
+    pub from: From,
+    /// What it becomes: a path or, with a redirect, perhaps a whole address. `$1` to `$9` are what stars or groups matched, `$host`
     /// is the request's host (redirects only). The request's query string is appended; a `?` at the end drops it.
     pub to: String,
     /// None: the request goes on as if it had asked for `to`. A redirect's status: the client is sent there. One of 4xx: it is
     /// refused, and `to` is unused.
     pub status: Option<u16>,
+}
+
+/// The paths that a rule is for.
+#[derive(Clone, Debug)]
+pub enum From {
+    /// The whole path; each `*` stands for any characters, slashes included, as few as possible but for the last.
+    Stars(String),
+    /// A regular expression, which may match anywhere in the path. It takes time in proportion to that, whatever it says.
+    Regex(String),
 }
 
 /// Rules that were checked.
@@ -33,10 +43,17 @@ pub(in crate::http) enum Outcome {
 
 #[derive(Debug)]
 struct Rule {
-    pieces: Vec<String>,
+    from: Pattern,
     to: String,
     keep_query: bool,
     status: Option<StatusCode>,
+}
+
+#[derive(Debug)]
+enum Pattern {
+    /// What stands between the stars.
+    Stars(Vec<String>),
+    Regex(Regex),
 }
 
 // === impl Rules ===
@@ -47,7 +64,7 @@ impl Rules {
     }
 
     pub(in crate::http) fn apply(&self, path: &str) -> Option<Outcome> {
-        self.0.iter().find_map(|rule| Some(rule.outcome(&rule.matches(path)?)))
+        self.0.iter().find_map(|rule| Some(rule.outcome(&rule.from.matches(path)?)))
     }
 }
 
@@ -55,12 +72,18 @@ impl Rules {
 
 impl Rule {
     fn new(Rewrite { from, to, status }: Rewrite) -> io::Result<Self> {
+        let (From::Stars(text) | From::Regex(text)) = &from;
         let wrong = |what: &str| {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rewrite rule from {from:?} to {to:?}: {what}")))
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("rewrite rule from {text:?} to {to:?}: {what}")))
         };
-        if !from.starts_with(['/', '*']) {
-            return wrong("the pattern must begin with / or *");
-        }
+        let pattern = match &from {
+            From::Stars(from) if !from.starts_with(['/', '*']) => return wrong("the pattern must begin with / or *"),
+            From::Stars(from) => Pattern::Stars(from.split('*').map(str::to_owned).collect()),
+            From::Regex(from) => match Regex::new(from) {
+                Ok(regex) => Pattern::Regex(regex),
+                Err(error) => return wrong(&error.to_string()),
+            },
+        };
         let status = match status.map(StatusCode::from_u16) {
             None => None,
             Some(Ok(status)) if status.is_client_error() || matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308) => {
@@ -68,28 +91,12 @@ impl Rule {
             }
             Some(_) => return wrong("the status must be 301, 302, 303, 307, 308 or one of 4xx"),
         };
-        let pieces: Vec<String> = from.split('*').map(str::to_owned).collect();
-        if let Err(what) = check_target(&to, pieces.len() - 1, status) {
+        if let Err(what) = check_target(&to, pattern.captures(), status) {
             return wrong(what);
         }
         let keep_query = !to.ends_with('?');
         let to = if keep_query { to } else { to[..to.len() - 1].to_owned() };
-        Ok(Self { pieces, to, keep_query, status })
-    }
-
-    /// What each star stands for. Linear: every piece is taken where it is found first, and that never spoils a later match.
-    fn matches<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
-        let (first, rest) = self.pieces.split_first().expect("splitting gives at least one piece");
-        let mut path = path.strip_prefix(first.as_str())?;
-        let Some((last, middle)) = rest.split_last() else { return path.is_empty().then(Vec::new) };
-        let mut captures = Vec::with_capacity(rest.len());
-        for piece in middle {
-            let at = path.find(piece.as_str())?;
-            captures.push(&path[..at]);
-            path = &path[at + piece.len()..];
-        }
-        captures.push(path.strip_suffix(last.as_str())?);
-        Some(captures)
+        Ok(Self { from: pattern, to, keep_query, status })
     }
 
     fn outcome(&self, captures: &[&str]) -> Outcome {
@@ -114,13 +121,51 @@ impl Rule {
     }
 }
 
+// === impl Pattern ===
+
+impl Pattern {
+    /// How many parts of a path it names.
+    fn captures(&self) -> usize {
+        match self {
+            Self::Stars(pieces) => pieces.len() - 1,
+            Self::Regex(regex) => regex.captures_len() - 1,
+        }
+    }
+
+    /// Those parts, if it matches.
+    fn matches<'p>(&self, path: &'p str) -> Option<Vec<&'p str>> {
+        match self {
+            Self::Stars(pieces) => stars(pieces, path),
+            Self::Regex(regex) => {
+                let found = regex.captures(path)?;
+                Some(found.iter().skip(1).map(|group| group.map_or("", |group| group.as_str())).collect())
+            }
+        }
+    }
+}
+
+/// What each star stands for. Linear: every piece is taken where it is found first, and that never spoils a later match.
+fn stars<'p>(pieces: &[String], path: &'p str) -> Option<Vec<&'p str>> {
+    let (first, rest) = pieces.split_first().expect("splitting gives at least one piece");
+    let mut path = path.strip_prefix(first.as_str())?;
+    let Some((last, middle)) = rest.split_last() else { return path.is_empty().then(Vec::new) };
+    let mut captures = Vec::with_capacity(rest.len());
+    for piece in middle {
+        let at = path.find(piece.as_str())?;
+        captures.push(&path[..at]);
+        path = &path[at + piece.len()..];
+    }
+    captures.push(path.strip_suffix(last.as_str())?);
+    Some(captures)
+}
+
 fn check_target(to: &str, captures: usize, status: Option<StatusCode>) -> Result<(), &'static str> {
     if status.is_some_and(|status| status.is_client_error()) {
         return Ok(());
     }
     let mut used = to.split('$').skip(1).filter_map(|after| after.chars().next()?.to_digit(10));
     if used.any(|digit| digit == 0 || digit as usize > captures) {
-        return Err("it uses a capture for which the pattern has no star");
+        return Err("it uses a capture for which the pattern has no star or group");
     }
     match to.strip_prefix("https://").or_else(|| to.strip_prefix("http://")) {
         None if !to.starts_with('/') => return Err("the target must begin with /, http:// or https://"),
@@ -172,7 +217,7 @@ mod tests {
     use super::*;
 
     fn rule(from: &str, to: &str, status: Option<u16>) -> io::Result<Rules> {
-        Rules::new(vec![Rewrite { from: from.into(), to: to.into(), status }])
+        Rules::new(vec![Rewrite { from: From::Stars(from.into()), to: to.into(), status }])
     }
 
     fn location(from: &str, to: &str, path: &str) -> Option<String> {
@@ -191,6 +236,21 @@ mod tests {
         assert_eq!(location("/a", "/b", "/a/"), None);
         assert_eq!(location("/a*b", "/b", "/a/x"), None);
         assert_eq!(location("/a*a", "/b", "/a"), None);
+    }
+
+    #[test]
+    fn a_regular_expression_matches_anywhere_and_its_groups_are_captures() {
+        let rules =
+            |from: &str, to: &str| Rules::new(vec![Rewrite { from: From::Regex(from.into()), to: to.into(), status: Some(302) }]);
+        let location = |from: &str, to: &str, path: &str| match rules(from, to).expect("a valid rule").apply(path)? {
+            Outcome::Redirect { location, .. } => Some(location),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(location(r"^/post-(\d+)(\.html)?$", "/p/$1$2", "/post-17").as_deref(), Some("/p/17"));
+        assert_eq!(location(r"(?i)\.JPE?G$", "/image", "/a/b.jpeg").as_deref(), Some("/image"));
+        assert_eq!(location(r"^/post-(\d+)$", "/p/$1", "/post-x"), None);
+        assert_eq!(location("^/go(.*)$", "/$1", "/go//evil.example").as_deref(), Some("/evil.example"));
+        assert!(rules("(", "/").is_err() && rules("^/a$", "/$1").is_err() && rules("^/(.*)$", "$1").is_err());
     }
 
     #[test]

@@ -421,7 +421,7 @@ fn scripts_keep_their_path_info() {
 #[test]
 fn rules_come_before_files() {
     let tree = tree(&["index.php", "old.html", "new.html", "error.php"]);
-    let rule = |from: &str, to: &str, status| Rewrite { from: from.into(), to: to.into(), status };
+    let rule = |from: &str, to: &str, status| Rewrite { from: From::Stars(from.into()), to: to.into(), status };
     let mut config = Config::new(tree.path(), Preset::Files);
     config.rewrite = vec![
         rule("/old.html", "/new.html", None),
