@@ -47,7 +47,7 @@ impl Compress {
     pub(super) fn after(&self, note: &Note, response: Response<Body>) -> Response<Body> {
         let Note::Coding(coding) = *note else { return response };
         if !self.is_worth_it(&response) {
-            return response;
+            return varied(response);
         }
         let (mut parts, body) = response.into_parts();
         vary(&mut parts.headers);
@@ -81,6 +81,16 @@ impl Compress {
             && !forbids(headers)
             && headers.get(header::CONTENT_TYPE).is_some_and(|kind| is_compressible(kind.as_bytes()))
     }
+}
+
+/// An answer that stands for another one: what the whole answer would depend on is said here too (RFC 9110, 15.3.7 and 15.4.5).
+fn varied(mut response: Response<Body>) -> Response<Body> {
+    let of_file = || response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| is_compressible(kind.as_bytes()));
+    let is_part = matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
+    if is_part && !forbids(response.headers()) && of_file() {
+        vary(response.headers_mut());
+    }
+    response
 }
 
 /// `no-transform` is about us.

@@ -61,6 +61,25 @@ async fn what_comes_out_is_what_went_in() {
     }
 }
 
+#[test]
+fn an_answer_in_place_of_another_says_what_that_depends_on() {
+    let vary = |status: u16, headers: &[(&str, &str)]| {
+        let request = Request::get("/").header("accept-encoding", "gzip").body(()).unwrap();
+        let Verdict::Pass(note) = compress().before(&request.into_parts().0) else { panic!("it answers by itself") };
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        header(&compress().after(&note, response.body(Body::Empty).unwrap()), "vary").map(str::to_owned)
+    };
+    let accept = Some("accept-encoding".to_owned());
+    assert_eq!(vary(304, &[("etag", "\"a\"")]), accept);
+    assert_eq!(vary(206, &[("content-type", "text/css"), ("content-range", "bytes 0-1/9")]), accept);
+    assert_eq!(vary(206, &[("content-type", "image/png"), ("content-range", "bytes 0-1/9")]), None);
+    assert_eq!(vary(304, &[("cache-control", "no-transform")]), None);
+    assert_eq!(vary(404, &[]), None);
+}
+
 #[tokio::test]
 async fn trailers_come_after_the_last_compressed_byte() {
     for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
