@@ -181,3 +181,22 @@ fn what_cannot_be_collected_is_refused() {
         assert!(output.status.code() == Some(78) && text.contains(expected), "{yaml}: {text}");
     }
 }
+
+#[test]
+fn connections_are_counted_by_how_they_end() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, address) = site(&["http.limits.header_timeout=300ms", "http.limits.keepalive_timeout=300ms"]);
+    let server = setup.start();
+    let is = |sample: &str, expected: f64| wait_until(PATIENCE, || value(&page(address).text(), sample) >= Some(expected));
+    assert!(server.raw("GET / HTTP/1.1\r\nHost : a\r\n\r\n").starts_with("HTTP/1.1 400"));
+    assert!(is("rr_http_refused_total", 1.0));
+    let mut half = server.connect();
+    half.write("GET / HTTP/1.1\r\n");
+    assert!(is("rr_http_connection_timeouts_total{reason=\"head\"}", 1.0));
+    let mut kept = server.connect();
+    kept.send(&server.get("/server.php")).unwrap();
+    assert!(is("rr_http_connection_timeouts_total{reason=\"idle\"}", 1.0));
+    assert!(is("rr_http_connections_accepted_total", 3.0));
+}

@@ -71,6 +71,20 @@ both_carriers! {
         assert_eq!((&seen["error"], &seen["tmpName"]), (&json!(8), &json!("")));
     }
 
+    fn uploads_lie_where_they_are_to_and_have_the_extensions_they_may(carrier: Carrier) {
+        let setup = setup(carrier).option("http.uploads.allow=.txt,.png");
+        let dir = setup.scratch().join("uploaded");
+        std::fs::create_dir(&dir).unwrap();
+        let server = setup.option(&format!("http.uploads.dir={}", dir.display())).start();
+        let send = |name: &str| {
+            let (content_type, body) = multipart(&[("file", name, b"content")]);
+            server.post("/upload", &content_type, body).send().json()
+        };
+        let seen = send("a.TXT");
+        assert_eq!((&seen["error"], Path::new(seen["tmpName"].as_str().unwrap()).parent()), (&json!(0), Some(dir.as_path())));
+        assert_eq!(send("a.gif")["error"], json!(8));
+    }
+
     fn a_large_body_arrives_whole(carrier: Carrier) {
         let server = setup(carrier).start();
         let body: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
