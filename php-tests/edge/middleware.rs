@@ -1,6 +1,8 @@
 //! What requests and answers pass.
 
-use crate::harness::{Server, Setup, command, finish, reference, server};
+use std::{io::Read, time::Duration};
+
+use crate::harness::{PATIENCE, Server, Setup, command, finish, reference, server};
 
 fn site(middleware: &str) -> Setup {
     server()
@@ -205,7 +207,6 @@ fn names_and_values_that_mean_nothing_are_refused() {
     }
     let cases = [
         ("http.middleware=headers,gzap", "http.middleware: no middleware is called \"gzap\", there are basic_auth, body_limit,"),
-        ("http.middleware=sendremotefile", "http.middleware: \"sendremotefile\" is not supported by this version of rr"),
         ("http.middleware=proxy_ip_parser", "http.trusted_subnets: expected the proxies that proxy_ip_parser is to believe"),
     ];
     for (option, expected) in cases {
@@ -217,4 +218,40 @@ fn names_and_values_that_mean_nothing_are_refused() {
     let output = finish(command(&serve), b"");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(78) && text.contains("http.headers.cors.allowed_origin_regex: "), "{text}");
+}
+
+#[test]
+fn cors_says_why_if_it_is_to() {
+    if reference().is_some() {
+        return;
+    }
+    for debug in [true, false] {
+        let server = site("headers")
+            .option("http.headers.cors.allowed_origin=https://a.test")
+            .option(&format!("http.headers.cors.debug={debug}"))
+            .start();
+        let ask = server.request("OPTIONS", "/server.php").header("Origin", "https://b.test");
+        assert_eq!(ask.header("Access-Control-Request-Method", "GET").send().status, 200);
+        assert_eq!(server.log.contains("CORS: ", if debug { PATIENCE } else { Duration::ZERO }), debug, "{}", server.log.text());
+    }
+}
+
+#[test]
+fn streams_at_once_on_a_connection_are_bounded_as_told() {
+    if reference().is_some() {
+        return;
+    }
+    let server = server().option("http.http2.max_concurrent_streams=7").start();
+    let mut connection = server.connect();
+    // The preface, and settings that say nothing.
+    connection.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let mut head = [0; 9];
+    let mut stream = connection.stream();
+    stream.read_exact(&mut head).unwrap();
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut settings).unwrap();
+    let streams =
+        settings.chunks(6).find(|pair| pair[..2] == [0, 3]).map(|pair| u32::from_be_bytes(pair[2..].try_into().unwrap()));
+    assert_eq!(streams, Some(7));
 }

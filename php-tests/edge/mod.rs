@@ -1,6 +1,7 @@
 //! What stands between clients and scripts.
 
 mod acme;
+mod answers;
 mod fileserver;
 mod guards;
 mod http3;

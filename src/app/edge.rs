@@ -110,6 +110,7 @@ pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metri
         listed.push(match name {
             Name::BasicAuth => Middleware::BasicAuth(guards::basic_auth(&http.basic_auth)?),
             Name::BodyLimit => Middleware::BodyLimit(guards::body_limit(http)),
+            Name::CircuitBreaker => Middleware::CircuitBreaker(guards::circuit_breaker(&http.circuit_breaker, metrics)?),
             Name::Compress => Middleware::Compress(compress(&http.compress, &http.compress.encodings)),
             Name::Gzip => Middleware::Compress(compress(&http.compress, &[config::Coding::Gzip])),
             Name::Headers => Middleware::Headers(headers(&http.headers)?),
@@ -127,6 +128,7 @@ pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metri
             Name::RequestId => Middleware::RequestId(guards::request_id(&http.request_id)?),
             Name::ProxyIp => Middleware::ProxyIp(proxy_ip(http)),
             Name::Sendfile => Middleware::Sendfile(sendfile(&http.sendfile)?),
+            Name::SendRemoteFile => Middleware::SendRemoteFile(guards::sendremotefile(&http.sendremotefile)?),
         });
     }
     if let Some(section) = http.ssl.as_ref().filter(|section| section.redirect) {

@@ -1,5 +1,9 @@
 //! From the configuration's types to those of the middleware that lets requests pass, or not.
 
+use std::sync::Arc;
+
+use http::StatusCode;
+
 use super::{
     edge::{name, subnets},
     settings,
@@ -8,9 +12,11 @@ use crate::{
     config::{self, Http},
     error::Error,
     http::{
+        Metrics,
         middleware::{
-            BasicAuth, BasicAuthConfig, BodyLimit, IpFilter, Maintenance, MaintenanceConfig, Paths, RateLimit, RateLimitConfig,
-            Redirect, RequestId, Users,
+            BasicAuth, BasicAuthConfig, BodyLimit, CircuitBreaker, CircuitBreakerConfig, Hosts, IpFilter, Maintenance,
+            MaintenanceConfig, Paths, RateLimit, RateLimitConfig, Redirect, RequestId, SendRemoteFile, SendRemoteFileConfig,
+            Users,
         },
     },
 };
@@ -68,4 +74,40 @@ pub(super) fn maintenance(section: &config::Maintenance) -> Result<Maintenance, 
         allow: subnets(&section.allow),
     };
     Ok(config.build())
+}
+
+pub(super) fn circuit_breaker(section: &config::CircuitBreaker, metrics: Option<&Arc<Metrics>>) -> Result<CircuitBreaker, Error> {
+    if section.error_codes.is_empty() {
+        return Err(Error::Config("http.circuit_breaker.error_codes: missing, while http.middleware has circuit_breaker".into()));
+    }
+    let status = |code: &u16| StatusCode::from_u16(*code).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let config = CircuitBreakerConfig {
+        max_error_rate: section.max_error_rate,
+        min_requests: section.min_requests,
+        error_codes: section.error_codes.iter().map(status).collect(),
+        time_window: section.time_window,
+        time_to_halfopen: section.time_to_halfopen,
+        time_to_closed: section.time_to_closed,
+        code_when_open: status(&section.code_when_open),
+    };
+    Ok(config.build(metrics.cloned()))
+}
+
+pub(super) fn sendremotefile(section: &config::SendRemoteFile) -> Result<SendRemoteFile, Error> {
+    if section.hosts.is_empty() {
+        let missing = "http.sendremotefile.hosts: missing, while http.middleware has sendremotefile: name the hosts that files may \
+                       come from";
+        return Err(Error::Config(missing.into()));
+    }
+    let config = SendRemoteFileConfig {
+        hosts: Hosts::listed(&section.hosts),
+        networks: subnets(&section.networks),
+        timeout: section.timeout,
+        max_time: section.max_time,
+        max_size: section.max_size,
+        max_redirects: section.max_redirects,
+        max_fetches: section.max_fetches,
+        root_ca: section.root_ca.clone(),
+    };
+    config.build().map_err(|error| Error::Config(format!("http.sendremotefile.{error}")))
 }

@@ -14,6 +14,12 @@ pub(super) struct Absent {
 
 /// A key under another name: RoadRunner's, and ours.
 pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("circuitbreaker.code_when_open", "http.circuit_breaker.code_when_open"),
+    ("circuitbreaker.error_codes", "http.circuit_breaker.error_codes"),
+    ("circuitbreaker.max_error_rate", "http.circuit_breaker.max_error_rate"),
+    ("circuitbreaker.time_to_closed", "http.circuit_breaker.time_to_closed"),
+    ("circuitbreaker.time_to_halfopen", "http.circuit_breaker.time_to_halfopen"),
+    ("circuitbreaker.time_window", "http.circuit_breaker.time_window"),
     ("endure.grace_period", "engine.grace_period"),
     ("http.ssl.acme.certs_dir", "http.ssl.acme.cache_dir"),
     ("http.uploads.dir", "http.temp_dir"),

@@ -4,6 +4,7 @@ use std::{fmt, net::IpAddr, path::PathBuf, time::Duration};
 
 use super::{
     access::AccessLog,
+    answers::{CircuitBreaker, SendRemoteFile},
     edge::{Http3, ProxyFact, ProxyHeaders, ProxyProtocol, Ssl, Subnet},
     guards::{BasicAuth, IpFilter, Maintenance, RateLimit, RequestId},
     middleware::{Compress, Headers, Middleware, Sendfile},
@@ -22,8 +23,8 @@ use super::{
 /// - `http.front_controller`: `null`
 /// - `http.rewrite`: `[]`
 /// - `http.error_pages`: `{}`
-/// - `http.follow_symlinks`: `false`
 /// - `http.intercept_errors`: `false`
+/// - `http.follow_symlinks`: `false`
 /// - `http.routes`: `[]`
 /// - `http.request_timeout`: `0s`
 /// - `http.request_slowlog_timeout`: `0s`
@@ -61,9 +62,9 @@ pub struct Http {
     pub rewrite: Vec<Rewrite>,
     /// Paths below the root, by status.
     pub error_pages: Vec<(u16, String)>,
-    /// Symbolic links may lead out of the root, as deployed releases and shared uploads do.
     /// Those pages take the place of what scripts answer with these statuses, too.
     pub intercept_errors: bool,
+    /// Symbolic links may lead out of the root, as deployed releases and shared uploads do.
     pub follow_symlinks: bool,
     /// Paths that pools of their own answer, the first that matches.
     pub routes: Vec<Route>,
@@ -117,6 +118,10 @@ pub struct Http {
     pub maintenance: Maintenance,
     /// Where `sendfile` finds what scripts name.
     pub sendfile: Sendfile,
+    /// Where `sendremotefile` may look.
+    pub sendremotefile: SendRemoteFile,
+    /// When `circuit_breaker` turns requests away.
+    pub circuit_breaker: CircuitBreaker,
     /// Whom `proxy_ip_parser` believes.
     pub trusted_subnets: Vec<Subnet>,
     /// Where they tell of the client.
@@ -368,12 +373,12 @@ impl Default for Http {
             front_controller: None,
             rewrite: Vec::new(),
             error_pages: Vec::new(),
+            intercept_errors: false,
             follow_symlinks: false,
             routes: Vec::new(),
             pool: Pool::default(),
             request_timeout: Duration::ZERO,
             request_slowlog_timeout: Duration::ZERO,
-            intercept_errors: false,
             limits: Limits::default(),
             output: Output::default(),
             temp_dir: None,
@@ -396,6 +401,8 @@ impl Default for Http {
             rate_limit: RateLimit::default(),
             maintenance: Maintenance::default(),
             sendfile: Sendfile::default(),
+            sendremotefile: SendRemoteFile::default(),
+            circuit_breaker: CircuitBreaker::default(),
             trusted_subnets: Vec::new(),
             proxy_headers: ProxyHeaders::XForwarded,
             proxy_trust: vec![ProxyFact::For],

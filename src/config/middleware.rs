@@ -16,6 +16,8 @@ pub enum Middleware {
     BasicAuth,
     /// `body_limit`: the largest body by path.
     BodyLimit,
+    /// `circuit_breaker`, or RoadRunner's `circuitbreaker`: requests turned away while too many fail.
+    CircuitBreaker,
     /// `compress`: the best coding that a client takes.
     Compress,
     /// `gzip`: that one alone.
@@ -38,6 +40,8 @@ pub enum Middleware {
     RequestId,
     /// `sendfile`: files that scripts name in place of a body.
     Sendfile,
+    /// `sendremotefile`: the same of other servers.
+    SendRemoteFile,
     /// `static`: files that go before the worker, wherever in the list it stands.
     Static,
 }
@@ -185,10 +189,6 @@ impl Named for Coding {
 
 // === impl Middleware ===
 
-impl Named for Middleware {
-    const NAMES: &'static [(&'static str, Self)] = &[
-        ("basic_auth", Self::BasicAuth),
-        ("body_limit", Self::BodyLimit),
 impl Middleware {
     /// What it is called.
     pub fn name(self) -> &'static str {
@@ -196,6 +196,12 @@ impl Middleware {
     }
 }
 
+impl Named for Middleware {
+    const NAMES: &'static [(&'static str, Self)] = &[
+        ("basic_auth", Self::BasicAuth),
+        ("body_limit", Self::BodyLimit),
+        ("circuit_breaker", Self::CircuitBreaker),
+        ("circuitbreaker", Self::CircuitBreaker),
         ("compress", Self::Compress),
         ("gzip", Self::Gzip),
         ("headers", Self::Headers),
@@ -207,6 +213,7 @@ impl Middleware {
         ("redirect", Self::Redirect),
         ("request_id", Self::RequestId),
         ("sendfile", Self::Sendfile),
+        ("sendremotefile", Self::SendRemoteFile),
         ("static", Self::Static),
     ];
 }
@@ -231,4 +238,4 @@ impl Form<Middleware> for MiddlewareName {
 }
 
 /// RoadRunner's others, and those that are made for it.
-const LATER: &[&str] = &["cache", "circuit_breaker", "otel", "sendremotefile"];
+const LATER: &[&str] = &["cache", "otel"];

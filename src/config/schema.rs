@@ -17,6 +17,7 @@ use super::{
 };
 
 mod acme;
+mod answers;
 mod edge;
 mod fileserver;
 mod guards;
@@ -66,11 +67,12 @@ pub(super) static KEYS: &[Key] =
                 + edge::HTTP.len()
                 + acme::HTTP.len()
                 + guards::HTTP.len()
+                + answers::HTTP.len()
                 + fileserver::OWN.len()
                 + tcp::OWN.len()
                 + pool::TCP.len()
         },
-    >(&[OWN, pool::HTTP, edge::HTTP, acme::HTTP, guards::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
+    >(&[OWN, pool::HTTP, edge::HTTP, acme::HTTP, guards::HTTP, answers::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),
@@ -403,7 +405,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.middleware",
-        "What requests and answers pass, the last listed first: headers, compress, gzip, sendfile, static, request_id, redirect, body_limit, ip_filter, basic_auth, rate_limit, maintenance, http_metrics, proxy_ip_parser.",
+        "What requests and answers pass, the last listed first: headers, compress, gzip, sendfile, sendremotefile, static, circuit_breaker, request_id, redirect, body_limit, ip_filter, basic_auth, rate_limit, maintenance, http_metrics, proxy_ip_parser. Not what comes by FastCGI: there the web server in front has done it.",
         &Field(|c| &mut c.http.middleware, List(MiddlewareName)),
     ),
     key(
@@ -514,6 +516,16 @@ const OWN: &[Key] = &[
     ),
     key("metrics.address", "Where to listen, such as 127.0.0.1:2112.", &Field(|c| &mut c.metrics.address, Maybe(Listen("")))),
     key("metrics.max_connections", "Connections at once.", &Field(|c| &mut c.metrics.max_connections, Count(1, 10_000))),
+    key(
+        "metrics.collect",
+        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They begin at zero in a new engine, so at a reload.",
+        &Field(|c| &mut c.metrics.collect, Declarations),
+    ),
+    key(
+        "metrics.max_series",
+        "How many figures scripts may keep, each set of label values counting for itself.",
+        &Field(|c| &mut c.metrics.max_series, Count(1, 10_000_000)),
+    ),
     section("logs", "The server's own log."),
     key("logs.mode", "development, production, raw (the message alone) or off.", &Field(|c| &mut c.logs.mode, Choice)),
     derived(
@@ -528,16 +540,6 @@ const OWN: &[Key] = &[
     ),
     key("logs.output", "stderr, stdout or file paths.", &Field(|c| &mut c.logs.output, List(OUTPUT))),
     key(
-    key(
-        "metrics.collect",
-        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They begin at zero in a new engine, so at a reload.",
-        &Field(|c| &mut c.metrics.collect, Declarations),
-    ),
-    key(
-        "metrics.max_series",
-        "How many figures scripts may keep, each set of label values counting for itself.",
-        &Field(|c| &mut c.metrics.max_series, Count(1, 10_000_000)),
-    ),
         "logs.err_output",
         "Where the log's own troubles go: stderr, stdout or file paths.",
         &Field(|c| &mut c.logs.err_output, List(OUTPUT)),

@@ -94,9 +94,10 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("middleware.rs"),
         include_str!("fileserver.rs"),
         include_str!("access.rs"),
+        include_str!("answers.rs"),
         include_str!("guards.rs"),
-        include_str!("tcp.rs"),
         include_str!("metrics.rs"),
+        include_str!("tcp.rs"),
     ]
     .concat();
     // Every pool's keys are documented once.
@@ -544,7 +545,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
         "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
         "http.middleware[1]: \"otel\" is not supported by this version of rr",
-        "http.middleware[2]: no middleware is called \"header\", there are basic_auth, body_limit, compress, gzip, headers, http_metrics, ip_filter, maintenance, proxy_ip_parser, rate_limit, redirect, request_id, sendfile, static; did you mean headers?",
+        "http.middleware[2]: no middleware is called \"header\", there are basic_auth, body_limit, circuit_breaker, circuitbreaker, compress, gzip, headers, http_metrics, ip_filter, maintenance, proxy_ip_parser, rate_limit, redirect, request_id, sendfile, sendremotefile, static; did you mean headers?",
         "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard cannot be had by these challenges, got \"*.a.test\"",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);

@@ -9,7 +9,11 @@ use std::{
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use super::{files, middleware::Compressed, record::Recorded};
+use super::{
+    files,
+    middleware::{Compressed, Remote},
+    record::Recorded,
+};
 use crate::worker::OutputReader;
 
 /// A response body.
@@ -22,6 +26,8 @@ pub enum Body {
     Bytes(Bytes),
     /// A file too large for memory.
     File(files::Stream),
+    /// A file of another server.
+    Remote(Box<Remote>),
     /// A script that goes on.
     Output(OutputReader),
     /// The same, with the access log waiting for its end.
@@ -55,6 +61,7 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Self::File(stream) => Pin::new(stream).poll_frame(context),
+            Self::Remote(remote) => Pin::new(&mut **remote).poll_frame(context),
             Self::Output(reader) => Pin::new(reader).poll_frame(context),
             Self::Recorded(recorded) => {
                 let polled = Pin::new(&mut recorded.body).poll_frame(context);
@@ -78,6 +85,7 @@ impl http_body::Body for Body {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
             Self::File(stream) => stream.is_end_stream(),
+            Self::Remote(remote) => remote.is_end_stream(),
             Self::Output(reader) => reader.is_end_stream(),
             Self::Recorded(recorded) => recorded.body.is_end_stream(),
             Self::Appended(appended) => appended.rest.is_empty() && appended.body.is_end_stream(),
@@ -90,6 +98,7 @@ impl http_body::Body for Body {
             Self::Empty => SizeHint::with_exact(0),
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::File(stream) => stream.size_hint(),
+            Self::Remote(remote) => remote.size_hint(),
             Self::Output(_) | Self::Recorded(_) | Self::Compressed(_) => SizeHint::default(),
             Self::Appended(appended) => match appended.body.size_hint().exact() {
                 Some(length) => SizeHint::with_exact(length + appended.rest.len() as u64),

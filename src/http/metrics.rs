@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Figures of all requests. They are made when somebody is to read them.
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub struct Metrics {
     pub(super) total: IntCounterVec,
     /// How long they took, by status (`rr_http_request_duration_seconds`).
     pub(super) duration: HistogramVec,
+    /// Whether `circuit_breaker` turns requests away.
+    pub(super) circuit_open: IntGauge,
+    /// Those that it has.
+    pub(super) circuit_refused: IntCounter,
     queue_wait: Histogram,
     php: Histogram,
     write: Histogram,
@@ -44,6 +48,8 @@ impl Metrics {
             queue: IntGauge::new("rr_http_requests_queue", "Requests that are being answered.")?,
             total: IntCounterVec::new(Opts::new("rr_http_request_total", "Answers by status."), &["status"])?,
             duration: HistogramVec::new(duration, &["status"])?,
+            circuit_open: IntGauge::new("rr_http_circuit_open", "1 while circuit_breaker turns requests away.")?,
+            circuit_refused: IntCounter::new("rr_http_circuit_refused_total", "Requests that circuit_breaker turned away.")?,
             queue_wait: part("rr_http_queue_wait_seconds", "How long requests waited for a worker.")?,
             php: part("rr_http_php_seconds", "How long workers took until they answered.")?,
             write: part("rr_http_write_seconds", "How long clients took to take answers that stream.")?,
@@ -51,6 +57,8 @@ impl Metrics {
         registry.register(Box::new(metrics.queue.clone()))?;
         registry.register(Box::new(metrics.total.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.circuit_open.clone()))?;
+        registry.register(Box::new(metrics.circuit_refused.clone()))?;
         for part in [&metrics.queue_wait, &metrics.php, &metrics.write] {
             registry.register(Box::new(part.clone()))?;
         }

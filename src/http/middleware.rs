@@ -6,6 +6,7 @@
 mod alt_svc;
 mod basic_auth;
 mod body_limit;
+mod circuit_breaker;
 mod compress;
 mod cors;
 mod headers;
@@ -17,6 +18,7 @@ mod paths;
 mod proxy_ip;
 mod rate_limit;
 mod redirect;
+mod remote;
 mod request_id;
 mod sendfile;
 pub mod statics;
@@ -28,6 +30,7 @@ pub(crate) use basic_auth::credentials;
 pub use basic_auth::{BasicAuth, Config as BasicAuthConfig, Users};
 pub use body_limit::BodyLimit;
 pub(crate) use body_limit::Most;
+pub use circuit_breaker::{CircuitBreaker, Config as CircuitBreakerConfig};
 pub use compress::{Compress, Compressed, Levels};
 pub use cors::{Cors, Origins};
 pub use headers::Headers;
@@ -39,6 +42,7 @@ pub use paths::Paths;
 pub use proxy_ip::{ProxyFact, ProxyHeaders, ProxyIp};
 pub use rate_limit::{Config as RateLimitConfig, RateLimit};
 pub use redirect::Redirect;
+pub use remote::{Config as SendRemoteFileConfig, Hosts, Remote, SendRemoteFile};
 pub(crate) use request_id::Name;
 pub use request_id::RequestId;
 pub use sendfile::{Config as SendfileConfig, Sendfile};
@@ -59,6 +63,8 @@ pub enum Middleware {
     BasicAuth(BasicAuth),
     /// Bounds bodies by path.
     BodyLimit(BodyLimit),
+    /// Turns requests away while too many fail.
+    CircuitBreaker(CircuitBreaker),
     /// Makes answers smaller.
     Compress(Compress),
     /// Adds headers, and speaks CORS.
@@ -81,6 +87,8 @@ pub enum Middleware {
     RequestId(RequestId),
     /// Sends the files that scripts name.
     Sendfile(Sendfile),
+    /// Sends those on other servers.
+    SendRemoteFile(SendRemoteFile),
 }
 
 /// Middlewares around each other.
@@ -112,6 +120,8 @@ enum Note {
     Name(HeaderValue),
     /// The request came over TLS.
     Secure,
+    /// In which phase of the circuit breaker it passed.
+    Tried(u64),
 }
 
 /// The notes of one request, in the order of the layers that it has passed.
@@ -144,6 +154,7 @@ impl Chain {
         for (layer, note) in self.layers.iter().zip(notes.0).rev() {
             response = match (layer, note) {
                 (Middleware::Sendfile(sendfile), Note::Asked(asked)) => sendfile.after(*asked, response, files).await,
+                (Middleware::SendRemoteFile(remote), Note::Asked(asked)) => Box::pin(remote.after(&asked, response)).await,
                 (layer, note) => layer.after(note, response),
             };
         }
@@ -159,6 +170,7 @@ impl Middleware {
             Self::AltSvc(_) => AltSvc::before(parts, peer),
             Self::BasicAuth(auth) => Box::pin(auth.before(parts)).await,
             Self::BodyLimit(limit) => limit.before(parts),
+            Self::CircuitBreaker(breaker) => breaker.before(),
             Self::Compress(compress) => compress.before(parts),
             Self::Headers(headers) => headers.before(parts),
             Self::Https(https) => https.before(parts, peer),
@@ -169,13 +181,14 @@ impl Middleware {
             Self::RateLimit(limit) => limit.before(parts, peer),
             Self::Redirect(redirect) => redirect.before(parts, &host_of(parts, peer)),
             Self::RequestId(ids) => ids.before(parts),
-            Self::Sendfile(_) => Sendfile::before(parts),
+            Self::Sendfile(_) | Self::SendRemoteFile(_) => Sendfile::before(parts),
         }
     }
 
     fn after(&self, note: Note, response: Response<Body>) -> Response<Body> {
         match self {
             Self::AltSvc(alt_svc) => alt_svc.after(&note, response),
+            Self::CircuitBreaker(breaker) => breaker.after(&note, response),
             Self::Compress(compress) => compress.after(&note, response),
             Self::Headers(headers) => headers.after(note, response),
             Self::Https(https) => https.after(&note, response),
@@ -188,7 +201,8 @@ impl Middleware {
             | Self::ProxyIp(_)
             | Self::RateLimit(_)
             | Self::Redirect(_)
-            | Self::Sendfile(_) => response,
+            | Self::Sendfile(_)
+            | Self::SendRemoteFile(_) => response,
         }
     }
 }

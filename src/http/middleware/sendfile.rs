@@ -41,8 +41,8 @@ pub struct Sendfile {
 /// What the client asks of a file.
 #[derive(Debug)]
 pub(super) struct Asked {
-    method: Method,
-    headers: HeaderMap,
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
 }
 
 const X_SENDFILE: HeaderName = HeaderName::from_static("x-sendfile");
@@ -60,7 +60,7 @@ const CONDITIONS: [HeaderName; 7] = [
 ];
 
 /// What a script says of a body that is not sent.
-const OF_BODY: [HeaderName; 7] = [
+pub(super) const OF_BODY: [HeaderName; 7] = [
     header::ACCEPT_RANGES,
     header::CONTENT_ENCODING,
     header::CONTENT_LENGTH,
