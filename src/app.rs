@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::sys::prctl;
+use tokio::sync::mpsc;
 
 use crate::{
     config::{self, Config},
@@ -27,7 +28,7 @@ use crate::{
     },
     php,
     supervisor::{self, Inherited, Left, Plan, Release},
-    sys::{crash, exit, limits, memory::Shared, pid::PidFile},
+    sys::{crash, exit, memory::Shared, pid::PidFile},
     telemetry::{collectors::Collectors, logs},
     worker::{
         Controls, Pool, Replace,
@@ -62,7 +63,7 @@ mod tcp;
 
 use development::Development;
 use front::{Front, runtime};
-use line::{Asked, Line};
+use line::{Asked, Line, Wished};
 use memory::MemoryGuard;
 use metrics::Sources;
 use served::Served;
@@ -73,9 +74,6 @@ const PATIENCE: Duration = Duration::from_micros(200);
 
 /// How long connections may idle in an engine that has been succeeded: clients send on them without a second thought.
 const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
-
-/// What workers' processes have to end in, when the requests have used up the grace period.
-const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// What an engine may need to end beyond its grace period.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
@@ -212,11 +210,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let pools: Arc<[Pool]> = all.iter().map(|one| one.pool.clone()).collect();
     let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
     let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
-    let of_memory = guard.as_ref().map(MemoryGuard::service);
-    let built_in = [reload::service(wishes), opcache::service(engine.opcache())];
     let collectors = metrics::collectors(&config.metrics)?;
-    let of_metrics = collectors.clone().map(rpc::metrics);
-    let services = tcp.iter().map(tcp::service).chain(built_in).chain(of_memory).chain(of_metrics).collect();
+    let services = services(wishes, &engine, guard.as_ref(), tcp.as_ref(), collectors.clone());
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
@@ -242,8 +237,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         dev,
         certificates,
     };
-    let io_threads =
-        front.start(config.engine.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus() / config.engine.processes)))?;
+    let io_threads = front.start(&config.engine)?;
     if !options.silent {
         banner::print(&banner::Facts {
             all: &all,
@@ -258,14 +252,23 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)) };
     let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &told));
     drop(checks);
-    front.finish(io_threads);
-    for processes in &*front.processes {
-        processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
-    }
-
+    front.finish(io_threads, deadline);
     drop(development);
     stop(engine, all);
     Ok(())
+}
+
+/// Who answers calls, beside those that every server has.
+fn services(
+    wishes: mpsc::Sender<Wished>,
+    engine: &php::Engine,
+    guard: Option<&MemoryGuard>,
+    tcp: Option<&Arc<crate::tcp::Server>>,
+    collectors: Option<Collectors>,
+) -> Vec<Arc<dyn crate::rpc::Service>> {
+    let always = [reload::service(wishes), opcache::service(engine.opcache())];
+    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), collectors.map(rpc::metrics)];
+    always.into_iter().chain(at_times.into_iter().flatten()).collect()
 }
 
 /// Ends PHP, or this process with it if that cannot be.

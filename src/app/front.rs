@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{PATIENCE, fileserver, rpc};
 use crate::{
+    config,
     error::Error,
     http::{
         Drain,
@@ -22,11 +23,15 @@ use crate::{
         fcgi, h3,
         service::Service,
     },
+    sys::limits,
     worker::{Pool, doorbell, process::Processes},
 };
 
 /// How long calls may take that are in progress when everything else has ended.
 const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// What workers' processes have to end in, when the requests have used up the grace period.
+const LAST_CHANCE: Duration = Duration::from_millis(500);
 
 /// All that listens, shared by the io threads.
 #[derive(Clone)]
@@ -51,7 +56,8 @@ pub(super) struct Front {
 
 impl Front {
     /// Serves on `count` threads.
-    pub(super) fn start(&self, count: usize) -> Result<Vec<JoinHandle<()>>, Error> {
+    pub(super) fn start(&self, config: &config::Engine) -> Result<Vec<JoinHandle<()>>, Error> {
+        let count = config.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus() / config.processes));
         (0..count)
             .map(|index| {
                 let front = self.clone();
@@ -155,12 +161,16 @@ impl Front {
         http && fcgi && tcp
     }
 
-    pub(super) fn finish(&self, io_threads: Vec<JoinHandle<()>>) {
+    /// Takes leave of the threads, and of workers' processes by `deadline`.
+    pub(super) fn finish(&self, io_threads: Vec<JoinHandle<()>>, deadline: Instant) {
         for thread in io_threads {
             // One that is still busy with a connection past the grace period ends with the process.
             if thread.is_finished() {
                 drop(thread.join());
             }
+        }
+        for processes in &*self.processes {
+            processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
         }
     }
 }
