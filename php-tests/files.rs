@@ -125,6 +125,23 @@ fn large_files_arrive_whole() {
 }
 
 #[test]
+fn large_files_asked_for_at_once_come_in_their_order() {
+    let text: String = (0..400_000).map(|number| format!("{number:07}\n")).collect();
+    let server = site().file("big.txt", &text).start();
+    let ask = |path: &str, more: &str| format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{more}\r\n");
+    let all = [
+        ask("/big.txt", ""),
+        ask("/a.txt", ""),
+        ask("/big.txt", "Range: bytes=1600000-3199999\r\n"),
+        ask("/big.txt", "Connection: close\r\n"),
+    ];
+    let answers = server.raw(all.concat());
+    let bodies: Vec<_> = answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.split_once("\r\n\r\n").unwrap().1).collect();
+    let expected = [text.as_str(), "0123456789", &text[1_600_000..3_200_000], &text];
+    assert!(bodies == expected, "{:?}", bodies.iter().map(|body| body.len()).collect::<Vec<_>>());
+}
+
+#[test]
 fn precompressed_siblings_are_preferred() {
     if reference().is_some() {
         return;

@@ -1,18 +1,22 @@
 //! Accept loops: one per listening socket on every io thread.
 
 use std::{
+    fs::File,
     future::poll_fn,
     io::{self, IoSlice},
     os::fd::{AsFd, BorrowedFd},
     pin::{Pin, pin},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use nix::sys::sendfile::sendfile64;
+
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
+use tokio_rustls::server::TlsStream;
 
 use super::{Drain, Peer, drain::OpenConnection, listen::Listeners};
 use crate::telemetry::Seldom;
@@ -22,6 +26,19 @@ use crate::telemetry::Seldom;
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+}
+
+/// A connection that may be told to send from a file by itself.
+pub(crate) trait SendFile {
+    /// Whether it can.
+    fn sends_files(&self) -> bool {
+        false
+    }
+
+    /// Sends up to `count` bytes of `file` from `offset` on; none means that there are none.
+    fn poll_send_file(&mut self, _: &mut Context<'_>, _file: &File, _offset: u64, _count: usize) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
+    }
 }
 
 /// A listening socket, registered with the current runtime.
@@ -162,3 +179,37 @@ impl AsyncWrite for Stream {
         }
     }
 }
+
+impl SendFile for Stream {
+    fn sends_files(&self) -> bool {
+        true
+    }
+
+    fn poll_send_file(&mut self, context: &mut Context<'_>, file: &File, offset: u64, count: usize) -> Poll<io::Result<usize>> {
+        loop {
+            let mut offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let sent = match self {
+                Self::Tcp(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    let to = stream.as_fd();
+                    stream.try_io(Interest::WRITABLE, || Ok(sendfile64(to, file, Some(&mut offset), count)?))
+                }
+                Self::Unix(stream) => {
+                    ready!(stream.poll_write_ready(context))?;
+                    let to = stream.as_fd();
+                    stream.try_io(Interest::WRITABLE, || Ok(sendfile64(to, file, Some(&mut offset), count)?))
+                }
+            };
+            match sent {
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+}
+
+/// What is encrypted has to be looked at.
+impl<I> SendFile for TlsStream<I> {}
+
+#[cfg(any(test, feature = "fuzz"))]
+impl SendFile for tokio::io::DuplexStream {}

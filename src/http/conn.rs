@@ -33,7 +33,7 @@ use sniff::Protocol;
 
 use super::{
     Body, Drain, Incoming, Peer,
-    accept::{Acceptor, Stream, accept},
+    accept::{Acceptor, SendFile, Stream, accept},
     drain::Timeout,
     listen::Listeners,
     proxy::{self, Proxies},
@@ -242,7 +242,7 @@ impl<S: Handler> Server<S> {
     /// Serves one connection to its end.
     pub(crate) async fn connection<I>(&self, io: I, peer: Peer, protocol: Protocol)
     where
-        I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        I: AsyncRead + AsyncWrite + SendFile + Unpin + Send + 'static,
     {
         let Some((protocol, read, io)) = sniff::choose(io, protocol, self).await else {
             return;

@@ -30,6 +30,7 @@ mod threads;
 pub use encoding::Coding;
 pub(crate) use encoding::choose;
 pub use stream::Stream;
+pub(super) use stream::Unseen;
 pub(super) use threads::Threads;
 
 /// How files are sent (`http.files`).
@@ -235,7 +236,7 @@ impl Files {
             Source::Memory(bytes) => Body::from(bytes.slice(range.start as usize..range.end as usize)),
             Source::Disk { coding } => {
                 let file = variant.open(&coding.beside(target.path()))?;
-                Body::File(Stream::new(file, range, self.0.threads.clone())?)
+                Body::File(Stream::new(file, range, self.0.threads.clone()))
             }
         };
         let mut response = Response::new(body);

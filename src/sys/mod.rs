@@ -7,6 +7,7 @@ pub mod clock;
 pub mod crash;
 pub mod descriptors;
 pub mod exit;
+pub mod file;
 pub mod identity;
 pub mod limits;
 pub mod memory;

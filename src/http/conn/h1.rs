@@ -18,15 +18,16 @@ use super::{
     link::{Expired, Link, Timer},
     wire::Wire,
 };
-use crate::http::{Peer, date, drain::Timeout};
+use crate::http::{Body, Peer, accept::SendFile, date, drain::Timeout};
 
 /// Serves `io`, from which `read` was already read.
 pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
 where
     S: Handler,
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + SendFile + Unpin,
 {
     let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
+    let sends_files = io.sends_files();
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         let number = link.count_request();
@@ -34,6 +35,9 @@ where
         let (handler, peer) = (server.handler.clone(), peer.clone());
         async move {
             let mut response = handler.handle_hinted(request.map(Into::into), peer, hints).await;
+            if sends_files && let Body::File(file) = response.body_mut() {
+                file.go_unseen(link.unseen.clone());
+            }
             if link.is_last(number) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

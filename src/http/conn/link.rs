@@ -16,7 +16,10 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{Config, hints::Hints};
-use crate::http::drain::{Drain, Timeout};
+use crate::http::{
+    drain::{Drain, Timeout},
+    files::Unseen,
+};
 
 /// Shared by the parts of one connection.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Link {
     pub(super) config: Arc<Config>,
     pub(super) drain: Drain,
     pub(super) hints: Hints,
+    /// Files that the IO side takes by itself.
+    pub(super) unseen: Arc<Unseen>,
     waker: OnceLock<Waker>,
     requests: AtomicU64,
     wait: AtomicU8,
@@ -82,6 +87,7 @@ impl Link {
             config,
             drain,
             hints: Hints::default(),
+            unseen: Arc::default(),
             waker: OnceLock::new(),
             requests: AtomicU64::new(0),
             wait: AtomicU8::new(Wait::Nothing as u8),

@@ -23,6 +23,7 @@ use super::{
     head::{Head, Limits, Scan},
     link::{Link, Wait},
 };
+use crate::http::{accept::SendFile, files::Unseen};
 
 /// A connection under HTTP/1.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ thread_local! {
 
 // === impl Wire ===
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
+impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<I> {
     /// A wire over `io`, from which `read` was already read.
     pub(super) fn new(io: I, read: BytesMut, link: Arc<Link>) -> Self {
         let config = &link.config;
@@ -229,6 +230,14 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
         Poll::Ready(Ok(()))
     }
 
+    /// Sends from the file that `length` bytes of hyper's stand for.
+    fn send_file(&mut self, context: &mut Context<'_>, length: usize) -> Poll<io::Result<usize>> {
+        let unseen = &self.link.unseen;
+        let piece = unseen.next(length)?;
+        let count = ready!(self.io.poll_send_file(context, &piece.file, piece.range.start, length))?;
+        Poll::Ready(unseen.sent(count).map(|()| count))
+    }
+
     /// Reads and forgets what a peer still sends, so that it sees our answer and no reset.
     fn linger(&mut self, context: &mut Context<'_>, left: usize) -> Poll<()> {
         let must_wait = self.refusal.is_some() || !self.is_between_requests() || !self.stash.is_empty();
@@ -254,7 +263,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Read for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<I> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.refusal.is_none() && this.is_between_requests() && this.link.is_head_expired() {
@@ -274,11 +283,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Read for Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.before_write(context, bytes, bytes.len()))?;
-        let result = Pin::new(&mut this.io).poll_write(context, bytes);
+        let result = if Unseen::stands_in(bytes) {
+            this.send_file(context, bytes.len())
+        } else {
+            Pin::new(&mut this.io).poll_write(context, bytes)
+        };
         this.link.wrote(&result);
         result
     }
@@ -288,6 +301,15 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Write for Wire<I> {
         let start = slices.first().map_or(&[][..], |slice| slice);
         let length = if slices.len() == 1 { start.len() } else { usize::MAX };
         ready!(this.before_write(context, start, length))?;
+        let slices = match slices.iter().position(|slice| Unseen::stands_in(slice)) {
+            Some(0) => {
+                let result = this.send_file(context, slices[0].len());
+                this.link.wrote(&result);
+                return result;
+            }
+            Some(first) => &slices[..first],
+            None => slices,
+        };
         let result = match gather(slices) {
             Some(total) => SCRATCH.with_borrow_mut(|scratch| {
                 let mut at = 0;

@@ -201,6 +201,8 @@ async fn unix_sockets_are_served() {
 #[derive(Debug)]
 struct Full(DuplexStream);
 
+impl crate::http::accept::SendFile for Full {}
+
 impl AsyncRead for Full {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, out)
