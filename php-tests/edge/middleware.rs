@@ -46,6 +46,29 @@ fn answers_are_compressed_for_those_who_take_it() {
 }
 
 #[test]
+fn what_was_compressed_of_a_file_is_sent_again_and_not_after_it_has_changed() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site("compress").option("http.files.revalidate=0s").file("a.css", "a{color:red}".repeat(5000)).start();
+    for coding in ["gzip", "br", "zstd"] {
+        let ask = || server.get("/a.css").header("Accept-Encoding", coding).send();
+        let first = ask();
+        assert_eq!((first.header("content-encoding"), first.header("content-length")), (Some(coding), None));
+        let again = ask();
+        assert_eq!((again.header("content-encoding"), again.body == first.body), (Some(coding), true), "{coding}");
+        assert_eq!(again.header("content-length").unwrap(), again.body.len().to_string());
+        assert_eq!(again.header("etag"), first.header("etag"));
+    }
+    assert_eq!(server.get("/a.css").send().text(), "a{color:red}".repeat(5000));
+    std::fs::write(server.root().join("a.css"), "b{color:blue}".repeat(5000)).unwrap();
+    let changed = server.get("/a.css").header("Accept-Encoding", "gzip").send();
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&changed.body[..]).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "b{color:blue}".repeat(5000));
+}
+
+#[test]
 fn gzip_is_gzip_alone() {
     if reference().is_some() {
         return;

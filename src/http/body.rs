@@ -24,6 +24,8 @@ pub enum Body {
     Empty,
     /// Bytes at hand: a whole small reply, a cached file, an error page.
     Bytes(Bytes),
+    /// A file in memory.
+    Kept(files::Kept),
     /// A file too large for memory.
     File(files::Stream),
     /// A file of another server.
@@ -60,6 +62,11 @@ impl http_body::Body for Body {
                 *self = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Self::Kept(kept) => {
+                let bytes = std::mem::take(&mut kept.bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
             Self::File(stream) => Pin::new(stream).poll_frame(context),
             Self::Remote(remote) => Pin::new(&mut **remote).poll_frame(context),
             Self::Output(reader) => Pin::new(reader).poll_frame(context),
@@ -84,6 +91,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Bytes(bytes) => bytes.is_empty(),
+            Self::Kept(kept) => kept.bytes.is_empty(),
             Self::File(stream) => stream.is_end_stream(),
             Self::Remote(remote) => remote.is_end_stream(),
             Self::Output(reader) => reader.is_end_stream(),
@@ -97,6 +105,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Bytes(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Kept(kept) => SizeHint::with_exact(kept.bytes.len() as u64),
             Self::File(stream) => stream.size_hint(),
             Self::Remote(remote) => remote.size_hint(),
             Self::Output(_) | Self::Recorded(_) | Self::Compressed(_) => SizeHint::default(),

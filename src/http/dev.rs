@@ -205,6 +205,7 @@ impl Page {
         let body = std::mem::take(response.body_mut());
         *response.body_mut() = match body {
             Body::Bytes(page) => Body::from(insert(&page, &script)),
+            Body::Kept(page) => Body::from(insert(&page.bytes, &script)),
             Body::Empty => Body::from(script),
             body => Body::Appended(Box::new(Appended::new(body, script))),
         };

@@ -23,12 +23,14 @@ use super::{Body, response::Ours};
 mod conditions;
 mod encoding;
 mod entry;
+mod forms;
 mod media;
 mod stream;
 mod threads;
 
 pub use encoding::Coding;
 pub(crate) use encoding::choose;
+pub use forms::Kept;
 pub use stream::Stream;
 pub(super) use stream::Unseen;
 pub(super) use threads::Threads;
@@ -233,7 +235,10 @@ impl Files {
         }
         let body = match &variant.source {
             _ if method == Method::HEAD => Body::Empty,
-            Source::Memory(bytes) => Body::from(bytes.slice(range.start as usize..range.end as usize)),
+            Source::Memory { bytes, forms } if status == StatusCode::OK && !bytes.is_empty() => {
+                Body::Kept(Kept::new(bytes.clone(), forms.clone()))
+            }
+            Source::Memory { bytes, .. } => Body::from(bytes.slice(range.start as usize..range.end as usize)),
             Source::Disk { coding } => {
                 let file = variant.open(&coding.beside(target.path()))?;
                 Body::File(Stream::new(file, range, self.0.threads.clone()))

@@ -8,6 +8,7 @@ use std::{
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -21,6 +22,7 @@ use nix::{
 use super::{
     Etag,
     encoding::{self, Coding},
+    forms::Forms,
     media, text,
 };
 
@@ -42,6 +44,7 @@ pub(super) struct Entry {
     seen: Vec<(Coding, Option<Stamp>)>,
     /// False if one was changed just before: the next change may fall into the same tick of the file system's clock.
     is_settled: bool,
+    may_have_forms: bool,
 }
 
 /// One of the forms of a file.
@@ -60,7 +63,7 @@ pub(super) struct Variant {
 /// Where the bytes are.
 #[derive(Debug)]
 pub(super) enum Source {
-    Memory(Bytes),
+    Memory { bytes: Bytes, forms: Arc<Forms> },
     Disk { coding: Coding },
 }
 
@@ -80,7 +83,8 @@ struct Stamp {
 impl Entry {
     pub(super) fn load(path: &Path, content_type: &'static str, terms: &Terms) -> io::Result<Self> {
         let (file, plain) = open_regular(path)?;
-        let has_siblings = terms.precompressed && media::is_compressible(content_type);
+        let may_have_forms = media::is_compressible(content_type);
+        let has_siblings = terms.precompressed && may_have_forms;
         let siblings = Coding::COMPRESSED.into_iter().filter(|_| has_siblings);
         let siblings: Vec<_> = siblings.map(|coding| (coding, open_regular(&coding.beside(path)).ok())).collect();
         let mut seen = vec![(Coding::Identity, Some(plain))];
@@ -102,7 +106,7 @@ impl Entry {
             .into_iter()
             .map(|(coding, (file, stamp))| Ok((coding, variant(coding, file, stamp)?)))
             .collect::<io::Result<_>>()?;
-        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen, is_settled })
+        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen, is_settled, may_have_forms })
     }
 
     /// The form that the client likes best.
@@ -125,10 +129,10 @@ impl Entry {
             })
     }
 
-    /// Bytes held.
+    /// Bytes held, with those that compressed forms of the plain one may take.
     pub(super) fn memory(&self) -> u64 {
-        let variants = self.compressed.iter().map(|(_, variant)| variant).chain([&self.plain]);
-        variants.map(|variant| if let Source::Memory(bytes) = &variant.source { bytes.len() as u64 } else { 0 }).sum()
+        let forms = if self.may_have_forms { self.plain.memory() } else { 0 };
+        self.compressed.iter().map(|(_, variant)| variant).chain([&self.plain]).map(Variant::memory).sum::<u64>() + forms
     }
 }
 
@@ -149,7 +153,7 @@ impl Variant {
             if bytes.len() as u64 != stamp.length {
                 return Err(io::ErrorKind::StaleNetworkFileHandle.into());
             }
-            Source::Memory(bytes.into())
+            Source::Memory { bytes: bytes.into(), forms: Arc::default() }
         } else {
             Source::Disk { coding: about.coding }
         };
@@ -177,6 +181,10 @@ impl Variant {
             headers.insert(header::CACHE_CONTROL, value.clone());
         }
         Ok(Self { headers, etag, modified: about.modified, length: stamp.length, source, stamp })
+    }
+
+    fn memory(&self) -> u64 {
+        if let Source::Memory { bytes, .. } = &self.source { bytes.len() as u64 } else { 0 }
     }
 
     /// Opens the file on disk; stale if it is no longer the one that the header fields describe.

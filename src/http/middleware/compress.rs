@@ -2,6 +2,7 @@
 
 mod body;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use http_body::Body as _;
 
@@ -52,8 +53,12 @@ impl Compress {
         let (mut parts, body) = response.into_parts();
         vary(&mut parts.headers);
         let Some(coding) = coding else { return Response::from_parts(parts, body) };
-        let body = match Compressed::new(body, coding, self.levels) {
-            Ok(compressed) => Body::Compressed(Box::new(compressed)),
+        let body = match known(&body, coding) {
+            Some(bytes) => Ok(Body::from(bytes)),
+            None => Compressed::new(body, coding, self.levels).map(|compressed| Body::Compressed(Box::new(compressed))),
+        };
+        let body = match body {
+            Ok(body) => body,
             Err((body, error)) => {
                 tracing::warn!(%error, coding = coding.name(), "not compressed");
                 return Response::from_parts(parts, body);
@@ -62,6 +67,9 @@ impl Compress {
         parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         for name in WRONG_NOW {
             parts.headers.remove(name);
+        }
+        if let Some(length) = body.size_hint().exact() {
+            parts.headers.insert(header::CONTENT_LENGTH, length.into());
         }
         weaken(&mut parts.headers);
         Response::from_parts(parts, body)
@@ -91,6 +99,11 @@ fn varied(mut response: Response<Body>) -> Response<Body> {
         vary(response.headers_mut());
     }
     response
+}
+
+/// What others were sent of a file.
+fn known(body: &Body, coding: Coding) -> Option<Bytes> {
+    if let Body::Kept(kept) = body { kept.form(coding) } else { None }
 }
 
 /// `no-transform` is about us.

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame};
 
 use super::Levels;
-use crate::http::{Body, files::Coding};
+use crate::http::{
+    Body,
+    files::{Coding, Kept},
+};
 
 /// A body under compression. What a script has flushed is flushed here, too.
 pub struct Compressed {
@@ -21,6 +24,9 @@ pub struct Compressed {
     rest: Bytes,
     // None once it is finished.
     encoder: Option<Encoder>,
+    // The file that is compressed, if others will ask for it, and what has come out.
+    kept: Option<(Kept, Coding)>,
+    made: Vec<u8>,
     // What comes after the last compressed byte.
     trailers: Option<Frame<Bytes>>,
     /// Bytes went in that have not come out.
@@ -47,10 +53,12 @@ const BROTLI_BUFFER: usize = 4096;
 impl Compressed {
     /// Compresses `body`; gives it back if that cannot be.
     pub(super) fn new(body: Body, coding: Coding, levels: Levels) -> Result<Self, (Body, io::Error)> {
-        match Encoder::new(coding, levels) {
-            Ok(encoder) => Ok(Self { body, rest: Bytes::new(), encoder: Some(encoder), trailers: None, is_behind: false }),
-            Err(error) => Err((body, error)),
-        }
+        let encoder = match Encoder::new(coding, levels) {
+            Ok(encoder) => Some(encoder),
+            Err(error) => return Err((body, error)),
+        };
+        let kept = if let Body::Kept(kept) = &body { Some((kept.clone(), coding)) } else { None };
+        Ok(Self { body, rest: Bytes::new(), encoder, kept, made: Vec::new(), trailers: None, is_behind: false })
     }
 
     pub(crate) fn is_end_stream(&self) -> bool {
@@ -73,6 +81,7 @@ impl Compressed {
                     Poll::Pending if self.is_behind => {
                         self.is_behind = false;
                         encoder.flush()?;
+                        // A file never waits, so none of this is of one that is kept.
                         let bytes = encoder.take();
                         return if bytes.is_empty() { Poll::Pending } else { Poll::Ready(Some(Ok(Frame::data(bytes.into())))) };
                     }
@@ -84,14 +93,25 @@ impl Compressed {
             self.is_behind = true;
             let bytes = encoder.take();
             if !bytes.is_empty() {
+                self.remember(&bytes);
                 return Poll::Ready(Some(Ok(Frame::data(bytes.into()))));
             }
+        }
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        if self.kept.is_some() {
+            self.made.extend_from_slice(bytes);
         }
     }
 
     /// The last compressed bytes, before any trailers: for a server those are the end of a body.
     fn finish(&mut self) -> io::Result<Option<Frame<Bytes>>> {
         let last = self.encoder.take().map(Encoder::finish).transpose()?.unwrap_or_default();
+        self.remember(&last);
+        if let Some((kept, coding)) = self.kept.take() {
+            kept.keep(coding, mem::take(&mut self.made));
+        }
         Ok(if last.is_empty() { self.trailers.take() } else { Some(Frame::data(last.into())) })
     }
 }
