@@ -272,7 +272,7 @@ pub struct Output {
 /// # Defaults
 /// - `http.files.cache_control`: `null`
 /// - `http.files.cache_memory`: `64M`
-/// - `http.files.cache_max_file`: `256K`
+/// - `http.files.cache_max_file`: `1M`
 /// - `http.files.revalidate`: `1s`
 /// - `http.files.precompressed`: `true`
 #[derive(Clone, Debug, PartialEq)]
@@ -466,7 +466,7 @@ impl Default for StaticFiles {
         Self {
             cache_control: None,
             cache_memory: 64 * MIB,
-            cache_max_file: 256 * KIB,
+            cache_max_file: MIB,
             revalidate: Duration::from_secs(1),
             precompressed: true,
         }
