@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use quinn::{ClientConfig, Endpoint, TransportConfig, crypto::rustls::QuicClientConfig};
+use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime, TransportConfig, crypto::rustls::QuicClientConfig};
 use rustls::{
     DigitallySignedStruct, SignatureScheme,
     client::{
@@ -12,6 +12,7 @@ use rustls::{
     crypto::aws_lc_rs::{default_provider, kx_group::X25519},
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
+use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -81,7 +82,12 @@ pub(crate) async fn greet(connector: &TlsConnector, address: SocketAddr) -> Opti
 
 /// A socket for QUIC connections. They take as much as a browser's do.
 pub(crate) fn endpoint() -> Endpoint {
-    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("a socket");
+    let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).expect("a socket");
+    // Else the kernel drops what comes while this process does something else.
+    socket.set_recv_buffer_size(4 << 20).expect("a buffer");
+    socket.bind(&address.into()).expect("a port");
+    let mut endpoint = Endpoint::new(EndpointConfig::default(), None, socket.into(), Arc::new(TokioRuntime)).expect("a socket");
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls(b"h3", false)).expect("TLS 1.3")));
     let mut transport = TransportConfig::default();
     transport.stream_receive_window((6_u32 << 20).into()).receive_window((15_u32 << 20).into());
