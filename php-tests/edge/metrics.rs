@@ -58,6 +58,11 @@ fn requests_workers_and_connections_are_counted() {
     }
     assert!(value(&text, "rr_http_connections_accepted_total") >= Some(5.0), "{text}");
     assert!(value(&text, "rr_http_workers_memory_bytes") > Some(0.0), "{text}");
+    for figure in
+        ["cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "open_fds", "max_fds", "start_time_seconds"]
+    {
+        assert!(value(&text, &format!("process_{figure}")) > Some(0.0), "{figure} in {text}");
+    }
     assert!(text.contains("rr_http_worker_state{pid=\"") && text.contains(",state=\"working\"} 1"), "{text}");
     std::fs::write(go, "").unwrap();
     drop(waiting);

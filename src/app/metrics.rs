@@ -1,8 +1,10 @@
 //! The page of figures (`metrics`), in Prometheus' text format.
 
+mod process;
+
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use bytes::Bytes;
@@ -46,6 +48,7 @@ struct Shared {
     registry: Registry,
     sources: Sources,
     started: Instant,
+    began: SystemTime,
 }
 
 /// The page and the sockets that it is asked for on.
@@ -90,7 +93,7 @@ pub(super) fn prepare(
     }
     let registry = Registry::new();
     let metrics = Metrics::register(&registry).map_err(|error| Error::Engine(format!("metrics: {error}")))?;
-    let page = Page(Arc::new(Shared { registry, sources, started: Instant::now() }));
+    let page = Page(Arc::new(Shared { registry, sources, started: Instant::now(), began: SystemTime::now() }));
     Ok((Some(Arc::new(metrics)), Some(Figures { page, listeners, max_connections: section.max_connections })))
 }
 
@@ -164,6 +167,7 @@ impl Page {
         }
         pools(&registry, &sources.pools)?;
         connections(&registry, &sources.drain)?;
+        process::figures(&registry, self.0.began)?;
         let gauge = |name: &str, help: &str, value: u64| put(&registry, name, help, value);
         gauge("rr_http_body_memory_bytes", "Shared memory that request bodies take.", sources.place.taken() as u64)?;
         gauge("rr_http_uptime_seconds", "Uptime in seconds.", self.0.started.elapsed().as_secs())?;
