@@ -108,8 +108,11 @@ enum Verdict {
 #[derive(Debug)]
 enum Note {
     Nothing,
-    /// What the client takes.
-    Coding(Option<Coding>),
+    /// What the client takes, and whether it asks for the head alone.
+    Coding {
+        chosen: Option<Coding>,
+        is_head: bool,
+    },
     /// It is counted among those in progress.
     Counted(http_metrics::Counted),
     /// To be added to the answer.

@@ -41,23 +41,27 @@ pub struct Levels {
 impl Compress {
     pub(super) fn before(&self, parts: &Parts) -> Verdict {
         let chosen = choose(self.codings.iter().copied(), &parts.headers).map(|index| self.codings[index]);
-        // The answer to HEAD has no body that its length could be taken from.
-        Verdict::Pass(Note::Coding(chosen.filter(|_| parts.method != Method::HEAD)))
+        Verdict::Pass(Note::Coding { chosen, is_head: parts.method == Method::HEAD })
     }
 
     pub(super) fn after(&self, note: &Note, response: Response<Body>) -> Response<Body> {
-        let Note::Coding(coding) = *note else { return response };
-        if !self.is_worth_it(&response) {
+        let Note::Coding { chosen, is_head } = *note else { return response };
+        if !self.is_worth_it(&response, is_head) {
             return varied(response);
         }
         let (mut parts, body) = response.into_parts();
         vary(&mut parts.headers);
-        let Some(coding) = coding else { return Response::from_parts(parts, body) };
-        let body = match known(&body, coding) {
+        // Of a HEAD whose GET has a length that nobody knows, it is not known whether that would be compressed.
+        let is_known = !is_head || parts.headers.contains_key(header::CONTENT_LENGTH);
+        let Some(coding) = chosen.filter(|_| is_known) else { return Response::from_parts(parts, body) };
+        let known = known(&body, coding);
+        let length = known.as_ref().map(Bytes::len);
+        let body = match known {
             Some(bytes) => Ok(Body::from(bytes)),
             None => Compressed::new(body, coding, self.levels).map(|compressed| Body::Compressed(Box::new(compressed))),
         };
         let body = match body {
+            Ok(_) if is_head => Body::Empty,
             Ok(body) => body,
             Err((body, error)) => {
                 tracing::warn!(%error, coding = coding.name(), "not compressed");
@@ -68,20 +72,22 @@ impl Compress {
         for name in WRONG_NOW {
             parts.headers.remove(name);
         }
-        if let Some(length) = body.size_hint().exact() {
+        if let Some(length) = length {
             parts.headers.insert(header::CONTENT_LENGTH, length.into());
         }
         weaken(&mut parts.headers);
         Response::from_parts(parts, body)
     }
 
-    fn is_worth_it(&self, response: &Response<Body>) -> bool {
+    fn is_worth_it(&self, response: &Response<Body>, is_head: bool) -> bool {
         let headers = response.headers();
         let status = response.status();
         let has_body = !status.is_informational()
             && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        let length = response.body().size_hint().exact().or(declared);
+        // The answer to HEAD has no body, and the fields of the one that GET has.
+        let sent = response.body().size_hint().exact().filter(|_| !is_head);
+        let length = sent.or(declared);
         has_body
             && length.is_none_or(|length| length >= self.min_size.max(1))
             && !headers.contains_key(header::CONTENT_ENCODING)

@@ -80,6 +80,20 @@ fn an_answer_in_place_of_another_says_what_that_depends_on() {
     assert_eq!(vary(404, &[]), None);
 }
 
+#[test]
+fn the_head_alone_is_that_of_the_compressed_answer() {
+    let head = |length: &[(&str, &str)]| {
+        let lines = [&[("content-type", "text/css"), ("etag", "\"a\"")][..], length].concat();
+        let response = passed("HEAD", "gzip", &lines, Bytes::new());
+        ["content-encoding", "vary", "etag", "content-length"].map(|name| header(&response, name).map(str::to_owned))
+    };
+    let fields = |fields: [Option<&str>; 4]| fields.map(|field| field.map(str::to_owned));
+    let vary = Some("accept-encoding");
+    assert_eq!(head(&[("content-length", "5000")]), fields([Some("gzip"), vary, Some("W/\"a\""), None]));
+    assert_eq!(head(&[("content-length", "50")]), fields([None, None, Some("\"a\""), Some("50")]));
+    assert_eq!(head(&[]), fields([None, vary, Some("\"a\""), None]), "nobody knows how long it would be");
+}
+
 #[tokio::test]
 async fn trailers_come_after_the_last_compressed_byte() {
     for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
