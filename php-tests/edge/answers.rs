@@ -267,3 +267,15 @@ fn what_means_nothing_is_refused() {
         assert!(output.status.code() == Some(78) && text.contains(expected), "{options:?}: {text}");
     }
 }
+
+#[test]
+fn pages_that_nothing_could_find_are_refused() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server().bare().php("worker.php", "");
+    let worker = format!("http.worker={}", setup.document_root().join("worker.php").display());
+    let output = finish(command(&["serve", "-o", &worker, "-o", "http.error_pages.404=/404.html"]), b"");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(78) && text.contains("error_pages are files below its root"), "{text}");
+}

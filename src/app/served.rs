@@ -247,6 +247,10 @@ impl Served {
 
     fn answers(&self, routes: Vec<(String, Arc<Answers>)>) -> Result<Answers, Error> {
         let http = &self.config.http;
+        if matches!(self.at, At::Hosts(_)) && !self.site.serves_files() && !http.error_pages.is_empty() {
+            let reason = format!("{}: error_pages are files below its root, and it has none: set root", self.name);
+            return Err(Error::Config(reason));
+        }
         let has_files = self.site.serves_files() && matches!(self.at, At::Hosts(_) | At::Path { same: true, .. });
         Ok(Answers {
             name: self.name.clone(),
