@@ -192,7 +192,7 @@ fn connections_are_counted_by_how_they_end() {
     if reference().is_some() {
         return;
     }
-    let (setup, address) = site(&["http.limits.header_timeout=300ms", "http.limits.keepalive_timeout=300ms"]);
+    let (setup, address) = site(&["http.limits.header_timeout=2s", "http.limits.keepalive_timeout=2s"]);
     let server = setup.start();
     let is = |sample: &str, expected: f64| wait_until(PATIENCE, || value(&page(address).text(), sample) >= Some(expected));
     assert!(server.raw("GET / HTTP/1.1\r\nHost : a\r\n\r\n").starts_with("HTTP/1.1 400"));
