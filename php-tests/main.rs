@@ -30,6 +30,7 @@ mod routing;
 mod rpc;
 mod sapi;
 mod settings;
+mod state;
 mod stubs;
 mod stuck;
 mod supervisor;

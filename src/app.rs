@@ -27,9 +27,10 @@ use crate::{
         },
     },
     php,
+    state::{Kin, State},
     supervisor::{self, Inherited, Left, Plan, Release},
     sys::{crash, exit, memory::Shared, pid::PidFile},
-    telemetry::{collectors::Collectors, logs},
+    telemetry::logs,
     worker::{
         Controls, Pool, Replace,
         process::{self, Processes},
@@ -47,7 +48,9 @@ mod fileserver;
 mod front;
 mod guards;
 mod health_checks;
+mod kept;
 mod line;
+mod lock;
 mod memory;
 mod metrics;
 mod opcache;
@@ -63,6 +66,7 @@ mod tcp;
 
 use development::Development;
 use front::{Front, runtime};
+use kept::Kept;
 use line::{Asked, Line, Wished};
 use memory::MemoryGuard;
 use metrics::Sources;
@@ -150,7 +154,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
     let tickets = Tickets::new(inherited.ticket_keys);
-    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board, tickets });
+    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board, tickets, kin: inherited.kin });
     if let Err(error) = &served {
         // For whoever asked for a reload. If the supervisor is gone, nobody did.
         drop((&line).write_all(&supervisor::encode(&supervisor::Report::failed(&error.to_string()))));
@@ -167,7 +171,8 @@ pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     rights::give_logs(&config, &rights)?;
     rights::raise_descriptors(&config);
     rights.assume().map_err(Error::system("server.user"))?;
-    let served = run_engine(config, options, Means { sockets, line: None, board: None, tickets: Tickets::new(Keys::new()) });
+    let tickets = Tickets::new(Keys::new());
+    let served = run_engine(config, options, Means { sockets, line: None, board: None, tickets, kin: Kin::default() });
     drop(pid_file);
     served
 }
@@ -182,6 +187,7 @@ struct Means {
     line: Option<UnixStream>,
     board: Option<Scoreboard>,
     tickets: Tickets,
+    kin: Kin,
 }
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
@@ -210,13 +216,13 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let pools: Arc<[Pool]> = all.iter().map(|one| one.pool.clone()).collect();
     let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
     let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
-    let collectors = metrics::collectors(&config.metrics)?;
-    let services = services(wishes, &engine, guard.as_ref(), tcp.as_ref(), collectors.clone());
+    let kept = Kept::start(&config, &runtime, means.kin)?;
+    let services = services(wishes, &engine, guard.as_ref(), tcp.as_ref(), &kept);
     let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
-    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake), collectors)?;
+    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake, &kept))?;
     let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, records, intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
@@ -249,7 +255,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     }
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
     let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
-    let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)) };
+    let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)), state: kept.state };
     let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &told));
     drop(checks);
     front.finish(io_threads, deadline);
@@ -264,10 +270,10 @@ fn services(
     engine: &php::Engine,
     guard: Option<&MemoryGuard>,
     tcp: Option<&Arc<crate::tcp::Server>>,
-    collectors: Option<Collectors>,
+    kept: &Kept,
 ) -> Vec<Arc<dyn crate::rpc::Service>> {
-    let always = [reload::service(wishes), opcache::service(engine.opcache())];
-    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), collectors.map(rpc::metrics)];
+    let always = [reload::service(wishes), opcache::service(engine.opcache()), lock::service(kept.state.clone())];
+    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.collectors.clone().map(rpc::metrics)];
     always.into_iter().chain(at_times.into_iter().flatten()).collect()
 }
 
@@ -309,8 +315,7 @@ impl Records {
         config: &Config,
         all: &[Served],
         listeners: Listeners,
-        (controls, drain, intake): (&Controls, &Drain, &settings::Intake),
-        collectors: Option<Collectors>,
+        (controls, drain, intake, kept): (&Controls, &Drain, &settings::Intake, &Kept),
     ) -> Result<(Self, Option<metrics::Figures>), Error> {
         let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
         let sources = Sources {
@@ -319,7 +324,8 @@ impl Records {
             drain: drain.clone(),
             place: intake.place.clone(),
             access: access.clone(),
-            collectors,
+            collectors: kept.collectors.clone(),
+            locks: kept.locks.clone(),
         };
         let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;
         if metrics.is_none() && config.http.middleware.contains(&config::Middleware::HttpMetrics) {
@@ -409,6 +415,7 @@ struct Told {
     health: Health,
     /// Readers of metrics, if there are any.
     figures: Option<Drain>,
+    state: State,
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
@@ -422,23 +429,17 @@ async fn run(
     told: &Told,
 ) -> Instant {
     pulse.beat();
-    line.ready().await;
-    told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
-    let asked = loop {
-        tokio::select! {
-            asked = line.asked() => break asked,
-            () = pulse.go_on() => break Asked::Stop,
-            why = worn_out(php) => tracing::error!("{why}"),
-            replace = out_of_memory(guard) => {
-                if replace == Replace::After && line.is_supervised() {
-                    tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
-                    break Asked::Stop;
-                }
-                tracing::error!("memory stays short");
-            }
+    let asked = match told.state.take_over().await {
+        Ok(()) => {
+            line.ready().await;
+            told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
+            until_asked(&mut line, php, pulse, guard).await
         }
-        if !line.ask_for_successor().await {
-            tracing::error!("there is no supervisor to replace this process: restart it");
+        Err(why) => {
+            let why = format!("what plugins keep in memory cannot be taken over: {why}");
+            tracing::error!("{why}");
+            line.failed(&why).await;
+            Asked::Stop
         }
     };
     told.health.set(health::State::Stopping);
@@ -448,9 +449,10 @@ async fn run(
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
     };
     if asked == Asked::HandOver {
-        // The newer engine speaks for the server from here on.
+        // The newer engine speaks for the server from here on; scripts that have not ended may have locks to release.
+        told.state.leave();
         if let Some(calls) = &front.calls {
-            calls.server.stop();
+            calls.server.leave_accepting();
         }
         if let Some(figures) = &told.figures {
             figures.leave_accepting();
@@ -480,6 +482,27 @@ async fn run(
                 (_, Asked::Stop) if line.is_supervised() => {}
                 _ => leave(front),
             },
+        }
+    }
+}
+
+/// Serves until the engine is to end.
+async fn until_asked(line: &mut Line, php: &php::Engine, pulse: &Pulse, guard: &mut Option<MemoryGuard>) -> Asked {
+    loop {
+        tokio::select! {
+            asked = line.asked() => return asked,
+            () = pulse.go_on() => return Asked::Stop,
+            why = worn_out(php) => tracing::error!("{why}"),
+            replace = out_of_memory(guard) => {
+                if replace == Replace::After && line.is_supervised() {
+                    tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
+                    return Asked::Stop;
+                }
+                tracing::error!("memory stays short");
+            }
+        }
+        if !line.ask_for_successor().await {
+            tracing::error!("there is no supervisor to replace this process: restart it");
         }
     }
 }

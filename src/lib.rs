@@ -20,7 +20,7 @@
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
 //! [`tcp`] has its own pool, whose works are no requests but tasks ([`worker::Tasks`]): a context and a body, both ways.
 //! [`http::fileserver`] serves directories on a listener of its own, and runs no script.
-//! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, and of our own `rr workers` and `rr reset`.
+//! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, such as for a [`lock`], and of our own `rr workers`.
 //!
 //! ## Processes
 //!
@@ -35,6 +35,7 @@
 //!
 //! Certificates that an authority issues ([`http::tls::acme`]) are in a directory that all engines look at; the one that has its
 //! lock asks the authority, and lets go of it when it is succeeded.
+//! What plugins keep in memory goes from each engine to the one that succeeds it, and has one owner all the time ([`state`]).
 //! A UDP port of HTTP/3 has a socket for each of the two engines that there may be, and the kernel is told by which bit of a
 //! connection's id to choose ([`http::h3`]): connections in progress stay with the older engine, new ones go to the newer.
 //!
@@ -84,7 +85,7 @@
 //! ## Who may name whom
 //!
 //! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `tcp → worker`, and the listening half of `http`;
-//! `worker → nothing`; `watch → nothing`. All may name [`telemetry`].
+//! `lock → state → sys`; `worker → nothing`; `watch → nothing`. All may name [`telemetry`].
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
 //! ## Strangers' bytes
@@ -97,7 +98,7 @@
 //! Every queue, buffer and wait has a key in the configuration ([`config`], listed in `config.php.dist`): works that wait
 //! (`http.pool.max_queue_size`, `allocate_timeout`), request heads and bodies (`http.limits`), answers (`http.output`),
 //! scripts (`http.request_timeout`, and PHP's own `max_execution_time` in CPU seconds), connections (`max_connections`), calls
-//! (`rpc`), TCP messages and connections (`tcp`).
+//! (`rpc`), locks (`lock`), TCP messages and connections (`tcp`).
 
 #[cfg(php_embed)]
 pub mod app;
@@ -109,9 +110,11 @@ pub mod error;
 pub mod fuzz;
 pub mod health;
 pub mod http;
+pub mod lock;
 pub mod net;
 pub mod php;
 pub mod rpc;
+pub mod state;
 pub mod supervisor;
 pub mod sys;
 pub mod tcp;

@@ -64,22 +64,32 @@ impl Rpc {
     }
 
     pub(crate) fn send(&mut self, method: &str, argument: &Value) -> u32 {
+        self.try_send(method, argument).unwrap()
+    }
+
+    fn try_send(&mut self, method: &str, argument: &Value) -> io::Result<u32> {
         self.sequence += 1;
         let frame = Frame::new(Flags::JSON, format!("{method}{argument}"));
         let frame = frame.with_options(&[self.sequence, u32::try_from(method.len()).unwrap()]);
-        self.write(&frame.to_bytes().unwrap()).unwrap();
-        self.sequence
+        self.write(&frame.to_bytes().unwrap())?;
+        Ok(self.sequence)
     }
 
     /// Calls and waits; an error is the server's text.
     pub(crate) fn call(&mut self, method: &str, argument: &Value) -> Result<Value, String> {
-        let sequence = self.send(method, argument);
-        let frame = self.read().unwrap_or_else(|| panic!("{method}: the server closed the connection"));
+        self.try_call(method, argument).unwrap_or_else(|| panic!("{method}: the server closed the connection"))
+    }
+
+    /// The same; none if the server closes the connection, in which case the call may have been made.
+    pub(crate) fn try_call(&mut self, method: &str, argument: &Value) -> Option<Result<Value, String>> {
+        let sequence = self.try_send(method, argument).ok()?;
+        let frame = self.read()?;
         assert_eq!(frame.header.options[..], [sequence, u32::try_from(method.len()).unwrap()], "{method}");
         let body = frame.payload.strip_prefix(method.as_bytes()).unwrap();
-        if frame.header.flags.has(Flags::ERROR) {
-            return Err(String::from_utf8(body.to_vec()).unwrap());
-        }
-        Ok(serde_json::from_slice(body).unwrap())
+        Some(if frame.header.flags.has(Flags::ERROR) {
+            Err(String::from_utf8(body.to_vec()).unwrap())
+        } else {
+            Ok(serde_json::from_slice(body).unwrap())
+        })
     }
 }

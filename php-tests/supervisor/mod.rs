@@ -7,9 +7,9 @@ mod health;
 mod notify;
 mod operator;
 mod processes;
-mod reload;
+pub(crate) mod reload;
 mod rights;
-mod upgrade;
+pub(crate) mod upgrade;
 
 use std::{
     fs,
@@ -25,7 +25,7 @@ use nix::{
 
 use crate::harness::{Server, Setup, server, wait_until};
 
-fn site() -> Setup {
+pub(crate) fn site() -> Setup {
     server()
         .php("pid.php", "echo getmypid();")
         .php("echo.php", "echo $_GET['tag'] ?? '', file_get_contents('php://input');")
@@ -64,10 +64,10 @@ impl Releases {
 }
 
 /// The engine that answers now.
-fn engine(server: &Server) -> Pid {
+pub(crate) fn engine(server: &Server) -> Pid {
     Pid::from_raw(server.text("/pid.php").parse().unwrap())
 }
 
-fn is_gone(process: Pid) -> bool {
+pub(crate) fn is_gone(process: Pid) -> bool {
     wait_until(Duration::from_secs(10), || kill(process, None::<Signal>).is_err())
 }

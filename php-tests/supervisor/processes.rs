@@ -67,6 +67,7 @@ fn several_engines_need_a_supervisor_and_take_no_calls() {
     for (option, expected) in [
         ("engine.supervisor=false", "engine.processes: more than one needs engine.supervisor"),
         ("rpc.listen=tcp://127.0.0.1:1", "engine.processes: a call would reach one of them only"),
+        ("lock.max_locks=10", "engine.processes: locks are in the memory of one of them only"),
         ("metrics.address=127.0.0.1:1", "engine.processes: each has figures of its own"),
         ("http.middleware=rate_limit", "engine.processes: each would count clients for itself"),
         ("http.http3.address=127.0.0.1:1", "engine.processes: packets of HTTP/3 are for one of them only"),

@@ -11,7 +11,7 @@ use super::{Releases, engine, is_gone, site};
 use crate::harness::{H2, PATIENCE, Request, Server, free_port, reference, wait_until};
 
 /// Reloads and waits until another engine answers; returns the one before, which may still finish what it has begun.
-pub(super) fn reload(server: &Server, signal: Signal) -> Pid {
+pub(crate) fn reload(server: &Server, signal: Signal) -> Pid {
     let old = engine(server);
     server.signal(signal);
     assert!(wait_until(PATIENCE, || engine(server) != old), "{}", server.log.text());

@@ -16,7 +16,7 @@ use super::{
 use crate::harness::{Office, PATIENCE, Server, Setup, before, free_port, program, reference, rr, wait_until};
 
 /// Starts a copy of the program, which is at this path.
-fn start_copy(setup: Setup) -> (Server, PathBuf) {
+pub(crate) fn start_copy(setup: Setup) -> (Server, PathBuf) {
     let path = setup.scratch().join("rr");
     fs::copy(program(), &path).unwrap();
     let server = setup.start_as(|command| {
@@ -35,7 +35,7 @@ fn put(program: &[u8], path: &Path) {
     fs::rename(draft, path).unwrap();
 }
 
-fn put_copy(path: &Path) {
+pub(crate) fn put_copy(path: &Path) {
     put(&fs::read(program()).unwrap(), path);
 }
 
@@ -44,7 +44,7 @@ fn runs(server: &Server) -> u64 {
     fs::metadata(format!("/proc/{}/exe", server.pid())).unwrap().ino()
 }
 
-fn is_at(server: &Server, path: &Path) -> bool {
+pub(crate) fn is_at(server: &Server, path: &Path) -> bool {
     let file = fs::metadata(path).unwrap().ino();
     wait_until(PATIENCE, || runs(server) == file)
 }

@@ -71,6 +71,11 @@ impl Line {
         self.tell(&Report::Ready).await;
     }
 
+    /// Tells the supervisor why requests are not going to be answered.
+    pub(super) async fn failed(&mut self, why: &str) {
+        self.tell(&Report::failed(why)).await;
+    }
+
     /// Whether a supervisor says what a second signal means. Service managers send each signal to all processes, so an engine gets
     /// most of them twice.
     pub(super) fn is_supervised(&self) -> bool {

@@ -22,6 +22,7 @@ use crate::{
         listen,
         spool::Place,
     },
+    lock::{self, Locks},
     telemetry::{Seldom, collectors::Collectors},
     worker::{Control, Controls, Pool, WorkerStatus},
 };
@@ -37,6 +38,8 @@ pub(super) struct Sources {
     pub(super) access: access::Log,
     /// What applications keep.
     pub(super) collectors: Option<Collectors>,
+    /// Those of this engine.
+    pub(super) locks: Option<Arc<Locks>>,
 }
 
 /// Answers with the page, whatever the path.
@@ -168,6 +171,9 @@ impl Page {
         pools(&registry, &sources.pools)?;
         connections(&registry, &sources.drain)?;
         process::figures(&registry, self.0.began)?;
+        if let Some(locks) = &sources.locks {
+            lock(&registry, locks.figures())?;
+        }
         let gauge = |name: &str, help: &str, value: u64| put(&registry, name, help, value);
         gauge("rr_http_body_memory_bytes", "Shared memory that request bodies take.", sources.place.taken() as u64)?;
         gauge("rr_http_uptime_seconds", "Uptime in seconds.", self.0.started.elapsed().as_secs())?;
@@ -267,6 +273,18 @@ fn pools(registry: &Registry, pools: &[(String, Pool)]) -> prometheus::Result<()
     registry.register(Box::new(workers))?;
     registry.register(Box::new(turned_away))?;
     count(registry, "rr_http_no_free_workers_total", "Total number of NoFreeWorkers occurrences.", none_free)
+}
+
+fn lock(registry: &Registry, now: lock::Figures) -> prometheus::Result<()> {
+    put(registry, "rr_lock_resources", "Resources that are locked.", now.resources as u64)?;
+    put(registry, "rr_lock_held", "Locks that are held.", now.held as u64)?;
+    put(registry, "rr_lock_waiting", "Calls that wait for a lock.", now.waiting as u64)?;
+    count(
+        registry,
+        "rr_lock_refused_total",
+        "Calls that were refused: too many locks were held, or too many waited.",
+        now.refused,
+    )
 }
 
 fn connections(registry: &Registry, drain: &Drain) -> prometheus::Result<()> {

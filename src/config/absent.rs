@@ -50,7 +50,6 @@ pub(super) static ABSENT: &[Absent] = &[
     section("jobs", LATER),
     section("kafka", LATER),
     section("kv", LATER),
-    section("lock", LATER),
     key("logs.channels", LATER, &[]),
     section("logs.file_logger_options", LATER),
     key("logs.line_ending", LATER, &["\n"]),

@@ -11,6 +11,7 @@ use super::{
     error::Error,
     form::{Found, whole},
     http::Fcgi,
+    lock::Lock,
     metrics::Metrics,
     middleware::{Cors, Middleware},
     schema::{self, KEYS, Key},
@@ -142,7 +143,7 @@ impl Walk {
 
     /// Settles what follows from several keys.
     fn finish(&mut self) {
-        let Config { engine, http, tcp, logs, rpc, metrics, fileserver, .. } = &mut self.config;
+        let Config { engine, http, tcp, logs, rpc, lock, metrics, fileserver, .. } = &mut self.config;
         if !self.given.contains_key("logs.level") {
             logs.level = Level::of(logs.mode);
         }
@@ -177,6 +178,7 @@ impl Walk {
         let blind =
             blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
         let needs_one = match () {
+            () if *lock != Lock::default() => Some("locks are in the memory of one of them only: set 1, or go without lock"),
             () if rpc.is_some() => Some("a call would reach one of them only: set 1, or go without rpc"),
             () if metrics.address.is_some() => Some("each has figures of its own: set 1, or go without metrics"),
             () if http.middleware.contains(&Middleware::RateLimit) => {

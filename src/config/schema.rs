@@ -21,6 +21,7 @@ mod answers;
 mod edge;
 mod fileserver;
 mod guards;
+mod lock;
 mod pool;
 mod tcp;
 
@@ -59,20 +60,31 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// Every section and key, a section before what it holds.
-pub(super) static KEYS: &[Key] =
-    &joined::<
-        {
-            OWN.len()
-                + pool::HTTP.len()
-                + edge::HTTP.len()
-                + acme::HTTP.len()
-                + guards::HTTP.len()
-                + answers::HTTP.len()
-                + fileserver::OWN.len()
-                + tcp::OWN.len()
-                + pool::TCP.len()
-        },
-    >(&[OWN, pool::HTTP, edge::HTTP, acme::HTTP, guards::HTTP, answers::HTTP, fileserver::OWN, tcp::OWN, pool::TCP]);
+pub(super) static KEYS: &[Key] = &joined::<
+    {
+        OWN.len()
+            + pool::HTTP.len()
+            + edge::HTTP.len()
+            + acme::HTTP.len()
+            + guards::HTTP.len()
+            + answers::HTTP.len()
+            + fileserver::OWN.len()
+            + tcp::OWN.len()
+            + pool::TCP.len()
+            + lock::OWN.len()
+    },
+>(&[
+    OWN,
+    pool::HTTP,
+    edge::HTTP,
+    acme::HTTP,
+    guards::HTTP,
+    answers::HTTP,
+    fileserver::OWN,
+    tcp::OWN,
+    pool::TCP,
+    lock::OWN,
+]);
 
 const OWN: &[Key] = &[
     section("engine", "The process."),
@@ -83,7 +95,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "engine.processes",
-        "Processes that serve side by side, each with all pools: what a crash of one ends is less. Not with rpc.",
+        "Processes that serve side by side, each with all pools: what a crash of one ends is less. Not with rpc or lock.",
         &Field(|c| &mut c.engine.processes, Count(1, 64)),
     ),
     key(

@@ -98,6 +98,7 @@ fn the_documented_defaults_are_the_defaults() {
         include_str!("guards.rs"),
         include_str!("metrics.rs"),
         include_str!("tcp.rs"),
+        include_str!("lock.rs"),
     ]
     .concat();
     // Every pool's keys are documented once.

@@ -6,6 +6,7 @@ use super::{
     dev::Dev,
     fileserver::Fileserver,
     http::{Address, Http},
+    lock::Lock,
     metrics::Metrics,
     server::Server,
     site::Site,
@@ -34,6 +35,8 @@ pub struct Config {
     pub fileserver: Fileserver,
     /// Remote procedure calls, if asked for.
     pub rpc: Option<Rpc>,
+    /// Locks for those who call.
+    pub lock: Lock,
     /// Health checks.
     pub status: Status,
     /// Figures for Prometheus.

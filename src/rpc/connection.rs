@@ -10,7 +10,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Codec, Error, MEMORY_UNIT, Payload, Shared, Stream};
+use super::{Codec, Error, MEMORY_UNIT, Payload, Shared, Stop, Stream};
 use crate::worker::goridge::{self, Decoder, Flags, Frame, Header, Options};
 
 pub(super) struct Connection {
@@ -108,7 +108,7 @@ impl Connection {
             let deadline = [self.read_by, self.write_by, self.discards_until()].into_iter().flatten().min();
             let wants_input = self.wants_input();
             let event = tokio::select! {
-                _ = stop.wait_for(|stop| *stop), if self.input == Input::Requests => Event::Stop,
+                _ = stop.wait_for(|stop| *stop == Stop::Calls), if self.input == Input::Requests => Event::Stop,
                 Some(outcome) = self.calls.join_next() => Event::Call(outcome.ok()),
                 wrote = write(&mut self.writer, self.outbox.front()), if !self.outbox.is_empty() => Event::Wrote(wrote),
                 read = self.reader.read_buf(self.decoder.room()), if wants_input => Event::Read(read),

@@ -84,7 +84,17 @@ struct Shared {
     places: u32,
     connections: Arc<Semaphore>,
     memory: Arc<Semaphore>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
+}
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Stop {
+    Not,
+    /// No connections are accepted; those that are there go on.
+    Accepting,
+    /// No calls are taken.
+    Calls,
 }
 
 /// What a permit of `Shared::memory` stands for.
@@ -120,7 +130,7 @@ impl Config {
             memory: permits(self.max_memory.max(self.max_message).div_ceil(MEMORY_UNIT)),
             config: self,
             services,
-            stop: watch::Sender::new(false),
+            stop: watch::Sender::new(Stop::Not),
         };
         Server { sockets, shared: Arc::new(shared) }
     }
@@ -140,9 +150,14 @@ impl Server {
         Ok(())
     }
 
+    /// Accepts no more connections; those that are there go on until [`stop`](Self::stop).
+    pub fn leave_accepting(&self) {
+        self.shared.stop.send_modify(|stop| *stop = (*stop).max(Stop::Accepting));
+    }
+
     /// Accepts no more; calls in progress are answered, idle connections are closed.
     pub fn stop(&self) {
-        self.shared.stop.send_replace(true);
+        self.shared.stop.send_replace(Stop::Calls);
     }
 
     /// Waits, after a [`stop`](Self::stop), until every connection has ended, but no longer than `deadline`. True if all have.
@@ -162,7 +177,7 @@ async fn accept(listener: Listener, shared: Arc<Shared>) {
         };
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = stop.wait_for(|stop| *stop >= Stop::Accepting) => break,
             accepted = next => accepted,
         };
         while connections.try_join_next().is_some() {}

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     sys::{
         memory::Shared,
+        passing,
         spawn::{self, Program},
     },
     worker::scoreboard::{Scoreboard, WORDS},
@@ -42,17 +43,22 @@ pub(super) struct Engine {
     pub(super) kill_at: Option<Instant>,
     file: OwnedFd,
     line: UnixStream,
+    /// By which the engine that succeeds it introduces itself; none if a program started it that knew of no such thing.
+    door: Option<OwnedFd>,
     said: Messages<Report>,
     /// It has closed its end.
     is_silent: bool,
 }
 
-/// The page and the two ends of the line, made before the handover that borrows them.
+/// The page and the two ends of the line and of the door, made before the handover that borrows them.
 #[derive(Debug)]
 pub(super) struct Means {
     pub(super) page: Page,
     pub(super) theirs: net::UnixStream,
     ours: net::UnixStream,
+    /// Its end of the way by which the next engine introduces itself.
+    pub(super) heir: OwnedFd,
+    door: OwnedFd,
 }
 
 /// A scoreboard and the file it lies in. Its memory stays for good, so it is used again.
@@ -72,6 +78,8 @@ pub(super) struct Left {
     kill_after: Option<Duration>,
     file: RawFd,
     line: RawFd,
+    #[serde(default)]
+    door: Option<RawFd>,
     said: Vec<u8>,
 }
 
@@ -90,7 +98,8 @@ impl Means {
         page.board.clear();
         let (ours, theirs) = net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        Ok(Self { page, theirs, ours })
+        let (heir, door) = passing::pair()?;
+        Ok(Self { page, theirs, ours, heir, door })
     }
 }
 
@@ -106,7 +115,13 @@ impl Engine {
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let Page { file, board } = means.page;
         let (started, said) = (Instant::now(), Messages::default());
-        Ok(Self { generation, pid, started, ready: false, board, kill_at: None, file, line, said, is_silent: false })
+        let door = Some(means.door);
+        Ok(Self { generation, pid, started, ready: false, board, kill_at: None, file, line, door, said, is_silent: false })
+    }
+
+    /// By which the engine that is to succeed it introduces itself.
+    pub(super) fn door(&self) -> Option<BorrowedFd<'_>> {
+        self.door.as_ref().map(AsFd::as_fd)
     }
 
     /// What it leaves, once it has ended.
@@ -183,18 +198,19 @@ impl Engine {
             kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
             file: self.file.as_raw_fd(),
             line: self.line.as_raw_fd(),
+            door: self.door.as_ref().map(AsRawFd::as_raw_fd),
             said: self.said.unread().to_owned(),
         }
     }
 
     /// What [`Self::left`] names.
-    pub(super) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
-        [self.file.as_fd(), self.line.as_fd()]
+    pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [self.file.as_fd(), self.line.as_fd()].into_iter().chain(self.door())
     }
 
     /// One that another program has left.
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
-        let Left { generation, pid, age, ready, kill_after, file, line, said } = left;
+        let Left { generation, pid, age, ready, kill_after, file, line, door, said } = left;
         let now = Instant::now();
         let file = spawn::adopt(file)?;
         let board = board(Shared::open(&file)?)?;
@@ -208,6 +224,7 @@ impl Engine {
             kill_at: kill_after.map(|after| now + after),
             file,
             line,
+            door: door.map(spawn::adopt).transpose()?,
             said: Messages::of(said),
             is_silent: false,
         })

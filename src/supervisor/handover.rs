@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::sockets::{Kind, Lent};
 use crate::{
     http::{h3::Terms, tls::tickets::Keys},
+    state::Kin,
     sys::{memory, spawn},
 };
 
@@ -31,6 +32,11 @@ struct Letter {
     ticket_keys: Keys,
     scoreboard: RawFd,
     line: RawFd,
+    /// None in a letter of a supervisor that ties engines to each other by nothing.
+    #[serde(default)]
+    heir: Option<RawFd>,
+    #[serde(default)]
+    predecessor: Option<RawFd>,
 }
 
 /// What is handed over.
@@ -52,6 +58,10 @@ pub(super) struct Handover<'a> {
     pub(super) scoreboard: BorrowedFd<'a>,
     /// The engine's end of the line.
     pub(super) line: BorrowedFd<'a>,
+    /// The engine's end of the way by which the next one introduces itself.
+    pub(super) heir: BorrowedFd<'a>,
+    /// The other end of that of the engine that is to be succeeded.
+    pub(super) predecessor: Option<BorrowedFd<'a>>,
 }
 
 /// What an engine has got.
@@ -75,6 +85,8 @@ pub struct Inherited {
     pub scoreboard: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
     pub line: UnixStream,
+    /// What ties it to the engines before and after it.
+    pub kin: Kin,
 }
 
 // === impl Handover ===
@@ -92,10 +104,13 @@ impl Handover<'_> {
             ticket_keys: self.ticket_keys.clone(),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
+            heir: Some(self.heir.as_raw_fd()),
+            predecessor: self.predecessor.map(|socket| socket.as_raw_fd()),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
         let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
+        descriptors.extend(letter.heir.into_iter().chain(letter.predecessor));
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
         Ok(file)
@@ -119,6 +134,11 @@ impl Inherited {
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
+            kin: Kin {
+                predecessor: letter.predecessor.map(spawn::adopt).transpose()?,
+                heir: letter.heir.map(spawn::adopt).transpose()?,
+                is_later: letter.generation > 1,
+            },
         }))
     }
 }

@@ -31,7 +31,10 @@ use std::{
     cell::RefCell,
     ffi::CStr,
     future::poll_fn,
-    os::{fd::AsFd, unix::process::ExitStatusExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::process::ExitStatusExt,
+    },
     path::PathBuf,
     process::ExitStatus,
     task::Poll,
@@ -119,6 +122,14 @@ struct Supervisor {
     spare: RefCell<Vec<Page>>,
     health: Health,
     checks: Option<health::Server>,
+}
+
+/// The place of an engine among others.
+struct Seat<'a> {
+    generation: u64,
+    sockets: Lent<'a>,
+    /// The door of the engine that it is to succeed, if what that keeps in memory can go on in this one.
+    predecessor: Option<BorrowedFd<'a>>,
 }
 
 enum Heard {
@@ -230,18 +241,21 @@ impl Supervisor {
             return self.load(self.installed.program.clone(), Purpose::Restart);
         }
         while self.active.len() < self.installed.release.processes {
-            let engine = self.spawn(&self.installed, self.generation + 1, self.table.of_active())?;
+            let seat = Seat { generation: self.generation + 1, sockets: self.table.of_active(), predecessor: None };
+            let engine = self.spawn(&self.installed, seat)?;
             self.generation = engine.generation;
             self.active.push(engine);
         }
         Ok(())
     }
 
-    fn spawn(&self, installed: &Installed, generation: u64, sockets: Lent<'_>) -> Result<Engine, Error> {
+    fn spawn(&self, installed: &Installed, seat: Seat<'_>) -> Result<Engine, Error> {
+        let Seat { generation, sockets, predecessor } = seat;
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
         let line = means.theirs.try_clone().map_err(failed())?;
+        let heir = means.heir.try_clone().map_err(failed())?;
         let Installed { release, program } = installed;
         let handover = Handover {
             config: release.config.clone(),
@@ -252,6 +266,8 @@ impl Supervisor {
             ticket_keys: &self.ticket_keys.keys,
             scoreboard: page.as_fd(),
             line: line.as_fd(),
+            heir: heir.as_fd(),
+            predecessor,
         };
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);

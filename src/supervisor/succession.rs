@@ -1,13 +1,13 @@
 //! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
 //! how it went.
 
-use std::{process::ExitStatus, time::Instant};
+use std::{os::fd::BorrowedFd, process::ExitStatus, time::Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KILL_AFTER, STOPPING, Supervisor,
+    KILL_AFTER, STOPPING, Seat, Supervisor,
     engine::Engine,
     line::{Order, Wish, shortened},
     load::Purpose,
@@ -244,7 +244,17 @@ impl Supervisor {
     fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
         let processes = u64::try_from(installed.release.processes).unwrap_or(1);
         let generations = self.generation + 1..=self.generation + processes;
-        generations.map(|generation| self.spawn(installed, generation, self.table.of_next())).collect()
+        let predecessor = self.predecessor(installed);
+        let seat = |generation| Seat { generation, sockets: self.table.of_next(), predecessor };
+        generations.map(|generation| self.spawn(installed, seat(generation))).collect()
+    }
+
+    /// Of several engines none keeps in memory what others should know of.
+    fn predecessor(&self, installed: &Installed) -> Option<BorrowedFd<'_>> {
+        match &self.active[..] {
+            [only] if installed.release.processes == 1 => only.door(),
+            _ => None,
+        }
     }
 
     fn succeed(&mut self, next: Next) {
@@ -269,7 +279,9 @@ impl Supervisor {
             return;
         }
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
-        match self.spawn(&self.installed, self.generation + 1, self.table.of_successor()) {
+        let predecessor = self.predecessor(&self.installed);
+        let seat = Seat { generation: self.generation + 1, sockets: self.table.of_successor(), predecessor };
+        match self.spawn(&self.installed, seat) {
             Ok(engine) => self.succeed(Next {
                 engines: vec![engine],
                 replaces: Some(generation),

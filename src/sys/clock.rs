@@ -1,10 +1,17 @@
-//! The time of day where this host is.
+//! The time of day where this host is, and the time that only goes on.
 #![allow(unsafe_code, reason = "the C library alone knows the time zone, and has no safe wrapper among our dependencies")]
 
 use std::{
     mem,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Time since some moment before this host's processes began: the same for all of them, and no one can set it.
+pub fn monotonic() -> Duration {
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default()
+}
 
 /// `22/Nov/2026:05:04:15 +0100`: local time, as access logs write it.
 pub fn log_date(time: SystemTime) -> String {
@@ -33,9 +40,15 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 #[cfg(test)]
 mod tests {
-    use std::{process::Command, time::Duration};
+    use std::process::Command;
 
     use super::*;
+
+    #[test]
+    fn monotonic_time_goes_on() {
+        let first = monotonic();
+        assert!(!first.is_zero() && monotonic() >= first);
+    }
 
     #[test]
     fn dates_are_those_of_the_hosts_own_command() {

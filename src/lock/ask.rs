@@ -1,0 +1,144 @@
+//! Calls and locks as bytes, for another engine. Numbers are little-endian, texts have their length before them.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes};
+
+use super::table::Held;
+
+/// What is asked of the locks. It means the same whenever it is read, also in another process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ask {
+    /// What to do.
+    pub verb: Verb,
+    /// What is to be locked, or is.
+    pub resource: String,
+    /// Whose lock it is.
+    pub id: String,
+    /// How long it is held unless it is released, in nanoseconds.
+    pub ttl: u64,
+    /// When this was first asked, in nanoseconds of the [monotonic clock](crate::sys::clock::monotonic).
+    pub since: u64,
+    /// How long to wait for it, by the same clock.
+    pub until: u64,
+}
+
+/// What can be done.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Verb {
+    /// Lock it for one.
+    Lock,
+    /// Lock it for any number of readers.
+    LockRead,
+    /// Give one's own lock back.
+    Release,
+    /// Take all locks of it from whoever has them.
+    ForceRelease,
+    /// Is there such a lock? Of anybody's, if the id is `*`.
+    Exists,
+    /// Change how long it is held from now on.
+    UpdateTtl,
+}
+
+/// What a call brings about.
+pub type Answer = Result<bool, String>;
+
+/// The version of all this.
+pub(super) const FORM: u32 = 1;
+
+const VERBS: [Verb; 6] = [Verb::Lock, Verb::LockRead, Verb::Release, Verb::ForceRelease, Verb::Exists, Verb::UpdateTtl];
+
+// === impl Ask ===
+
+impl Ask {
+    /// As it is sent.
+    pub fn encode(&self) -> Bytes {
+        let mut into = Vec::with_capacity(40 + self.resource.len() + self.id.len());
+        into.put_u8(VERBS.iter().position(|verb| *verb == self.verb).unwrap_or_default() as u8);
+        into.put_u64_le(self.ttl);
+        into.put_u64_le(self.since);
+        into.put_u64_le(self.until);
+        put_text(&mut into, &self.resource);
+        put_text(&mut into, &self.id);
+        into.into()
+    }
+
+    pub(super) fn decode(mut from: &[u8]) -> io::Result<Self> {
+        let verb = VERBS.get(usize::from(from.try_get_u8()?)).ok_or(io::ErrorKind::InvalidData)?;
+        let (ttl, since, until) = (from.try_get_u64_le()?, from.try_get_u64_le()?, from.try_get_u64_le()?);
+        let (resource, id) = (take_text(&mut from)?.to_owned(), take_text(&mut from)?.to_owned());
+        Ok(Self { verb: *verb, resource, id, ttl, since, until })
+    }
+}
+
+/// An answer as it is sent: 0 or 1, or the reason why there is none.
+pub(super) fn encode_answer(answer: &Answer) -> Bytes {
+    match answer {
+        Ok(ok) => Bytes::from_static(if *ok { &[1] } else { &[0] }),
+        Err(why) => [&[2], why.as_bytes()].concat().into(),
+    }
+}
+
+/// What was answered.
+pub fn decode_answer(answer: &[u8]) -> Answer {
+    match answer.split_first() {
+        Some((0, [])) => Ok(false),
+        Some((1, [])) => Ok(true),
+        Some((2, why)) => Err(String::from_utf8_lossy(why).into_owned()),
+        _ => Err("the answer makes no sense".into()),
+    }
+}
+
+pub(super) fn put_held(into: &mut Vec<u8>, held: &Held<'_>) {
+    into.put_u8(held.exclusive.into());
+    into.put_u64_le(held.until);
+    put_text(into, held.resource);
+    put_text(into, held.id);
+}
+
+pub(super) fn take_held<'a>(from: &mut &'a [u8]) -> io::Result<Held<'a>> {
+    let (exclusive, until) = (from.try_get_u8()? == 1, from.try_get_u64_le()?);
+    Ok(Held { exclusive, until, resource: take_text(from)?, id: take_text(from)? })
+}
+
+/// No text is longer than `lock.max_name` lets it be.
+fn put_text(into: &mut Vec<u8>, text: &str) {
+    into.put_u32_le(text.len() as u32);
+    into.put_slice(text.as_bytes());
+}
+
+fn take_text<'a>(from: &mut &'a [u8]) -> io::Result<&'a str> {
+    let length = from.try_get_u32_le()? as usize;
+    let text = from.get(..length).ok_or(io::ErrorKind::UnexpectedEof)?;
+    from.advance(length);
+    str::from_utf8(text).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_and_answered_is_read_as_it_was_written() {
+        for verb in VERBS {
+            let ask = Ask { verb, resource: "é r".into(), id: String::new(), ttl: 1, since: 2, until: u64::MAX };
+            assert_eq!(Ask::decode(&ask.encode()).unwrap(), ask);
+            assert!(Ask::decode(&ask.encode()[..20]).is_err());
+        }
+        for answer in [Ok(true), Ok(false), Err("no".to_owned())] {
+            assert_eq!(decode_answer(&encode_answer(&answer)), answer);
+        }
+        assert!(decode_answer(b"").is_err() && decode_answer(b"\x01\x01").is_err() && Ask::decode(b"\x09").is_err());
+    }
+
+    #[test]
+    fn locks_are_read_as_they_were_written() {
+        let held = [("r", "a", true, 7), ("s", "", false, u64::MAX)];
+        let held = held.map(|(resource, id, exclusive, until)| Held { resource, id, exclusive, until });
+        let mut bytes = Vec::new();
+        held.iter().for_each(|one| put_held(&mut bytes, one));
+        let mut from = &bytes[..];
+        assert_eq!([take_held(&mut from).unwrap(), take_held(&mut from).unwrap()], held);
+        assert!(from.is_empty() && take_held(&mut &bytes[..12]).is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! Who owns the state, and where a call goes accordingly.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    Called, Error, Plugin, Waits,
+    link::{Link, Outcome},
+};
+
+/// What an engine knows of the state.
+pub(super) struct Shared {
+    pub(super) plugins: Vec<Arc<dyn Plugin>>,
+    owner: RwLock<Owner>,
+    /// Changes when the owner does.
+    changed: watch::Sender<()>,
+    /// Another engine serves in the place of this one.
+    is_leaving: AtomicBool,
+    /// Who waits for the state to be taken over.
+    pub(super) taking: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+}
+
+/// Who owns the state.
+#[derive(Clone, Debug)]
+pub(super) enum Owner {
+    /// This engine.
+    Here,
+    /// This engine as yet: it is being handed over.
+    Moving,
+    /// The engine at the other end.
+    There {
+        /// The way to it.
+        link: Arc<Link>,
+        /// It got the state from this engine, which still has it as it was then.
+        kept: bool,
+    },
+    /// Another engine that cannot be reached.
+    Gone,
+}
+
+enum Step {
+    Wait(Waits),
+    WaitForOwner(watch::Receiver<()>),
+    Forward(Arc<Link>),
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// With the owner to be found.
+    pub(super) fn new(plugins: Vec<Arc<dyn Plugin>>) -> Self {
+        Self {
+            plugins,
+            owner: RwLock::new(Owner::Gone),
+            changed: watch::Sender::new(()),
+            is_leaving: AtomicBool::new(false),
+            taking: Mutex::default(),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.owner.read().clone()
+    }
+
+    /// Plugins must serve before this engine is the owner, and be frozen before another is.
+    pub(super) fn set_owner(&self, owner: Owner) {
+        *self.owner.write() = owner;
+        self.changed.send_replace(());
+    }
+
+    /// Starts empty; `why`, if there was a state before.
+    pub(super) fn begin(&self, why: Option<&str>) {
+        if let Some(why) = why.filter(|_| !self.plugins.is_empty()) {
+            tracing::warn!("what plugins kept in memory is lost: {why}; {} starts empty", self.names());
+        }
+        self.plugins.iter().for_each(|plugin| {
+            plugin.clear();
+            plugin.serve();
+        });
+        self.set_owner(Owner::Here);
+    }
+
+    fn names(&self) -> String {
+        self.plugins.iter().map(|plugin| plugin.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Makes a call, or has it made. None if it was not made and the engine that asked, by the link of this number, is the owner.
+    pub(super) async fn call(&self, name: &str, request: Bytes, asker: Option<u64>) -> Result<Option<Bytes>, Error> {
+        let plugin = self.plugins.iter().find(|plugin| plugin.name() == name);
+        let plugin = plugin.ok_or_else(|| Error(format!("{name}: this engine has no such plugin")))?;
+        loop {
+            let step = match &*self.owner.read() {
+                Owner::Here => match plugin.clone().call(&request) {
+                    Called::Done(result) => return Ok(Some(result)),
+                    Called::Waits(waits) => Step::Wait(waits),
+                },
+                // While the owner is looked at it does not change, so no change is missed.
+                Owner::Moving => Step::WaitForOwner(self.changed.subscribe()),
+                Owner::There { link, .. } if Some(link.number) == asker => return Ok(None),
+                Owner::There { link, .. } => Step::Forward(link.clone()),
+                Owner::Gone => {
+                    return Err(Error(format!("{name}: its state is not in this engine any more, which is about to end")));
+                }
+            };
+            match step {
+                Step::Wait(waits) => {
+                    if let Some(result) = waits.await {
+                        return Ok(Some(result));
+                    }
+                }
+                // The sender is ours.
+                Step::WaitForOwner(mut changed) => drop(changed.changed().await),
+                Step::Forward(link) => match link.call(name, request.clone()).await {
+                    Outcome::Done(result) => return Ok(Some(result)),
+                    Outcome::Failed(why) => return Err(Error(why)),
+                    Outcome::Moved if !self.is_there(&link) => {}
+                    Outcome::Moved | Outcome::Died => {
+                        let why = "the engine that keeps its state has died: whether the call was made is unknown";
+                        return Err(Error(format!("{name}: {why}")));
+                    }
+                },
+            }
+        }
+    }
+
+    fn is_there(&self, link: &Link) -> bool {
+        matches!(&*self.owner.read(), Owner::There { link: other, .. } if other.number == link.number)
+    }
+
+    /// Whether the state can be handed over; if so, calls wait from here on.
+    pub(super) fn begin_to_move(&self) -> bool {
+        let mut owner = self.owner.write();
+        let is_here = matches!(*owner, Owner::Here) && !self.is_leaving.load(Relaxed);
+        if is_here {
+            *owner = Owner::Moving;
+        }
+        is_here
+    }
+
+    /// It stays here.
+    pub(super) fn keep(&self) {
+        if self.is_leaving.load(Relaxed) {
+            return self.lose();
+        }
+        self.plugins.iter().for_each(|plugin| plugin.serve());
+        self.set_owner(Owner::Here);
+    }
+
+    /// Another engine serves, and cannot be reached from here.
+    fn lose(&self) {
+        for plugin in &self.plugins {
+            drop(plugin.freeze());
+            if plugin.entries() > 0 {
+                tracing::warn!(
+                    entries = plugin.entries(),
+                    "what {} kept in memory is lost: no engine took it over",
+                    plugin.name()
+                );
+            }
+            plugin.clear();
+        }
+        self.set_owner(Owner::Gone);
+    }
+
+    /// Another engine serves.
+    pub(super) fn leave(&self) {
+        self.is_leaving.store(true, Relaxed);
+        match self.owner() {
+            Owner::Here => self.lose(),
+            Owner::There { link, kept: true } => {
+                self.plugins.iter().for_each(|plugin| plugin.clear());
+                self.set_owner(Owner::There { link, kept: false });
+            }
+            // Who moves it looks again.
+            Owner::There { kept: false, .. } | Owner::Moving | Owner::Gone => {}
+        }
+    }
+
+    /// The state has come as a whole; false if nobody waits for it any more.
+    pub(super) fn own(&self) -> bool {
+        let Some(waiting) = self.taking.lock().take() else { return false };
+        self.plugins.iter().for_each(|plugin| plugin.serve());
+        self.set_owner(Owner::Here);
+        // It waits no longer than it is there.
+        drop(waiting.send(Ok(())));
+        true
+    }
+
+    /// The state stays where it is; true if anybody waited for it.
+    pub(super) fn give_up(&self, why: &str) -> bool {
+        let Some(waiting) = self.taking.lock().take() else { return false };
+        self.plugins.iter().for_each(|plugin| plugin.clear());
+        drop(waiting.send(Err(why.to_owned())));
+        true
+    }
+
+    /// The engine at the other end is gone.
+    pub(super) fn died(&self, gone: &Link, why: &str) {
+        match self.owner() {
+            Owner::There { link, .. } if link.number != gone.number => {}
+            Owner::There { .. } if self.is_leaving.load(Relaxed) => self.set_owner(Owner::Gone),
+            Owner::There { kept: true, .. } => {
+                tracing::warn!("{why}: {} goes on here with what was handed over", self.names());
+                self.keep();
+            }
+            Owner::There { kept: false, .. } => {
+                self.begin(Some(why));
+                if let Some(waiting) = self.taking.lock().take() {
+                    drop(waiting.send(Ok(())));
+                }
+            }
+            Owner::Here | Owner::Moving | Owner::Gone => {}
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The state on its way from one engine to the next.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    Plugin,
+    frame::Frame,
+    link::Link,
+    owner::{Owner, Shared},
+};
+
+/// What the newer engine says to chunks.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Placed,
+    Complete,
+    Aborted(String),
+}
+
+/// What has come so far.
+#[derive(Debug, Default)]
+pub(super) struct Restoring {
+    chunks: u32,
+}
+
+/// What was handed over.
+#[derive(Debug, Default)]
+struct Load {
+    chunks: u32,
+    bytes: usize,
+    entries: usize,
+}
+
+/// Chunks on their way that are not acknowledged.
+const WINDOW: u32 = 16;
+/// Replies to those, and to the end.
+pub(super) const REPLIES: usize = WINDOW as usize + 2;
+/// The older engine makes calls again if it has not handed over by then.
+const HANDS_OVER_WITHIN: Duration = Duration::from_secs(5);
+/// The newer engine gives up by then: later than the older one, which says why.
+const TAKES_OVER_WITHIN: Duration = Duration::from_secs(8);
+
+/// Has the state handed over by the engine that owns it, if that is another one.
+pub(super) async fn take_over(shared: &Arc<Shared>) -> Result<(), String> {
+    let (tell, mut told) = oneshot::channel();
+    // Before anybody is asked: the other engine may die at once.
+    *shared.taking.lock() = Some(tell);
+    let Owner::There { link, .. } = shared.owner() else {
+        shared.taking.lock().take();
+        return Ok(());
+    };
+    let began = Instant::now();
+    link.send(Frame::Take).await;
+    let ended = "the engine that owns the state says nothing more";
+    let outcome = match timeout(TAKES_OVER_WITHIN, &mut told).await {
+        Ok(outcome) => outcome.unwrap_or_else(|_| Err(ended.into())),
+        Err(_) if shared.give_up(ended) => {
+            // Should it hand over now, nobody takes it, and it goes on as the owner.
+            shared.set_owner(Owner::Gone);
+            link.close();
+            Err(ended.into())
+        }
+        // It came in the last moment.
+        Err(_) => told.await.unwrap_or_else(|_| Err(ended.into())),
+    };
+    if outcome.is_ok() && !shared.plugins.is_empty() {
+        let entries: usize = shared.plugins.iter().map(|plugin| plugin.entries()).sum();
+        tracing::info!(entries, ms = began.elapsed().as_millis(), "what plugins keep in memory is in this engine now");
+    }
+    outcome
+}
+
+/// Hands the state over to the engine at the other end, whose plugins have these forms.
+pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(String, u32)>, mut told: mpsc::Receiver<Reply>) {
+    if !shared.begin_to_move() {
+        return link.send(Frame::Aborted("the engine before does not own the state".into())).await;
+    }
+    let frozen = Instant::now();
+    let streamed = timeout(HANDS_OVER_WITHIN, stream(&shared, &link, &forms, &mut told)).await;
+    match streamed.unwrap_or_else(|_| Err(format!("it took more than {} s", HANDS_OVER_WITHIN.as_secs()))) {
+        Ok(load) => {
+            // The other engine is the owner once it reads this; calls follow it.
+            link.send(Frame::Yours).await;
+            shared.set_owner(Owner::There { link: link.clone(), kept: true });
+            let frozen_us = frozen.elapsed().as_micros();
+            if link.has_ended() {
+                shared.died(&link, "the engine that took the state over has ended");
+            }
+            if !shared.plugins.is_empty() {
+                let Load { entries, bytes, .. } = load;
+                tracing::info!(entries, bytes, frozen_us, "what plugins keep in memory was handed over to the new engine");
+            }
+        }
+        Err(why) => {
+            shared.keep();
+            tracing::error!("what plugins keep in memory stays in this engine: {why}");
+            link.send(Frame::Aborted(why)).await;
+        }
+    }
+}
+
+async fn stream(shared: &Shared, link: &Link, forms: &[(String, u32)], told: &mut mpsc::Receiver<Reply>) -> Result<Load, String> {
+    let (mut load, mut on_their_way) = (Load::default(), 0);
+    for plugin in &shared.plugins {
+        let chunks = plugin.freeze();
+        let place = forms.iter().position(|(name, form)| *name == plugin.name() && *form == plugin.form());
+        let Some(place) = place.and_then(|place| u8::try_from(place).ok()) else {
+            say_lost(&**plugin);
+            continue;
+        };
+        load.entries += plugin.entries();
+        for bytes in chunks {
+            while on_their_way >= WINDOW {
+                on_their_way -= placed(told).await?;
+            }
+            load.bytes += bytes.len();
+            link.send(Frame::Chunk { number: load.chunks, plugin: place, bytes: bytes.into() }).await;
+            load.chunks += 1;
+            on_their_way += 1;
+        }
+    }
+    link.send(Frame::End(load.chunks)).await;
+    loop {
+        match placed(told).await? {
+            0 if on_their_way == 0 => return Ok(load),
+            0 => return Err("the new engine says that all is in its place, and has not said it of each part".into()),
+            one => on_their_way = on_their_way.checked_sub(one).ok_or("the new engine acknowledges what was not sent")?,
+        }
+    }
+}
+
+/// 1 for a chunk, 0 for all of it.
+async fn placed(told: &mut mpsc::Receiver<Reply>) -> Result<u32, String> {
+    match told.recv().await {
+        Some(Reply::Placed) => Ok(1),
+        Some(Reply::Complete) => Ok(0),
+        Some(Reply::Aborted(why)) => Err(why),
+        None => Err("the new engine has ended".into()),
+    }
+}
+
+fn say_lost(plugin: &dyn Plugin) {
+    if plugin.entries() > 0 {
+        let (name, entries) = (plugin.name(), plugin.entries());
+        tracing::warn!(
+            entries,
+            "what {name} keeps in memory is lost: the new engine has no such plugin, or keeps it in another form"
+        );
+    }
+}
+
+// === impl Restoring ===
+
+impl Restoring {
+    /// Puts a chunk in its place.
+    pub(super) fn chunk(&mut self, shared: &Shared, number: u32, plugin: u8, bytes: &[u8]) -> Result<(), String> {
+        if shared.taking.lock().is_none() {
+            return Err("the new engine does not wait for it".into());
+        }
+        if number != self.chunks {
+            return Err(format!("part {number} came where part {} belongs", self.chunks));
+        }
+        self.chunks += 1;
+        let plugin = shared.plugins.get(usize::from(plugin)).ok_or("a part is of no plugin")?;
+        plugin.restore(bytes).map_err(|why| format!("{}: {why}", plugin.name()))
+    }
+
+    /// Whether all of it is there.
+    pub(super) fn end(&mut self, count: u32) -> Result<(), String> {
+        let came = std::mem::take(&mut self.chunks);
+        if came == count { Ok(()) } else { Err(format!("{came} of {count} parts came")) }
+    }
+}
