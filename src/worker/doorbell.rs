@@ -54,7 +54,8 @@ pub(crate) fn hang_up() {
 
 /// Wakes the tasks that were rung for; afterwards ringing interrupts the thread's sleep.
 pub(crate) fn before_sleep() {
-    look(true);
+    // Until none is left: a task that was rung for may be gone, and then the thread sleeps all the same and must hear the next.
+    while look(true) {}
 }
 
 /// Wakes the tasks that were rung for since.
@@ -79,11 +80,11 @@ fn between_tasks() {
     }
 }
 
-fn look(is_asleep: bool) {
+/// False if nothing was rung for.
+fn look(is_asleep: bool) -> bool {
     let rung = HERE.with_borrow_mut(|here| {
         let shared = here.bell.0.as_ref()?;
         let mut state = shared.state.lock();
-        // A thread with tasks to run will not sleep.
         state.is_asleep = is_asleep && state.rung.is_empty();
         if state.rung.is_empty() {
             return None;
@@ -91,10 +92,11 @@ fn look(is_asleep: bool) {
         shared.is_rung.store(false, Relaxed);
         Some(mem::replace(&mut state.rung, mem::take(&mut here.spare)))
     });
-    let Some(mut rung) = rung else { return };
+    let Some(mut rung) = rung else { return false };
     // Outside the borrow: a waker may do anything.
     rung.drain(..).for_each(Waker::wake);
     HERE.with_borrow_mut(|here| here.spare = rung);
+    true
 }
 
 // === impl Doorbell ===
@@ -109,11 +111,45 @@ impl Doorbell {
     pub(crate) fn ring(&self, task: Waker) {
         let Some(shared) = &self.0 else { return task.wake() };
         let mut state = shared.state.lock();
-        if mem::replace(&mut state.is_asleep, false) {
+        if state.is_asleep {
+            // It stays so until the thread says otherwise: this task may be gone, and then nothing interrupts the sleep.
             drop(state);
             return task.wake();
         }
         state.rung.push(task);
         shared.is_rung.store(true, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicUsize, task::Wake};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_was_rung_for_a_task_that_is_gone_hears_the_next() {
+        hang_up();
+        let (bell, count) = (Doorbell::here(), Arc::new(Count::default()));
+        // Awake, it is not interrupted.
+        bell.ring(Waker::noop().clone());
+        bell.ring(count.clone().into());
+        assert_eq!(count.0.load(Relaxed), 0);
+        before_sleep();
+        assert_eq!(count.0.load(Relaxed), 1);
+        // Asleep, it is, and by each: the first may be for nobody.
+        bell.ring(Waker::noop().clone());
+        bell.ring(count.clone().into());
+        assert_eq!(count.0.load(Relaxed), 2);
+        after_sleep();
     }
 }
