@@ -19,19 +19,21 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{HeaderMap, Method, StatusCode, header::HOST};
+use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::check::check;
 use super::{
-    Config, Handler, Server,
+    Handler, Server,
     frames::Frames,
-    head::is_host,
     link::{Expired, Link, Timer, now},
 };
 use crate::http::{Body, Peer, date, drain::Timeout};
+
+mod check;
 
 /// The streams of one connection.
 #[derive(Debug)]
@@ -148,34 +150,6 @@ where
     .await;
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended early");
-    }
-}
-
-/// The rules that HTTP/1's heads are held to, as far as h2 does not have them itself.
-fn check(request: &Request<Incoming>, config: &Config) -> Result<(), StatusCode> {
-    let uri = request.uri();
-    if request.method() == Method::CONNECT {
-        return Err(StatusCode::METHOD_NOT_ALLOWED);
-    }
-    if uri.path_and_query().map_or(0, |path| path.as_str().len()) > config.max_uri {
-        return Err(StatusCode::URI_TOO_LONG);
-    }
-    if request.headers().len() > config.max_headers {
-        return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-    }
-    if has_one_host(request.headers(), uri.authority().map(http::uri::Authority::as_str)) {
-        Ok(())
-    } else {
-        Err(StatusCode::BAD_REQUEST)
-    }
-}
-
-fn has_one_host(headers: &HeaderMap, authority: Option<&str>) -> bool {
-    let mut hosts = headers.get_all(HOST).iter().map(http::HeaderValue::as_bytes);
-    match (hosts.next(), hosts.next(), authority.map(str::as_bytes)) {
-        (Some(host), None, Some(authority)) => is_host(host) && host.eq_ignore_ascii_case(authority),
-        (Some(host), None, None) | (None, _, Some(host)) => is_host(host),
-        _ => false,
     }
 }
 
