@@ -217,7 +217,11 @@ impl Pool {
                 return;
             }
             let Some(slot) = state.idle.pop() else { return };
-            let work = self.0.pop(&mut state).expect("the queue was just seen to hold a work");
+            let Some(work) = self.0.pop(&mut state) else {
+                // All of them were taken back.
+                state.idle.push(slot);
+                return;
+            };
             drop(state);
             slot.give(work);
         }
@@ -391,10 +395,10 @@ impl Shared {
     }
 
     fn pop(&self, state: &mut State) -> Option<Work> {
-        let work = state.queue.pop_front()?;
+        let work = std::iter::from_fn(|| state.queue.pop_front()).find(|work| !work.is_taken_back());
         self.queued.store(state.queue.len(), Relaxed);
-        self.taken.fetch_add(1, Relaxed);
-        Some(work)
+        self.taken.fetch_add(u64::from(work.is_some()), Relaxed);
+        work
     }
 }
 

@@ -26,6 +26,15 @@ pub struct Work {
     pub submitted: Instant,
 }
 
+impl Work {
+    /// True if its client has taken it back, by a word of HTTP/2 or 3 for that. Who leaves after a whole request over HTTP/1 may mean it
+    /// all the same: WordPress calls its cron so.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        let can_be = matches!(&self.request.source, Source::Http(head) if head.version > http::Version::HTTP_11);
+        can_be && self.responder.is_abandoned()
+    }
+}
+
 /// One request, independent of the protocol that brought it.
 #[derive(Debug)]
 pub struct Request {

@@ -114,7 +114,7 @@ mod tests {
 
     use super::super::tests::{answered, echo, pool, work};
     use super::*;
-    use crate::worker::Wake;
+    use crate::worker::{HttpHead, Source, Wake};
 
     #[test]
     fn a_work_that_comes_back_goes_first_and_to_whoever_is_idle() {
@@ -206,5 +206,37 @@ mod tests {
         let Next::Work(work) = pool.seat().next() else { panic!("it waits for another") };
         echo(work);
         assert_eq!(answered(answer), Ok("1".into()));
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_done() {
+        let pool = pool(10);
+        let seat = pool.seat();
+        let [kept, left, taken_back] =
+            [(1, http::Version::HTTP_2), (2, http::Version::HTTP_11), (3, http::Version::HTTP_2)].map(|(id, version)| {
+                let (mut work, answer) = work(id);
+                work.request.source = Source::Http(HttpHead {
+                    method: http::Method::GET,
+                    target: "/".into(),
+                    query: String::new(),
+                    version,
+                    headers: http::HeaderMap::new(),
+                    remote: None,
+                    local: None,
+                    secure: None,
+                    server_name: String::new(),
+                });
+                assert!(pool.submit(work, Wake::Now).is_ok());
+                answer
+            });
+        drop((left, taken_back));
+        let next = || match seat.next() {
+            Next::Work(work) => work.request.id,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((next(), next(), pool.queued()), (1, 2, 1));
+        pool.close();
+        assert!(matches!(seat.next(), Next::Closed), "the third is nobody's");
+        drop(kept);
     }
 }
