@@ -7,7 +7,10 @@ use std::{
     io,
     ops::Range,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -50,7 +53,7 @@ pub(in crate::http) struct Piece {
     pub(in crate::http) range: Range<u64>,
 }
 
-/// Bytes read at once: enough that a disk streams, and two of them a connection is all the memory a slow client costs.
+/// Bytes read at once, for a few clients: enough that a disk streams. Two of them a connection is all the memory a slow client costs.
 const PIECE: usize = 256 * 1024;
 
 /// Bytes copied at once from the kernel's memory: few enough to be still in the processor's when they are sent.
@@ -59,11 +62,21 @@ const COPIED: usize = 64 * 1024;
 /// Stands for a piece.
 static NOTHING: [u8; PIECE] = [0; PIECE];
 
+/// The least, for very many.
+const LEAST: usize = 16 * 1024;
+
+/// Pieces of all clients together, as far as they are not the least.
+const TOGETHER: usize = 32 * 1024 * 1024;
+
+/// Streams there are.
+static STREAMS: AtomicUsize = AtomicUsize::new(0);
+
 // === impl Stream ===
 
 impl Stream {
     /// The bytes of `file` in `range`.
     pub(super) fn new(file: File, range: Range<u64>, threads: Arc<Threads>) -> Self {
+        STREAMS.fetch_add(1, Relaxed);
         Self { file: Arc::new(file), range, threads, reading: Arc::default(), unseen: None }
     }
 
@@ -92,14 +105,14 @@ impl Stream {
             return Some(Bytes::from_static(&NOTHING[..length]));
         }
         let mut bytes = Vec::new();
-        let length = file::read_at_once(&self.file, &mut bytes, start, self.next(COPIED));
+        let length = file::read_at_once(&self.file, &mut bytes, start, self.next(share(COPIED)));
         (length > 0).then(|| bytes.into())
     }
 
     /// Has a thread read the next piece.
     fn read(&self) {
         self.reading.lock().is_busy = true;
-        let (file, start, length, reading) = (self.file.clone(), self.range.start, self.next(PIECE), self.reading.clone());
+        let (file, start, length, reading) = (self.file.clone(), self.range.start, self.next(share(PIECE)), self.reading.clone());
         if let Err(job) = self.threads.submit(move || read(&file, start, length, &reading)) {
             // The threads are behind: the client's own task reads, which slows down those who ask too much.
             job();
@@ -161,6 +174,7 @@ impl http_body::Body for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        STREAMS.fetch_sub(1, Relaxed);
         let mut reading = self.reading.lock();
         reading.is_abandoned = true;
         reading.piece = None;
@@ -194,6 +208,11 @@ fn read(file: &File, start: u64, length: usize, reading: &Mutex<Reading>) {
 
 fn cut_short() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short while it was sent")
+}
+
+/// How many bytes one stream may have at once, of as many as it would like.
+fn share(most: usize) -> usize {
+    (TOGETHER / STREAMS.load(Relaxed).max(1)).clamp(LEAST, most)
 }
 
 // === impl Unseen ===
