@@ -7,6 +7,7 @@
 mod harness;
 
 mod apps;
+mod attack;
 mod chaos;
 mod cli;
 mod clock;

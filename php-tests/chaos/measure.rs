@@ -11,10 +11,9 @@ use std::{
 
 use nix::sys::signal::{Signal, kill};
 
-use super::census;
 use crate::{
     apps::wordpress,
-    harness::{Connection, PATIENCE, Request, Server, reference, server, wait_until},
+    harness::{Connection, PATIENCE, Request, Server, census, reference, server, wait_until},
 };
 
 #[test]

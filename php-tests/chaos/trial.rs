@@ -13,8 +13,8 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{census, site::Site};
-use crate::harness::{PATIENCE, wait_until};
+use super::site::Site;
+use crate::harness::{PATIENCE, census, wait_until};
 
 /// A server under test and the events of the test.
 #[derive(Debug)]

@@ -10,13 +10,12 @@ use std::{
 use nix::sys::signal::{Signal, kill};
 
 use super::{
-    census,
     clients::outcome,
     random::Numbers,
     site::{QUEUE, WORKERS},
     trial::{Outcome, Trial},
 };
-use crate::harness::{Fcgi, PATIENCE, params, wait_until};
+use crate::harness::{Fcgi, PATIENCE, census, params, wait_until};
 
 /// Its name, and how to make it.
 pub(super) type Trouble = (&'static str, fn(&Trial, &mut Numbers));

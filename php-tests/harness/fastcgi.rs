@@ -57,6 +57,12 @@ impl Fcgi {
         self
     }
 
+    /// Sends bytes as they are.
+    pub(crate) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        _ = self.0.write_all(bytes);
+        self
+    }
+
     pub(crate) fn begin(&mut self, id: u16, keep: bool) -> &mut Self {
         self.record(BEGIN, id, &[0, 1, u8::from(keep), 0, 0, 0, 0, 0])
     }

@@ -220,7 +220,8 @@ fn code_of(reason: ConnectionError) -> Result<u64, ConnectionError> {
     }
 }
 
-async fn greet(office: &Office, address: SocketAddr) -> Result<(Endpoint, Connection), String> {
+/// How an office's server is greeted; nobody gives up before a test does.
+pub(crate) fn config(office: &Office) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(office.path("ca.pem")).unwrap()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -230,10 +231,14 @@ async fn greet(office: &Office, address: SocketAddr) -> Result<(Endpoint, Connec
     tls.alpn_protocols = vec![b"h3".to_vec()];
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
     let mut transport = TransportConfig::default();
-    transport.max_idle_timeout(Some(PATIENCE.try_into().unwrap()));
+    transport.max_idle_timeout(Some((PATIENCE * 10).try_into().unwrap()));
     config.transport_config(Arc::new(transport));
+    config
+}
+
+async fn greet(office: &Office, address: SocketAddr) -> Result<(Endpoint, Connection), String> {
     let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).map_err(|error| error.to_string())?;
-    endpoint.set_default_client_config(config);
+    endpoint.set_default_client_config(config(office));
     let connecting = endpoint.connect(address, "server.test").map_err(|error| error.to_string())?;
     let connection = connecting.await.map_err(|error| format!("connection: {error}"))?;
     Ok((endpoint, connection))
@@ -242,4 +247,54 @@ async fn greet(office: &Office, address: SocketAddr) -> Result<(Endpoint, Connec
 fn within<T>(runtime: &Handle, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let limit = PATIENCE + Duration::from_secs(5);
     runtime.block_on(async { tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err("it takes too long".into())) })
+}
+
+// === bytes ===
+
+/// One frame, of a kind below 64.
+pub(crate) fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap() | 0x8000_0000;
+    [&[kind][..], &length.to_be_bytes(), payload].concat()
+}
+
+/// Header fields as they are, each a literal.
+pub(crate) fn section<N: AsRef<[u8]>, V: AsRef<[u8]>>(fields: &[(N, V)]) -> Vec<u8> {
+    let mut bytes = vec![0, 0];
+    for (name, value) in fields {
+        integer(&mut bytes, 0x20, 7, name.as_ref().len());
+        bytes.extend_from_slice(name.as_ref());
+        integer(&mut bytes, 0, 127, value.as_ref().len());
+        bytes.extend_from_slice(value.as_ref());
+    }
+    bytes
+}
+
+/// An integer whose prefix holds no more than `most`, and has `start` before it.
+fn integer(bytes: &mut Vec<u8>, start: u8, most: u8, mut value: usize) {
+    if value < usize::from(most) {
+        return bytes.push(start | value as u8);
+    }
+    bytes.push(start | most);
+    value -= usize::from(most);
+    while value >= 128 {
+        bytes.push((value % 128) as u8 | 128);
+        value /= 128;
+    }
+    bytes.push(value as u8);
+}
+
+/// The status that an answer's frames begin with.
+pub(crate) fn status(frames: &[u8]) -> Option<u16> {
+    // A frame of headers, its length in one byte or two, and the two bytes before its fields.
+    let start = if *frames.get(1)? < 0x40 { 4 } else { 5 };
+    match frames.get(start..)? {
+        [0xd8, ..] => Some(103),
+        [0xd9, ..] => Some(200),
+        [0xda, ..] => Some(304),
+        [0xdb, ..] => Some(404),
+        [0xdc, ..] => Some(503),
+        [0xff, more, ..] => [100, 204, 206, 302, 400, 403, 421, 425, 500].get(usize::from(*more)).copied(),
+        [start, _, 0x03, a, b, c, ..] if start >> 6 == 1 => std::str::from_utf8(&[*a, *b, *c]).ok()?.parse().ok(),
+        _ => None,
+    }
 }

@@ -1,8 +1,10 @@
 //! What the tests are written with: a server of their own, clients that send any byte they like, and places to put files.
 
+pub(crate) mod census;
 mod client;
 mod dir;
 pub(crate) mod fastcgi;
+pub(crate) mod frames;
 mod goridge;
 mod h2;
 pub(crate) mod h3;
