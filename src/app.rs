@@ -223,7 +223,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
     let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake, &kept))?;
-    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, records, intake, dev.clone())?;
+    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, (records, &drain), intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
     let quic = edge::quic(&config.http, means.sockets.quic, (tls.as_ref(), &means.tickets), shared)?;
@@ -346,7 +346,7 @@ fn service(
     config: &Config,
     all: &[Served],
     encryption: Encryption<'_>,
-    records: Records,
+    (records, drain): (Records, &Drain),
     intake: settings::Intake,
     dev: Option<Dev>,
 ) -> Result<Service, Error> {
@@ -356,7 +356,7 @@ fn service(
         sites: served::sites(all)?,
         statics: settings::statics(config)?,
         files: settings::files(config).build().map_err(Error::system("file threads"))?,
-        body: settings::body(&config.http, intake.place),
+        body: settings::body(&config.http, intake.place, drain.clone()),
         timing: Timing { slow_after: config.http.request_slowlog_timeout, metrics: records.metrics },
         access: records.access,
         request_ids: intake.request_ids,

@@ -31,7 +31,8 @@
 //! before had. If the program's file has been replaced, the new program reads the configuration and runs the new engine, and then
 //! takes the place of the old one in the supervisor's process too. It also answers health checks ([`health`]), takes over sockets
 //! that systemd has opened, waits for orphans, and starts engines as another user (`server.user`). `engine.supervisor: false` does
-//! without.
+//! without. TLS sessions are resumed by whichever engine a client finds, for the supervisor makes the keys of their tickets
+//! ([`http::tls::tickets`]), and replaces them.
 //!
 //! Certificates that an authority issues ([`http::tls::acme`]) are in a directory that all engines look at; the one that has its
 //! lock asks the authority, and lets go of it when it is succeeded.

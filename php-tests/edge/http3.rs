@@ -10,7 +10,7 @@ use nix::{
 use super::{has_curl, with};
 use crate::harness::{
     Office, PATIENCE, Server, Setup,
-    h3::{Answer, Http3, Outcome, Pending, raw, request},
+    h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request},
     reference, server, wait_until,
 };
 
@@ -22,7 +22,7 @@ fn site(office: &Office) -> Setup {
         .php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';")
 }
 
-fn pid(connection: &mut Http3) -> Pid {
+pub(crate) fn pid(connection: &mut Http3) -> Pid {
     Pid::from_raw(connection.get("/pid.php").text().parse().unwrap())
 }
 
@@ -40,7 +40,7 @@ fn reload(server: &Server, office: &Office, old: Pid) {
 }
 
 /// Asks for what takes so many milliseconds, and waits until its script runs.
-fn begin(server: &Server, client: &mut Http3, ms: u32) -> Pending {
+pub(crate) fn begin(server: &Server, client: &mut Http3, ms: u32) -> Pending {
     let began = server.dir().join("began");
     _ = std::fs::remove_file(&began);
     let target = format!("/slow.php?ms={ms}&began={}", began.display());
@@ -288,6 +288,21 @@ fn a_client_that_has_vanished_does_not_keep_the_server_from_ending() {
     server.signal(Signal::SIGTERM);
     assert!(server.ended_within(PATIENCE).is_some(), "{}", server.log.text());
     drop(pending);
+}
+
+#[test]
+fn an_end_is_announced_before_requests_are_turned_away() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let server = site(&office).start();
+    let said = control_stream(&office, || server.signal(Signal::SIGTERM));
+    let all = [0x07, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfc];
+    let exact = [0x07, 1, 4];
+    let words = [&all[..], &exact].concat();
+    assert!(said.ends_with(&words), "first that no request is lost, then that those after the first are: {said:x?}");
+    assert!(server.ended_within(PATIENCE).is_some());
 }
 
 #[test]

@@ -13,12 +13,12 @@ fn site(options: &[&str]) -> (Setup, SocketAddr) {
     (options.iter().fold(setup, |setup, option| setup.option(option)), address)
 }
 
-fn page(address: SocketAddr) -> Reply {
+pub(super) fn page(address: SocketAddr) -> Reply {
     Request::new(address, "GET", "/metrics").send()
 }
 
 /// The value of a sample, by all that stands before it.
-fn value(text: &str, sample: &str) -> Option<f64> {
+pub(super) fn value(text: &str, sample: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' ')?.parse().ok())
 }
 

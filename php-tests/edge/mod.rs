@@ -4,7 +4,8 @@ mod acme;
 mod answers;
 mod fileserver;
 mod guards;
-mod http3;
+pub(crate) mod http3;
+mod limits;
 mod metrics;
 mod middleware;
 mod proxy;
@@ -15,7 +16,7 @@ mod tls;
 use crate::harness::{Setup, not_run};
 
 /// True if curl is there, which these tests are made with.
-fn has_curl() -> bool {
+pub(crate) fn has_curl() -> bool {
     let found = std::process::Command::new("curl").arg("--version").output();
     found.inspect_err(|error| not_run("curl", &error.to_string())).is_ok()
 }

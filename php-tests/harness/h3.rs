@@ -35,6 +35,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Of interim responses.
     pub(crate) hints: Vec<HeaderMap>,
+    /// What came after the body.
+    pub(crate) trailers: Option<HeaderMap>,
 }
 
 /// A request whose answer was not taken yet.
@@ -115,7 +117,8 @@ impl Http3 {
             while let Some(mut data) = stream.recv_data().await.map_err(|error| format!("body: {error}"))? {
                 body.extend_from_slice(&data.copy_to_bytes(data.remaining()));
             }
-            Ok(Answer { status: head.status(), headers: head.headers().clone(), body, hints })
+            let trailers = stream.recv_trailers().await.map_err(|error| format!("trailers: {error}"))?;
+            Ok(Answer { status: head.status(), headers: head.headers().clone(), body, hints, trailers })
         })
     }
 
@@ -194,6 +197,27 @@ pub(crate) fn raw(office: &Office, control: &[u8], bytes: &[u8]) -> Outcome {
     };
     let outcome = runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange).await });
     outcome.expect("in time").unwrap_or_else(|error: String| panic!("{error}"))
+}
+
+/// What the server says on its control stream to a client that has had one answer, from before `act` to the end.
+pub(crate) fn control_stream(office: &Office, act: impl FnOnce()) -> Vec<u8> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let listen = async {
+        let (_endpoint, connection) = greet(office, office.port).await.unwrap();
+        let mut control = connection.accept_uni().await.unwrap();
+        let (mut send, mut receive) = connection.open_bi().await.unwrap();
+        // :method GET, :scheme https, :authority server.test, :path /pid.php
+        send.write_all(b"\x01\x1b\x00\x00\xd1\xd7\x50\x0bserver.test\x51\x08/pid.php").await.unwrap();
+        send.finish().unwrap();
+        receive.read_to_end(1 << 20).await.unwrap();
+        act();
+        let mut said = Vec::new();
+        while let Ok(Some(chunk)) = control.read_chunk(1024, true).await {
+            said.extend_from_slice(&chunk.bytes);
+        }
+        said
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, listen).await }).expect("in time")
 }
 
 async fn exchanged(connection: &Connection, (mut send, mut receive): (SendStream, RecvStream), bytes: &[u8]) -> Outcome {

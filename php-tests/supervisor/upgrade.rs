@@ -13,7 +13,8 @@ use super::{
     reload::{reload, while_clients_send},
     site,
 };
-use crate::harness::{Office, PATIENCE, Server, Setup, before, free_port, program, reference, rr, wait_until};
+use crate::edge::http3;
+use crate::harness::{Office, PATIENCE, Server, Setup, before, free_port, h3::Http3, program, reference, rr, wait_until};
 
 /// Starts a copy of the program, which is at this path.
 pub(crate) fn start_copy(setup: Setup) -> (Server, PathBuf) {
@@ -91,6 +92,33 @@ fn sessions_that_began_with_the_old_program_are_resumed_by_the_new_one() {
     assert!(client.resumes(), "by its first engine");
     assert!(is_gone(reload(&server, Signal::SIGHUP)), "{}", server.log.text());
     assert!(client.resumes(), "by the next, which has its keys from the new supervisor");
+    server.stop();
+}
+
+#[test]
+fn http3_goes_on_over_a_change_of_the_program() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let setup = office.options().iter().fold(site(), |setup, option| setup.option(option));
+    let (server, path) = start_copy(setup.threads(4).option(&format!("http.http3.address={}", office.port)));
+    // Twice, for the supervisor that does it the second time has its sockets from the first.
+    for _ in 0..2 {
+        let mut client = Http3::connect(&office);
+        let old = http3::pid(&mut client);
+        let pending = http3::begin(&server, &mut client, 1500);
+        put_copy(&path);
+        assert_eq!(reload(&server, Signal::SIGHUP), old);
+        let mut new = None;
+        assert!(wait_until(PATIENCE, || {
+            new = Http3::try_connect(&office, office.port).ok();
+            new.is_some()
+        }));
+        assert_eq!(client.finish(pending).unwrap().text(), "finished", "what was begun before is finished by the old engine");
+        assert!(is_gone(old) && is_at(&server, &path), "{}", server.log.text());
+        assert_ne!(http3::pid(&mut Http3::connect(&office)), old);
+    }
     server.stop();
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{crowd, elsewhere, script};
-use crate::harness::{PATIENCE, Setup, multipart, wait_until};
+use crate::{
+    edge::has_curl,
+    harness::{Office, PATIENCE, Setup, h3, multipart, wait_until},
+};
 
 /// A worker on one thread that answers each `$request` by `code`, which has `$worker` too.
 fn pulls(code: &str) -> Setup {
@@ -373,6 +376,24 @@ fn trailers_follow_where_the_client_can_have_them() {
     let without = server.raw("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     assert!(without.ends_with("4\r\nbody\r\n0\r\n\r\n"), "{without}");
     assert_eq!(server.text("/"), "body");
+}
+
+#[test]
+fn trailers_follow_over_http2_and_3() {
+    if elsewhere() || !has_curl() {
+        return;
+    }
+    let office = Office::new();
+    let code = "$response = new RR\\Response((function () { yield 'body'; })()); $response->trailers = ['X-Sum' => '7']; $worker->respond($response);";
+    let setup = office.options().iter().fold(pulls(code), |setup, option| setup.option(option));
+    let _server = setup.option(&format!("http.http3.address={}", office.port)).start();
+    let answer = office.fetch("/", &["--http2", "-H", "TE: trailers"]).unwrap();
+    assert!(answer.body.starts_with("body") && answer.body.contains("x-sum: 7"), "curl shows them after the body: {answer:?}");
+    let mut request = h3::request("GET", "/");
+    request.headers_mut().insert("te", "trailers".parse().unwrap());
+    let answer = h3::Http3::connect(&office).fetch(request, b"");
+    assert_eq!(answer.text(), "body");
+    assert_eq!(answer.trailers.unwrap().get("x-sum").unwrap(), "7");
 }
 
 #[test]

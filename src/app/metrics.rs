@@ -95,7 +95,9 @@ pub(super) fn prepare(
         return Ok((None, None));
     }
     let registry = Registry::new();
-    let metrics = Metrics::register(&registry).map_err(|error| Error::Engine(format!("metrics: {error}")))?;
+    let failed = |error| Error::Engine(format!("metrics: {error}"));
+    registry.register(sources.drain.handshakes().collector()).map_err(failed)?;
+    let metrics = Metrics::register(&registry).map_err(failed)?;
     let page = Page(Arc::new(Shared { registry, sources, started: Instant::now(), began: SystemTime::now() }));
     Ok((Some(Arc::new(metrics)), Some(Figures { page, listeners, max_connections: section.max_connections })))
 }
@@ -298,15 +300,25 @@ fn connections(registry: &Registry, drain: &Drain) -> prometheus::Result<()> {
         now.paused,
     )?;
     count(registry, "rr_http_refused_total", "Request heads, and connections before one, that were refused.", now.refused)?;
-    let timeouts = Opts::new("rr_http_connection_timeouts_total", "Connections closed because their peer took too long.");
+    let timeouts =
+        Opts::new("rr_http_connection_timeouts_total", "Connections and requests given up because their peer took too long.");
     let timeouts = IntCounterVec::new(timeouts, &["reason"])?;
     for (reason, times) in [
         ("idle", now.idle_timeouts),
+        ("first", now.first_timeouts),
         ("head", now.head_timeouts),
         ("write", now.write_timeouts),
+        ("body", now.body_timeouts),
         ("handshake", now.handshake_timeouts),
+        ("proxy", now.proxy_timeouts),
     ] {
         timeouts.with_label_values(&[reason]).inc_by(times);
     }
-    registry.register(Box::new(timeouts))
+    registry.register(Box::new(timeouts))?;
+    let closed = Opts::new("rr_http_connections_closed_total", "Connections that were closed for another reason.");
+    let closed = IntCounterVec::new(closed, &["reason"])?;
+    for (reason, times) in ["client_limit", "room", "age", "tls", "proxy_header"].into_iter().zip(now.closed) {
+        closed.with_label_values(&[reason]).inc_by(times);
+    }
+    registry.register(Box::new(closed))
 }

@@ -12,12 +12,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use super::{
     command::{self, Workers},
+    edge,
     served::Served,
 };
 use crate::{
     config::{self, Config, Encoding, Level, LogMode},
     error::Error,
-    http::{access, conn, fcgi, files, listen, middleware, preset::Preset, request, route, spool::Place},
+    http::{Drain, access, conn, fcgi, files, listen, middleware, preset::Preset, request, route, spool::Place},
     php,
     sys::{limits, spawn},
     worker::{
@@ -261,10 +262,18 @@ pub(super) fn connections(http: &config::Http) -> conn::Config {
         // Zero is "never" in the configuration.
         keepalive_requests: if http.limits.keepalive_requests == 0 { u64::MAX } else { http.limits.keepalive_requests },
         max_connections: http.limits.max_connections,
+        max_per_listener: or_any(http.limits.max_connections_per_listener),
+        max_per_client: or_any(http.limits.max_connections_per_client),
+        exempt: edge::subnets(&http.trusted_subnets),
+        max_age: Some(http.limits.max_connection_age).filter(|age| !age.is_zero()),
         h2c: http.h2c,
         max_concurrent_streams: http.max_concurrent_streams,
         drain_idle: Duration::from_secs(2),
     }
+}
+
+fn or_any(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 /// What all listeners take requests in by.
@@ -283,8 +292,15 @@ impl Intake {
     }
 }
 
-pub(super) fn body(http: &config::Http, place: Place) -> request::Limits {
-    request::Limits { max_size: http.limits.max_request_size, idle_timeout: http.limits.body_timeout, place }
+pub(super) fn body(http: &config::Http, place: Place, drain: Drain) -> request::Limits {
+    let limits = &http.limits;
+    request::Limits {
+        max_size: limits.max_request_size,
+        idle_timeout: limits.body_timeout,
+        min_rate: limits.min_body_rate,
+        drain,
+        place,
+    }
 }
 
 /// RoadRunner logs every request at level `info`; `http.access_logs` asks for more of each.

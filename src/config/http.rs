@@ -211,10 +211,14 @@ pub struct Rewrite {
 /// - `http.limits.max_uri`: `16K`
 /// - `http.limits.header_timeout`: `30s`
 /// - `http.limits.body_timeout`: `1m`
+/// - `http.limits.min_body_rate`: `500`
 /// - `http.limits.keepalive_timeout`: `1m15s`
 /// - `http.limits.write_timeout`: `1m`
 /// - `http.limits.keepalive_requests`: `0`
+/// - `http.limits.max_connection_age`: `0s`
 /// - `http.limits.max_connections`: `10000`
+/// - `http.limits.max_connections_per_listener`: `0`
+/// - `http.limits.max_connections_per_client`: `0`
 /// - `http.limits.backlog`: `1024`
 /// - `http.limits.body_memory`: `64K`
 /// - `http.limits.body_memory_total`: `64M`
@@ -232,14 +236,22 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a body may stand still.
     pub body_timeout: Duration,
+    /// After that, how many bytes of it have to have come in a second, on average; 0 for any.
+    pub min_body_rate: u64,
     /// How long a connection may idle between requests.
     pub keepalive_timeout: Duration,
     /// How long a client may take nothing of its answer.
     pub write_timeout: Duration,
     /// Requests after which a connection is closed; 0 means never.
     pub keepalive_requests: u64,
+    /// How old a connection may get; zero for any age.
+    pub max_connection_age: Duration,
     /// Connections at once.
     pub max_connections: usize,
+    /// Those of each socket; 0 for any number.
+    pub max_connections_per_listener: usize,
+    /// Those of each client; 0 for any number.
+    pub max_connections_per_client: usize,
     /// Connections that the kernel queues for each socket until they are accepted.
     pub backlog: u16,
     /// The part of a body kept in memory, in bytes; a larger body goes to a temporary file.
@@ -440,10 +452,14 @@ impl Default for Limits {
             max_uri: 16 * 1024,
             header_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: 500,
             keepalive_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(60),
             keepalive_requests: 0,
+            max_connection_age: Duration::ZERO,
             max_connections: 10_000,
+            max_connections_per_listener: 0,
+            max_connections_per_client: 0,
             backlog: 1024,
             body_memory: 64 * KIB,
             body_memory_total: 64 * MIB,

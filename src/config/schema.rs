@@ -331,6 +331,11 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.limits.body_timeout, BOUND),
     ),
     key(
+        "http.limits.min_body_rate",
+        "After body_timeout, how many bytes of it have to have come in a second, on average; 0 for any.",
+        &Field(|c| &mut c.http.limits.min_body_rate, Count(0, 1_000_000_000)),
+    ),
+    key(
         "http.limits.keepalive_timeout",
         "How long a connection may idle between requests.",
         &Field(|c| &mut c.http.limits.keepalive_timeout, BOUND),
@@ -346,9 +351,24 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.limits.keepalive_requests, Count(0, u64::MAX)),
     ),
     key(
+        "http.limits.max_connection_age",
+        "How old a connection may get, give or take a tenth: it is closed after the answer that it is at; 0 is any age.",
+        &Field(|c| &mut c.http.limits.max_connection_age, TIME),
+    ),
+    key(
         "http.limits.max_connections",
-        "Connections at once.",
+        "Connections at once. For more, those are closed that have been idle longest; with none idle, clients wait.",
         &Field(|c| &mut c.http.limits.max_connections, Count(1, 1_000_000)),
+    ),
+    key(
+        "http.limits.max_connections_per_listener",
+        "The same for each address that is listened on; 0 is any number.",
+        &Field(|c| &mut c.http.limits.max_connections_per_listener, Count(0, 1_000_000)),
+    ),
+    key(
+        "http.limits.max_connections_per_client",
+        "Connections at once of one client, an IPv4 address or an IPv6 network of 64 bits; more are closed. 0 is any number, and trusted_subnets may have that. With the PROXY protocol the client counts, not the proxy.",
+        &Field(|c| &mut c.http.limits.max_connections_per_client, Count(0, 1_000_000)),
     ),
     key(
         "http.limits.backlog",

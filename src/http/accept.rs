@@ -10,15 +10,17 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::sendfile::sendfile64;
-
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::sendfile::sendfile64,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
 };
 use tokio_rustls::server::TlsStream;
 
-use super::{Drain, Peer, drain::OpenConnection, listen::Listeners};
+use super::{Drain, Peer, crowd::Room, drain::OpenConnection, listen::Listeners};
 use crate::telemetry::Seldom;
 
 /// An accepted connection.
@@ -54,8 +56,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// Connections taken from the queue after the loop was told to stop; more than a usual backlog.
 const MAX_LAST: usize = 4096;
 
-/// Accepts connections until [`Drain::stop_accepting`], with no more than about `limit` open.
-pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serve: impl Fn(Stream, Peer, OpenConnection)) {
+/// Accepts connections until [`Drain::stop_accepting`], as far as there is `room`.
+pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, room: Room, serve: impl Fn(Stream, Peer, OpenConnection)) {
     let _accepting = drain.accepting();
     let mut stopped = pin!(drain.stopped());
     loop {
@@ -63,12 +65,12 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
             biased;
             () = &mut stopped => break,
             accepted = async {
-                drain.room(limit).await;
+                drain.room(&room, || acceptor.has_waiting()).await;
                 poll_fn(|context| acceptor.poll_accept(context)).await
             } => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve(stream, peer, drain.open()),
+            Ok((stream, peer)) => serve(stream, peer, drain.open(&room.listened)),
             // The client left before we came.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => (),
             Err(error) => {
@@ -89,7 +91,7 @@ pub(crate) async fn accept(acceptor: Acceptor, drain: &Drain, limit: usize, serv
     tokio::task::yield_now().await;
     for _ in 0..MAX_LAST {
         match poll_fn(|context| Poll::Ready(acceptor.poll_accept(context))).await {
-            Poll::Ready(Ok((stream, peer))) => serve(stream, peer, drain.open()),
+            Poll::Ready(Ok((stream, peer))) => serve(stream, peer, drain.open(&room.listened)),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => (),
             _ => break,
         }
@@ -109,6 +111,15 @@ impl Acceptor {
             }
         };
         listeners.duplicates()?.into_iter().map(register).collect()
+    }
+
+    /// Whether somebody waits to be accepted.
+    fn has_waiting(&self) -> bool {
+        let socket = match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        };
+        poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
     }
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {

@@ -21,7 +21,12 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, io, iter, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io, iter,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -29,14 +34,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use head::is_host;
 pub use hints::EarlyHints;
-use sniff::Protocol;
+pub(super) use link::roughly;
+pub(crate) use sniff::Protocol;
 
 use super::{
     Body, Drain, Incoming, Peer,
     accept::{Acceptor, SendFile, Stream, accept},
-    drain::Timeout,
+    crowd::{Guest, Listened, Room},
+    drain::{Closed, Timeout},
     listen::Listeners,
     proxy::{self, Proxies},
+    subnet::Subnets,
     tls::{Greeted, Refused, Tls},
 };
 use crate::worker::doorbell;
@@ -58,9 +66,17 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Requests on one connection.
     pub keepalive_requests: u64,
-    /// Connections open at once over all listeners; with more, clients wait in the kernel's queue. Loops that accept at
-    /// the same moment may each go one over it.
+    /// Connections open at once over all listeners; for more, those leave that have been idle longest, and while none is, clients
+    /// wait in the kernel's queue. Loops that accept at the same moment may each go one over it.
     pub max_connections: usize,
+    /// The same for each socket.
+    pub max_per_listener: usize,
+    /// Connections of one client, which is an address, or a network of 64 bits; more are closed at once.
+    pub max_per_client: usize,
+    /// Who may have more: whoever brings other clients' requests.
+    pub exempt: Subnets,
+    /// How old a connection may get; it leaves after the answer that it is at, give or take a tenth.
+    pub max_age: Option<Duration>,
     /// HTTP/2 without TLS, by prior knowledge.
     pub h2c: bool,
     /// Requests at once on one h2 connection.
@@ -115,35 +131,50 @@ pub struct Entry {
 struct Door {
     proxies: Option<Arc<Proxies>>,
     tls: Option<Tls>,
+    listened: Listened,
+}
+
+/// A connection that comes.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) peer: Peer,
+    pub(crate) protocol: Protocol,
+    pub(crate) listened: Listened,
 }
 
 /// Serves HTTP on `entries` from the current runtime until [`Drain::stop_accepting`]. Connections go on after that in
 /// tasks of the runtime; [`Drain::wait`] tells when they are done.
 pub async fn serve<S: Handler>(entries: &[Entry], config: Arc<Config>, handler: S, drain: Drain) -> io::Result<()> {
     let plain = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
-    let limit = config.max_connections;
+    let (all, here) = (config.max_connections, config.max_per_listener);
     let server = Arc::new(Server::new(config, handler, drain.clone()));
     let mut loops = Vec::new();
     let mut doors = Vec::new();
     for entry in entries {
         let proxies = entry.proxies.iter().cloned().chain(iter::repeat(None));
-        let acceptors = Acceptor::register(&entry.listeners)?.into_iter().zip(proxies);
-        doors.extend(acceptors.map(|(acceptor, proxies)| (acceptor, Arc::new(Door { proxies, tls: entry.tls.clone() }))));
+        let acceptors = Acceptor::register(&entry.listeners)?.into_iter().zip(entry.listeners.listened()).zip(proxies);
+        doors.extend(
+            acceptors
+                .map(|((acceptor, listened), proxies)| (acceptor, Arc::new(Door { proxies, tls: entry.tls.clone(), listened }))),
+        );
     }
     for (acceptor, door) in doors {
         let (server, drain) = (server.clone(), drain.clone());
         loops.push(tokio::spawn(async move {
-            accept(acceptor, &drain, limit, |stream, peer, open| {
+            let room = Room { all, here, listened: door.listened.clone() };
+            accept(acceptor, &drain, room, |stream, peer, open| {
                 let server = server.clone();
+                let arrival = Arrival { peer, protocol: plain, listened: door.listened.clone() };
                 if door.is_plain() {
+                    let Ok(guest) = server.welcome(&arrival.peer) else { return };
                     tokio::spawn(doorbell::heeding(async move {
-                        server.connection(stream, peer, plain).await;
-                        drop(open);
+                        server.connection(stream, arrival).await;
+                        drop((open, guest));
                     }));
                 } else {
                     let door = door.clone();
                     tokio::spawn(doorbell::heeding(async move {
-                        server.greet(stream, peer, plain, &door).await;
+                        server.greet(stream, arrival, &door).await;
                         drop(open);
                     }));
                 }
@@ -195,26 +226,42 @@ impl<S: Handler> Server<S> {
     }
 
     /// Serves one connection that does not begin with a request.
-    async fn greet(&self, mut io: Stream, mut peer: Peer, plain: Protocol, door: &Door) {
+    async fn greet(&self, mut io: Stream, mut arrival: Arrival, door: &Door) {
         if let Some(proxies) = &door.proxies
-            && let Err(error) = proxies.receive(&mut io, &mut peer).await
+            && let Err(error) = proxies.receive(&mut io, &mut arrival.peer).await
         {
             if matches!(error, proxy::Refused::Timeout(_)) {
-                self.drain.count_timeout(Timeout::Handshake);
+                self.drain.count_timeout(Timeout::Proxy);
             } else {
                 self.drain.count_refusal();
+                self.drain.count_closed(Closed::Proxy);
             }
             tracing::debug!("connection refused: {error}");
             return;
         }
+        // Now that it is known whose it is.
+        let Ok(_guest) = self.welcome(&arrival.peer) else { return };
         match &door.tls {
-            Some(tls) => self.encrypted(io, peer, tls).await,
-            None => self.connection(io, peer, plain).await,
+            Some(tls) => self.encrypted(io, arrival, tls).await,
+            None => self.connection(io, arrival).await,
         }
     }
 
+    /// Counts a connection of a client, unless that may have as many as it wants. An error if it has enough.
+    fn welcome(&self, peer: &Peer) -> Result<Option<Guest>, ()> {
+        let client = peer.remote.map(|address| address.ip()).filter(|client| !self.config.exempt.contains(*client));
+        let Some(client) = client.filter(|_| self.config.max_per_client < usize::MAX) else { return Ok(None) };
+        let guest = self.drain.crowd().welcome(client, self.config.max_per_client);
+        if guest.is_none() {
+            self.drain.count_closed(Closed::Client);
+            tracing::debug!(%client, "connection closed: it has http.limits.max_connections_per_client");
+        }
+        guest.ok_or(()).map(Some)
+    }
+
     /// Serves one connection that begins with a TLS handshake.
-    async fn encrypted(&self, io: Stream, mut peer: Peer, tls: &Tls) {
+    async fn encrypted(&self, io: Stream, mut arrival: Arrival, tls: &Tls) {
+        let began = Instant::now();
         let hurry = async {
             self.drain.started().await;
             tokio::time::sleep(self.drain.idle(self.config.drain_idle)).await;
@@ -223,33 +270,41 @@ impl<S: Handler> Server<S> {
         let greeted = tokio::select! {
             greeted = Box::pin(tls.greet(io)) => greeted,
             () = hurry => Err(Refused::Timeout),
+            () = self.drain.crowd().asked_to_leave(&arrival.listened) => {
+                self.drain.count_closed(Closed::Room);
+                return;
+            }
         };
         match greeted {
-            Ok(Greeted { stream, is_http2, secure }) => {
-                peer.secure = Some(secure);
-                let protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
-                Box::pin(self.connection(stream, peer, protocol)).await;
+            Ok(Greeted { stream, is_http2, is_resumed, secure }) => {
+                self.drain.handshakes().note(began.elapsed(), is_resumed);
+                arrival.peer.secure = Some(secure);
+                arrival.protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
+                Box::pin(self.connection(stream, arrival)).await;
             }
             Err(error) => {
-                if matches!(error, Refused::Timeout) {
-                    self.drain.count_timeout(Timeout::Handshake);
+                match error {
+                    Refused::Timeout => self.drain.count_timeout(Timeout::Handshake),
+                    Refused::Challenge => {}
+                    Refused::Distrusted | Refused::Failed(_) => self.drain.count_closed(Closed::Tls),
                 }
-                tracing::debug!(client = ?peer.remote, "TLS: {error}");
+                tracing::debug!(client = ?arrival.peer.remote, "TLS: {error}");
             }
         }
     }
 
     /// Serves one connection to its end.
-    pub(crate) async fn connection<I>(&self, io: I, peer: Peer, protocol: Protocol)
+    pub(crate) async fn connection<I>(&self, io: I, arrival: Arrival)
     where
         I: AsyncRead + AsyncWrite + SendFile + Unpin + Send + 'static,
     {
-        let Some((protocol, read, io)) = sniff::choose(io, protocol, self).await else {
+        let Arrival { peer, protocol, listened } = arrival;
+        let Some((protocol, read, io)) = sniff::choose(io, protocol, self, &listened).await else {
             return;
         };
         match protocol {
-            Protocol::Http2 => h2::serve(self, io, read, peer).await,
-            _ => h1::serve(self, io, read, peer).await,
+            Protocol::Http2 => h2::serve(self, (io, read), peer, listened).await,
+            _ => h1::serve(self, (io, read), peer, listened).await,
         }
     }
 }

@@ -17,6 +17,11 @@ use std::{
 
 use tokio::sync::Notify;
 
+use super::{
+    crowd::{Crowd, Listened, Room},
+    metrics::Handshakes,
+};
+
 /// Tells connections to finish and counts them. Cheap to clone; one for all io threads.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Shared>);
@@ -24,14 +29,35 @@ pub struct Drain(Arc<Shared>);
 /// Why a connection was closed by us before its peer did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Timeout {
-    /// No request came (`keepalive_timeout`, or `drain_idle` while draining).
+    /// No further request came (`keepalive_timeout`, or `drain_idle` while draining).
     Idle,
+    /// No request came at all (`header_timeout`).
+    First,
     /// A request head was begun but not completed (`header_timeout`).
     Head,
     /// The peer took nothing of an answer (`write_timeout`).
     Write,
-    /// A connection was not ready in time for its first request: TLS, or a proxy's header.
+    /// A request's body stood still (`body_timeout`), or came too slowly (`min_body_rate`).
+    Body,
+    /// The two did not agree on TLS or QUIC in time (`handshake_timeout`).
     Handshake,
+    /// A proxy did not say in time whose connection it brings.
+    Proxy,
+}
+
+/// Why a connection was closed by us that was not slow.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Closed {
+    /// Its client had as many as it may have (`max_connections_per_client`).
+    Client,
+    /// It had nothing to do, and others waited (`max_connections`, `max_connections_per_listener`).
+    Room,
+    /// It was old (`max_connection_age`).
+    Age,
+    /// The two did not agree on TLS or QUIC.
+    Tls,
+    /// A proxy's header was wrong, or came from a stranger.
+    Proxy,
 }
 
 /// The figures of the front at one moment.
@@ -47,17 +73,25 @@ pub struct Snapshot {
     pub refused: u64,
     /// Connections closed by [`Timeout::Idle`].
     pub idle_timeouts: u64,
+    /// Connections closed by [`Timeout::First`].
+    pub first_timeouts: u64,
     /// Connections closed by [`Timeout::Head`].
     pub head_timeouts: u64,
     /// Connections closed by [`Timeout::Write`].
     pub write_timeouts: u64,
+    /// Requests given up because of [`Timeout::Body`].
+    pub body_timeouts: u64,
     /// Connections closed by [`Timeout::Handshake`].
     pub handshake_timeouts: u64,
+    /// Connections closed by [`Timeout::Proxy`].
+    pub proxy_timeouts: u64,
+    /// Connections closed for each of [`Closed`], in their order.
+    pub closed: [u64; REASONS],
 }
 
 /// An open connection. Dropping it closes the count.
 #[derive(Debug)]
-pub(crate) struct OpenConnection(Drain);
+pub(crate) struct OpenConnection(Drain, Listened);
 
 /// A running accept loop.
 #[derive(Debug)]
@@ -86,8 +120,17 @@ struct Shared {
     accepted: AtomicU64,
     paused: AtomicU64,
     refused: AtomicU64,
-    timeouts: [AtomicU64; 4],
+    timeouts: [AtomicU64; 7],
+    closed: [AtomicU64; REASONS],
+    crowd: Crowd,
+    handshakes: Handshakes,
 }
+
+/// Of [`Closed`].
+const REASONS: usize = 5;
+
+/// How often it is looked anew for somebody who waits, and somebody who may leave.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 // === impl Drain ===
 
@@ -156,9 +199,13 @@ impl Drain {
             paused: shared.paused.load(Ordering::Relaxed),
             refused: shared.refused.load(Ordering::Relaxed),
             idle_timeouts: timeouts(Timeout::Idle),
+            first_timeouts: timeouts(Timeout::First),
             head_timeouts: timeouts(Timeout::Head),
             write_timeouts: timeouts(Timeout::Write),
+            body_timeouts: timeouts(Timeout::Body),
             handshake_timeouts: timeouts(Timeout::Handshake),
+            proxy_timeouts: timeouts(Timeout::Proxy),
+            closed: shared.closed.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
 
@@ -179,18 +226,42 @@ impl Drain {
         raised(&self.0.stopped, &self.0.stop).await;
     }
 
-    /// Resolves once fewer than `limit` connections are open.
-    pub(crate) async fn room(&self, limit: usize) {
-        if self.0.open.load(Ordering::SeqCst) >= limit {
-            self.count_pause();
-            self.until_fewer(|shared| shared.open.load(Ordering::SeqCst) < limit).await;
+    /// Resolves once there is room for another connection. Idle ones have to leave if somebody is waiting for it.
+    pub(crate) async fn room(&self, room: &Room, is_wanted: impl Fn() -> bool) {
+        if self.0.has(room) {
+            return;
+        }
+        self.count_pause();
+        while !self.0.has(room) {
+            if is_wanted() {
+                let is_full_here = room.listened.count() >= room.here;
+                self.0.crowd.make_room(Some(&room.listened).filter(|_| is_full_here));
+            }
+            drop(tokio::time::timeout(LOOK_AGAIN, self.until_fewer(|shared| shared.has(room))).await);
         }
     }
 
-    pub(crate) fn open(&self) -> OpenConnection {
+    /// Counts a connection that came from `listened`.
+    pub(crate) fn open(&self, listened: &Listened) -> OpenConnection {
         self.0.open.fetch_add(1, Ordering::SeqCst);
         self.0.accepted.fetch_add(1, Ordering::Relaxed);
-        OpenConnection(self.clone())
+        listened.come();
+        OpenConnection(self.clone(), listened.clone())
+    }
+
+    /// True while so many connections are open.
+    pub(crate) fn is_full(&self, limit: usize) -> bool {
+        self.0.open.load(Ordering::SeqCst) >= limit
+    }
+
+    /// Who is connected.
+    pub(crate) fn crowd(&self) -> &Crowd {
+        &self.0.crowd
+    }
+
+    /// How long handshakes take.
+    pub(crate) fn handshakes(&self) -> &Handshakes {
+        &self.0.handshakes
     }
 
     pub(crate) fn accepting(&self) -> Accepting {
@@ -208,6 +279,10 @@ impl Drain {
 
     pub(crate) fn count_timeout(&self, reason: Timeout) {
         self.0.timeouts[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_closed(&self, reason: Closed) {
+        self.0.closed[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     async fn until_fewer(&self, done: impl Fn(&Shared) -> bool) {
@@ -267,6 +342,10 @@ impl Shared {
         let accepting = self.stopped.load(Ordering::SeqCst) && self.accepting.load(Ordering::SeqCst) > 0;
         !accepting && self.open.load(Ordering::SeqCst) == 0
     }
+
+    fn has(&self, room: &Room) -> bool {
+        self.open.load(Ordering::SeqCst) < room.all && room.listened.count() < room.here
+    }
 }
 
 // === impl OpenConnection, Accepting ===
@@ -274,6 +353,7 @@ impl Shared {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         let shared = &self.0.0;
+        self.1.go();
         shared.open.fetch_sub(1, Ordering::SeqCst);
         shared.fewer.notify_waiters();
     }
@@ -296,7 +376,7 @@ mod tests {
     #[tokio::test]
     async fn waits_for_the_last_connection() {
         let drain = Drain::new();
-        let open = drain.open();
+        let open = drain.open(&Listened::default());
         assert!(!drain.wait(Instant::now() + Duration::from_millis(5)).await, "one is open");
         let waiting = tokio::spawn({
             let drain = drain.clone();

@@ -19,6 +19,7 @@ use nix::unistd::{self, Gid, Group, Uid, User};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::crowd::Listened;
 use crate::net;
 
 /// What to listen on.
@@ -83,6 +84,8 @@ struct Bound {
     socket: Socket,
     /// Removed with the socket.
     path: Option<PathBuf>,
+    /// Connections that came from it.
+    listened: Listened,
 }
 
 // === impl Config ===
@@ -103,12 +106,12 @@ impl Config {
 impl Listeners {
     /// Takes over sockets that already listen, such as those of a supervisor, which also removes their paths.
     pub fn adopt(descriptors: Vec<OwnedFd>) -> Self {
-        Self(descriptors.into_iter().map(|socket| Arc::new(Bound { socket: socket.into(), path: None })).collect())
+        Self(descriptors.into_iter().map(|socket| Arc::new(Bound::new(socket.into(), None))).collect())
     }
 
     /// Takes over a socket that listens, and the path that is removed with it.
     pub fn adopt_with(descriptor: OwnedFd, path: Option<PathBuf>) -> Self {
-        Self(vec![Arc::new(Bound { socket: descriptor.into(), path })])
+        Self(vec![Arc::new(Bound::new(descriptor.into(), path))])
     }
 
     /// All sockets of `parts`.
@@ -143,6 +146,11 @@ impl Listeners {
             .collect())
     }
 
+    /// The connections of each socket.
+    pub(super) fn listened(&self) -> impl Iterator<Item = Listened> {
+        self.0.iter().map(|bound| bound.listened.clone())
+    }
+
     /// Duplicates for one runtime, and whether each is a unix socket.
     pub(crate) fn duplicates(&self) -> io::Result<Vec<(OwnedFd, bool)>> {
         let duplicate = |bound: &Arc<Bound>| {
@@ -163,7 +171,11 @@ impl Bound {
             Address::Tcp { host, port } => (tcp(resolve(host, *port)?, backlog)?, None),
             Address::Unix { path, permissions } => (unix(path, permissions, backlog)?, Some(path.clone())),
         };
-        Ok(Self { socket, path })
+        Ok(Self::new(socket, path))
+    }
+
+    fn new(socket: Socket, path: Option<PathBuf>) -> Self {
+        Self { socket, path, listened: Listened::default() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector};
 
 /// Figures of all requests. They are made when somebody is to read them.
 #[derive(Debug)]
@@ -20,6 +20,15 @@ pub struct Metrics {
     queue_wait: Histogram,
     php: Histogram,
     write: Histogram,
+}
+
+/// How long handshakes took that succeeded (`rr_http_tls_handshake_seconds`).
+#[derive(Debug)]
+pub(crate) struct Handshakes {
+    all: HistogramVec,
+    full: Histogram,
+    resumed: Histogram,
+    quic: Histogram,
 }
 
 /// What one request's time went to, behind the door of its pool.
@@ -71,5 +80,34 @@ impl Metrics {
         if let Some(write) = spans.write {
             self.write.observe(write.as_secs_f64());
         }
+    }
+}
+
+// === impl Handshakes ===
+
+impl Default for Handshakes {
+    fn default() -> Self {
+        let help = "How long TLS handshakes took that succeeded, by kind: full or resumed, and those of QUIC.";
+        let options = HistogramOpts::new("rr_http_tls_handshake_seconds", help).buckets(PART.to_vec());
+        let all = HistogramVec::new(options, &["kind"]).expect("a good name and one label");
+        let kind = |kind| all.with_label_values(&[kind]);
+        Self { full: kind("full"), resumed: kind("resumed"), quic: kind("quic"), all }
+    }
+}
+
+impl Handshakes {
+    /// For a registry.
+    pub(crate) fn collector(&self) -> Box<dyn Collector> {
+        Box::new(self.all.clone())
+    }
+
+    /// One over TCP.
+    pub(super) fn note(&self, took: Duration, is_resumed: bool) {
+        if is_resumed { &self.resumed } else { &self.full }.observe(took.as_secs_f64());
+    }
+
+    /// One of QUIC.
+    pub(super) fn note_quic(&self, took: Duration) {
+        self.quic.observe(took.as_secs_f64());
     }
 }

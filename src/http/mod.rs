@@ -4,6 +4,7 @@ mod accept;
 pub mod access;
 mod body;
 pub mod conn;
+mod crowd;
 mod date;
 pub mod dev;
 mod drain;
@@ -38,6 +39,7 @@ pub use slow::Timing;
 
 // For all that listens, and is no HTTP.
 pub(crate) use accept::{Acceptor, Stream, accept};
+pub(crate) use crowd::Room;
 pub(crate) use drain::OpenConnection;
 
 use std::{net::SocketAddr, sync::Arc};

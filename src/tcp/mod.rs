@@ -39,7 +39,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    http::{Acceptor, Drain, DrainSnapshot, accept, listen::Listeners},
+    http::{Acceptor, Drain, DrainSnapshot, Room, accept, listen::Listeners},
     worker::{Tasks, doorbell},
 };
 use connection::Connection;
@@ -147,12 +147,12 @@ impl Server {
             for acceptor in Acceptor::register(&endpoint.listeners)? {
                 let (shared, endpoint) = (self.shared.clone(), endpoint.clone());
                 loops.push(tokio::spawn(async move {
-                    let limit = shared.config.max_connections;
+                    let room = Room::of_all(shared.config.max_connections);
                     let serve = |stream, peer, open| {
                         let connection = Connection::new(stream, peer, open, (shared.clone(), endpoint.clone()));
                         tokio::spawn(doorbell::heeding(connection.run()));
                     };
-                    accept(acceptor, &shared.drain, limit, serve).await;
+                    accept(acceptor, &shared.drain, room, serve).await;
                 }));
             }
         }

@@ -9,15 +9,17 @@ use std::{
 use http::{Request, Response, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Config, Handler, Server, sniff::Protocol};
+use super::{Arrival, Config, Handler, Protocol, Server};
 use crate::{
     fuzz::finish,
     http::{
         Body, Drain, Incoming, Peer,
+        crowd::Listened,
         request::Limits,
         route,
         service::{head, host_of},
         spool::Place,
+        subnet::Subnets,
     },
     worker::{self, Script, Source, Variables, roadrunner},
 };
@@ -41,8 +43,7 @@ pub(crate) fn http(input: &[u8]) {
             drop(writing.write_all(bytes).await);
             drop(writing.shutdown().await);
         };
-        let (_, read, ()) =
-            tokio::join!(write, reading.read_to_end(&mut answers), server.connection(ours, peer, Protocol::Sniff));
+        let (_, read, ()) = tokio::join!(write, reading.read_to_end(&mut answers), server.connection(ours, arrival(peer)));
         read.expect("its end");
     });
     let mut requests = keep.0.lock().expect("nobody has panicked");
@@ -82,6 +83,8 @@ impl Handler for Keep {
         let limits = Limits {
             max_size: 64 * 1024,
             idle_timeout: Duration::from_secs(10),
+            min_rate: 0,
+            drain: Drain::new(),
             place: Place::new(1 << 20, 0, "/proc/none".into()),
         };
         let Ok(body) = limits.receive(body).await else {
@@ -110,6 +113,10 @@ impl Handler for Keep {
     }
 }
 
+fn arrival(peer: Peer) -> Arrival {
+    Arrival { peer, protocol: Protocol::Sniff, listened: Listened::default() }
+}
+
 fn config() -> Config {
     Config {
         max_header_bytes: 4 * 1024,
@@ -120,6 +127,10 @@ fn config() -> Config {
         write_timeout: Duration::from_secs(10),
         keepalive_requests: 10,
         max_connections: 1,
+        max_per_listener: usize::MAX,
+        max_per_client: usize::MAX,
+        exempt: Subnets::default(),
+        max_age: None,
         h2c: true,
         max_concurrent_streams: 10,
         drain_idle: Duration::from_secs(1),

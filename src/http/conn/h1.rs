@@ -18,16 +18,17 @@ use super::{
     link::{Expired, Link, Timer},
     wire::Wire,
 };
-use crate::http::{Body, Peer, accept::SendFile, date, drain::Timeout};
+use crate::http::{Body, Peer, accept::SendFile, crowd::Listened, date, drain::Timeout};
 
 /// Serves `io`, from which `read` was already read.
-pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
+pub(super) async fn serve<S, I>(server: &Server<S>, (io, read): (I, BytesMut), peer: Peer, listened: Listened)
 where
     S: Handler,
     I: AsyncRead + AsyncWrite + SendFile + Unpin,
 {
     let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
     let sends_files = io.sends_files();
+    let _seat = server.drain.crowd().seat(link.clone(), listened);
     let service = service_fn(|request: Request<Incoming>| {
         let link = link.clone();
         let number = link.count_request();
@@ -39,6 +40,7 @@ where
                 file.go_unseen(link.unseen.clone());
             }
             if link.is_last(number) {
+                link.count_closed(false);
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             date::add(response.headers_mut());
@@ -57,6 +59,10 @@ where
         loop {
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return Poll::Ready(result);
+            }
+            if link.takes_leave() {
+                link.count_closed(true);
+                return Poll::Ready(Ok(()));
             }
             if timer.poll(context, link.deadline()).is_pending() {
                 return Poll::Pending;

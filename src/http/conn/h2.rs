@@ -29,9 +29,9 @@ use self::check::check;
 use super::{
     Handler, Server,
     frames::Frames,
-    link::{Expired, Link, Timer, now},
+    link::{Expired, Link, NEVER, Timer, now},
 };
-use crate::http::{Body, Peer, date, drain::Timeout};
+use crate::http::{Body, Peer, crowd::Listened, date, drain::Timeout};
 
 mod check;
 
@@ -83,12 +83,13 @@ const PIECE: usize = 32 * 1024;
 const ABANDONED: usize = 100;
 
 /// Serves `io`, from which `read` was already read.
-pub(super) async fn serve<S, I>(server: &Server<S>, io: I, read: BytesMut, peer: Peer)
+pub(super) async fn serve<S, I>(server: &Server<S>, (io, read): (I, BytesMut), peer: Peer, listened: Listened)
 where
     S: Handler,
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let link = Arc::new(Link::new(server.config.clone(), server.drain.clone()));
+    let _seat = server.drain.crowd().seat(link.clone(), listened);
     let streams = Arc::new(Streams::new(link.clone()));
     let service = service_fn(|request: Request<Incoming>| {
         link.count_request();
@@ -112,8 +113,10 @@ where
     let result = poll_fn(|context| {
         link.set_task(context);
         loop {
-            let told = drain.hear(context) || link.is_last(link.requests());
+            let is_crowded = link.takes_leave();
+            let told = drain.hear(context) || link.is_last(link.requests()) || is_crowded;
             if told && !is_leaving {
+                link.count_closed(is_crowded);
                 is_leaving = true;
                 streams.leave();
                 connection.as_mut().graceful_shutdown();
@@ -133,8 +136,11 @@ where
             if timer.poll(context, streams.deadline(is_leaving)).is_pending() {
                 return Poll::Pending;
             }
+            if !is_leaving && link.is_old() {
+                continue;
+            }
             let reason = streams.expired();
-            if reason == Timeout::Idle && !is_leaving {
+            if matches!(reason, Timeout::Idle | Timeout::First) && !is_leaving {
                 link.drain.count_timeout(reason);
                 is_leaving = true;
                 streams.leave();
@@ -164,6 +170,7 @@ fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {
 
 impl Streams {
     fn new(link: Arc<Link>) -> Self {
+        link.set_idle(true);
         let started = AtomicU64::new(now());
         let none = AtomicUsize::default;
         Self {
@@ -199,7 +206,8 @@ impl Streams {
         } else {
             u64::MAX
         };
-        deadline.min(self.link.deadline())
+        let old_at = if is_leaving { NEVER } else { self.link.old_at() };
+        deadline.min(self.link.deadline()).min(old_at)
     }
 
     /// Starts the time of an idle connection to go.
@@ -209,7 +217,11 @@ impl Streams {
 
     fn expired(&self) -> Timeout {
         let is_stalled = self.link.deadline() <= now() && self.link.expired() == Expired::Timeout(Timeout::Write);
-        if is_stalled || self.active.load(SeqCst) > 0 { Timeout::Write } else { Timeout::Idle }
+        match self.link.requests() {
+            _ if is_stalled || self.active.load(SeqCst) > 0 => Timeout::Write,
+            0 => Timeout::First,
+            _ => Timeout::Idle,
+        }
     }
 }
 
@@ -218,6 +230,7 @@ impl Streams {
 impl Active {
     fn new(streams: Arc<Streams>) -> Self {
         streams.active.fetch_add(1, SeqCst);
+        streams.link.set_idle(false);
         Self { streams, is_sending: AtomicBool::new(false), is_answered: AtomicBool::new(false) }
     }
 
@@ -249,6 +262,7 @@ impl Drop for Active {
         }
         self.streams.idle_since.store(now(), Relaxed);
         if self.streams.active.fetch_sub(1, SeqCst) == 1 {
+            self.streams.link.set_idle(true);
             // The connection may have been polled for the last time before this, with no idle deadline.
             self.streams.link.wake();
         }

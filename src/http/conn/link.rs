@@ -4,6 +4,7 @@
 //! them and because h2 streams and [`EarlyHints`](super::EarlyHints) live elsewhere.
 
 use std::{
+    hash::{BuildHasher, RandomState},
     pin::Pin,
     sync::{
         Arc, LazyLock, OnceLock,
@@ -17,7 +18,8 @@ use tokio::time::Sleep;
 
 use super::{Config, hints::Hints};
 use crate::http::{
-    drain::{Drain, Timeout},
+    crowd::Idler,
+    drain::{Closed, Drain, Timeout},
     files::Unseen,
 };
 
@@ -35,6 +37,10 @@ pub(super) struct Link {
     wait_deadline: AtomicU64,
     write_deadline: AtomicU64,
     head_expired: AtomicBool,
+    idle_since: AtomicU64,
+    is_to_leave: AtomicBool,
+    /// When it is old.
+    old_at: u64,
 }
 
 /// What the connection waits for from its peer.
@@ -66,7 +72,7 @@ pub(super) struct Timer {
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// No deadline.
-const NEVER: u64 = u64::MAX;
+pub(super) const NEVER: u64 = u64::MAX;
 
 /// Milliseconds on the process's clock.
 pub(super) fn now() -> u64 {
@@ -83,7 +89,11 @@ pub(super) fn after(duration: Duration) -> u64 {
 
 impl Link {
     pub(super) fn new(config: Arc<Config>, drain: Drain) -> Self {
+        let old_at = config.max_age.map_or(NEVER, |age| after(roughly(age)));
         Self {
+            idle_since: AtomicU64::new(NEVER),
+            is_to_leave: AtomicBool::new(false),
+            old_at,
             config,
             drain,
             hints: Hints::default(),
@@ -119,7 +129,37 @@ impl Link {
 
     /// True if no request may follow the one numbered `request`.
     pub(super) fn is_last(&self, request: u64) -> bool {
-        request >= self.config.keepalive_requests || self.drain.is_started()
+        request >= self.config.keepalive_requests || self.drain.is_started() || self.is_old()
+    }
+
+    /// It is to leave when it can.
+    pub(super) fn is_old(&self) -> bool {
+        self.old_at != NEVER && self.old_at <= now()
+    }
+
+    /// It leaves: for others, or because it is old, or for another reason, which is counted elsewhere.
+    pub(super) fn count_closed(&self, is_for_others: bool) {
+        if is_for_others {
+            self.drain.count_closed(Closed::Room);
+        } else if self.is_old() {
+            self.drain.count_closed(Closed::Age);
+        }
+    }
+
+    /// When it gets old.
+    pub(super) fn old_at(&self) -> u64 {
+        self.old_at
+    }
+
+    /// It has nothing to do from now on, or has.
+    pub(super) fn set_idle(&self, is_idle: bool) {
+        self.idle_since.store(if is_idle { now() } else { NEVER }, Relaxed);
+    }
+
+    /// It was asked to leave, and has had nothing to do since; asked once, for by then it may be busy.
+    pub(super) fn takes_leave(&self) -> bool {
+        // Read first: it is asked for at every turn, and seldom true.
+        self.is_to_leave.load(Relaxed) && self.is_to_leave.swap(false, Relaxed) && self.idle_since.load(Relaxed) != NEVER
     }
 
     /// How long an idle connection may stay so.
@@ -138,6 +178,7 @@ impl Link {
     pub(super) fn wait_for(&self, wait: Wait, limit: impl FnOnce() -> Duration) {
         if self.wait.load(Relaxed) != wait as u8 {
             self.wait.store(wait as u8, Relaxed);
+            self.set_idle(wait == Wait::FirstByte);
             let deadline = if wait == Wait::Nothing { NEVER } else { after(limit()) };
             self.wait_deadline.store(deadline, Relaxed);
         }
@@ -176,6 +217,7 @@ impl Link {
                 self.wait_for(Wait::Nothing, || Duration::ZERO);
                 Expired::Timeout(Timeout::Head)
             }
+            _ if self.requests() == 0 && !self.drain.is_started() => Expired::Timeout(Timeout::First),
             _ => Expired::Timeout(Timeout::Idle),
         }
     }
@@ -183,6 +225,24 @@ impl Link {
     pub(super) fn is_head_expired(&self) -> bool {
         self.head_expired.load(Relaxed)
     }
+}
+
+impl Idler for Link {
+    fn idle_since(&self) -> Option<Instant> {
+        let since = self.idle_since.load(Relaxed);
+        (since != NEVER && !self.is_to_leave.load(Relaxed)).then(|| *EPOCH + Duration::from_millis(since))
+    }
+
+    fn leave(&self) {
+        self.is_to_leave.store(true, Relaxed);
+        self.wake();
+    }
+}
+
+/// Up to a tenth more or less, so that connections that came together do not all leave together.
+pub(in crate::http) fn roughly(age: Duration) -> Duration {
+    let part = RandomState::new().hash_one(()) % 201;
+    age.mul_f64(0.9 + part as f64 / 1000.0)
 }
 
 // === impl Timer ===

@@ -6,7 +6,10 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::{Handler, Server};
-use crate::http::drain::Timeout;
+use crate::http::{
+    crowd::Listened,
+    drain::{Closed, Timeout},
+};
 
 /// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,6 +29,7 @@ pub(super) async fn choose<S: Handler, I: AsyncRead + Unpin>(
     mut io: I,
     protocol: Protocol,
     server: &Server<S>,
+    listened: &Listened,
 ) -> Option<(Protocol, BytesMut, I)> {
     let mut read = BytesMut::new();
     if protocol != Protocol::Sniff {
@@ -38,7 +42,11 @@ pub(super) async fn choose<S: Handler, I: AsyncRead + Unpin>(
     let protocol = tokio::select! {
         protocol = compare(&mut io, &mut read) => protocol.ok()?,
         () = tokio::time::sleep(server.config.header_timeout) => {
-            server.drain.count_timeout(Timeout::Head);
+            server.drain.count_timeout(if read.is_empty() { Timeout::First } else { Timeout::Head });
+            return None;
+        }
+        () = server.drain.crowd().asked_to_leave(listened) => {
+            server.drain.count_closed(Closed::Room);
             return None;
         }
         () = hurry => {

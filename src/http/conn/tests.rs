@@ -20,6 +20,7 @@ use crate::http::{
     listen::{self, Listeners},
 };
 
+mod crowd;
 mod draining;
 mod http1;
 mod http2;
@@ -105,6 +106,10 @@ fn config() -> Config {
         write_timeout: Duration::from_secs(60),
         keepalive_requests: 1000,
         max_connections: 10_000,
+        max_per_listener: usize::MAX,
+        max_per_client: usize::MAX,
+        exempt: crate::http::subnet::Subnets::default(),
+        max_age: None,
         h2c: false,
         max_concurrent_streams: 100,
         drain_idle: Duration::from_secs(2),

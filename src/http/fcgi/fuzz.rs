@@ -17,7 +17,7 @@ use tokio::{
 use super::{Config, Connection, FpmStatus, Shared, StatusSource, record};
 use crate::{
     fuzz::finish,
-    http::{Drain, accept::Stream, spool::Place},
+    http::{Drain, accept::Stream, crowd::Listened, spool::Place},
     worker::{self, Head, Next, Pool, Reply, ReplyBody, Seat, Source, Variables, Work},
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn fastcgi(input: &[u8]) {
         };
         let mut answers = Vec::new();
         let talk = async {
-            let connection = Connection::new(Stream::Unix(server), shared, drain.open()).run();
+            let connection = Connection::new(Stream::Unix(server), shared, drain.open(&Listened::default())).run();
             // A server that closes with bytes unread resets the connection.
             tokio::join!(write, connection, async { drop(reading.read_to_end(&mut answers).await) });
         };

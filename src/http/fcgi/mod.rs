@@ -35,6 +35,7 @@ use self::connection::Connection;
 use super::{
     Drain, Peer,
     accept::{Acceptor, Stream, accept},
+    crowd::Room,
     drain::OpenConnection,
     listen::Listeners,
     spool::Place,
@@ -136,8 +137,8 @@ impl Server {
         for acceptor in Acceptor::register(&self.listeners)? {
             let shared = self.shared.clone();
             loops.push(tokio::spawn(async move {
-                let limit = shared.settings.max_connections;
-                accept(acceptor, &shared.drain, limit, |stream, peer, open| shared.connection(stream, peer, open)).await;
+                let room = Room::of_all(shared.settings.max_connections);
+                accept(acceptor, &shared.drain, room, |stream, peer, open| shared.connection(stream, peer, open)).await;
             }));
         }
         for running in loops {

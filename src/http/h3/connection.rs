@@ -28,8 +28,9 @@ use crate::{
     http::{
         Drain, Peer,
         accept::canonical,
-        conn::{Config, Handler},
-        drain::Timeout,
+        conn::{Config, Handler, roughly},
+        crowd::{Idler, Listened},
+        drain::{Closed, Timeout},
     },
     worker::{Secure, doorbell},
 };
@@ -48,6 +49,7 @@ pub(super) struct Connection<S> {
     pub(super) quic: quinn::Connection,
     pub(super) secure: Arc<Secure>,
     pub(super) local: Option<SocketAddr>,
+    pub(super) listened: Listened,
 }
 
 /// The requests of one connection.
@@ -59,6 +61,7 @@ pub(super) struct Streams {
     // Requests that their client left while a script was at work for them.
     abandoned: AtomicUsize,
     idle_since: Mutex<Instant>,
+    is_to_leave: AtomicBool,
     changed: Notify,
 }
 
@@ -69,15 +72,23 @@ pub(super) struct Active {
     is_answered: AtomicBool,
 }
 
-/// How the end of a connection is going.
+/// How the end of a connection is going (RFC 9114 §5.2).
 #[derive(Clone, Copy, Debug)]
-struct Leaving {
+enum Leaving {
+    /// The client was told that it comes, and what it has sent before it knew is still taken until then.
+    Soon(Instant),
     /// Requests from this stream on are not looked at.
-    limit: u64,
+    From(u64),
 }
 
 /// As on HTTP/2: how many more requests than were answered a client may leave before their answer.
 const ABANDONED: usize = 100;
+
+/// What the first word of an end says: no request is lost yet.
+const NO_LIMIT: u64 = (1 << 62) - 4;
+
+/// How long a client has to hear that word: two round trips, in these bounds.
+const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
 /// The next request's stream has a number higher by this.
 const STREAM_STEP: u64 = 4;
@@ -93,19 +104,21 @@ impl<S: Handler> Connection<S> {
         let Ok(mut control) = self.open_control().await else { return };
         let this = Arc::new(self);
         let (streams, unique) = (Arc::new(Streams::new()), Arc::new(Unique::default()));
+        let _seat = this.shared.drain.crowd().seat(streams.clone(), this.listened.clone());
+        let old_at = this.shared.config.max_age.and_then(|age| Instant::now().checked_add(roughly(age)));
         let faults = Faults { connection: this.quic.clone(), drain: this.shared.drain.clone() };
         let mut started = pin!(this.shared.drain.started());
         let mut leaving: Option<Leaving> = None;
         let mut next_id = 0;
         loop {
-            let deadline = this.deadline(&streams, leaving.is_some());
+            let deadline = this.deadline(&streams, leaving, old_at);
             let mut is_to_leave = false;
             tokio::select! {
                 stream = this.quic.accept_bi() => {
                     let Ok((send, receive)) = stream else { break };
                     next_id = VarInt::from(receive.id()).into_inner() + STREAM_STEP;
                     match leaving {
-                        Some(Leaving { limit }) if next_id > limit => reject(send, receive),
+                        Some(Leaving::From(limit)) if next_id > limit => reject(send, receive),
                         _ => this.request(send, receive, &streams, &faults),
                     }
                 }
@@ -115,25 +128,41 @@ impl<S: Handler> Connection<S> {
                 }
                 () = &mut started, if leaving.is_none() => is_to_leave = true,
                 () = streams.changed.notified() => {}
-                () = until(deadline) => {
-                    if leaving.is_some() {
-                        break;
+                () = until(deadline) => match leaving {
+                    Some(Leaving::From(_)) => break,
+                    Some(Leaving::Soon(_)) => {}
+                    None if old_at.is_some_and(|at| at <= Instant::now()) => {
+                        this.shared.drain.count_closed(Closed::Age);
+                        is_to_leave = true;
                     }
-                    this.shared.drain.count_timeout(Timeout::Idle);
-                    is_to_leave = true;
-                }
+                    None => {
+                        this.shared.drain.count_timeout(if streams.requests() == 0 { Timeout::First } else { Timeout::Idle });
+                        is_to_leave = true;
+                    }
+                },
             }
             if streams.is_abused() {
                 faults.raise(code::EXCESSIVE_LOAD, "too many requests were left before their answer");
                 break;
             }
+            if leaving.is_none() && streams.takes_leave() {
+                this.shared.drain.count_closed(Closed::Room);
+                is_to_leave = true;
+            }
             let is_worn = streams.requests() >= this.shared.config.keepalive_requests;
-            if leaving.is_none() && (is_to_leave || is_worn) {
-                leaving = Some(Leaving { limit: next_id });
-                streams.touch();
-                if control.write_all(&control::goaway(next_id)).await.is_err() {
-                    break;
-                }
+            let word = match leaving {
+                None if is_worn => next_id,
+                None if is_to_leave => NO_LIMIT,
+                Some(Leaving::Soon(until)) if is_worn || until <= Instant::now() => next_id,
+                _ => continue,
+            };
+            leaving = Some(match word {
+                NO_LIMIT => Leaving::Soon(Instant::now() + (2 * this.quic.rtt()).clamp(SOON[0], SOON[1])),
+                limit => Leaving::From(limit),
+            });
+            streams.touch();
+            if control.write_all(&control::goaway(word)).await.is_err() {
+                break;
             }
         }
         this.quic.close(code::NO_ERROR, b"");
@@ -165,16 +194,21 @@ impl<S: Handler> Connection<S> {
     }
 
     /// When to look again; a connection that is leaving has been told so.
-    fn deadline(&self, streams: &Streams, is_leaving: bool) -> Option<Instant> {
+    fn deadline(&self, streams: &Streams, leaving: Option<Leaving>, old_at: Option<Instant>) -> Option<Instant> {
         let (config, drain) = (&self.shared.config, &self.shared.drain);
+        let old_at = old_at.filter(|_| leaving.is_none());
+        if let Some(Leaving::Soon(until)) = leaving {
+            return Some(until);
+        }
         let limit = match streams.requests() {
-            _ if streams.active.load(SeqCst) > 0 => return None,
-            _ if is_leaving => drain.idle(config.drain_idle),
+            _ if streams.active.load(SeqCst) > 0 => return old_at,
+            _ if leaving.is_some() => drain.idle(config.drain_idle),
             0 => config.header_timeout,
             _ => config.keepalive_timeout,
         };
         // Not forever, whatever is configured: the sum must be a time.
-        streams.idle_since.lock().checked_add(limit.min(LONGEST))
+        let idle = streams.idle_since.lock().checked_add(limit.min(LONGEST));
+        idle.into_iter().chain(old_at).min()
     }
 }
 
@@ -204,6 +238,7 @@ impl Streams {
             answered: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             idle_since: Mutex::new(Instant::now()),
+            is_to_leave: AtomicBool::new(false),
             changed: Notify::new(),
         }
     }
@@ -219,6 +254,22 @@ impl Streams {
 
     fn touch(&self) {
         *self.idle_since.lock() = Instant::now();
+    }
+
+    fn takes_leave(&self) -> bool {
+        self.is_to_leave.swap(false, Relaxed) && self.active.load(SeqCst) == 0
+    }
+}
+
+impl Idler for Streams {
+    fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.active.load(SeqCst) == 0 && !self.is_to_leave.load(Relaxed);
+        is_idle.then(|| *self.idle_since.lock())
+    }
+
+    fn leave(&self) {
+        self.is_to_leave.store(true, Relaxed);
+        self.changed.notify_one();
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
@@ -28,7 +28,8 @@ use crate::{
     http::{
         accept::canonical,
         conn::Handler,
-        drain::{OpenConnection, Timeout},
+        crowd::Listened,
+        drain::{Closed, OpenConnection, Timeout},
         tls::Tls,
     },
     worker::doorbell,
@@ -58,6 +59,7 @@ struct Gate<S> {
     // Made of the certificates that were in force then.
     current: Mutex<(Arc<rustls::ServerConfig>, Arc<ServerConfig>)>,
     greeting: AtomicUsize,
+    listened: Listened,
 }
 
 /// Packets that wait for a connection to be taken, in bytes for one, and for all.
@@ -126,6 +128,7 @@ impl<S: Handler> Server<S> {
             retry_above: self.quic.retry_above,
             current: Mutex::new((seen, Arc::new(server))),
             greeting: AtomicUsize::new(0),
+            listened: Listened::default(),
         })
     }
 }
@@ -196,17 +199,21 @@ impl<S: Handler> Gate<S> {
             }
             return;
         }
-        if greeting >= most || drain.snapshot().open >= self.shared.config.max_connections {
+        let limits = &self.shared.config;
+        let is_full = drain.is_full(limits.max_connections) || self.listened.count() >= limits.max_per_listener;
+        if greeting >= most || is_full {
             drain.count_pause();
+            drain.crowd().make_room(None);
             incoming.refuse();
             return;
         }
         self.greeting.fetch_add(1, Relaxed);
-        let open = drain.open();
+        let (open, began) = (drain.open(&self.listened), Instant::now());
         tokio::spawn(doorbell::heeding(async move {
             let greeted = Box::pin(self.greet(incoming, timeout)).await;
             self.greeting.fetch_sub(1, Relaxed);
             if let Some(connection) = greeted {
+                self.shared.drain.handshakes().note_quic(began.elapsed());
                 self.serve(connection, open).await;
             }
         }));
@@ -219,6 +226,7 @@ impl<S: Handler> Gate<S> {
         match tokio::time::timeout(timeout, connecting).await {
             Ok(Ok(connection)) => Some(connection),
             Ok(Err(error)) => {
+                self.shared.drain.count_closed(Closed::Tls);
                 tracing::debug!(%client, "QUIC: {error}");
                 None
             }
@@ -245,8 +253,18 @@ impl<S: Handler> Gate<S> {
             (Some(local), Some(ip)) => Some(SocketAddr::new(ip.to_canonical(), local.port())),
             (local, _) => local,
         };
-        Connection { shared: self.shared.clone(), quic, secure, local }.serve().await;
-        drop(open);
+        // Only now that it is known that the address is its own.
+        let limits = &self.shared.config;
+        let client = canonical(quic.remote_address()).ip();
+        let is_counted = limits.max_per_client < usize::MAX && !limits.exempt.contains(client);
+        let guest = is_counted.then(|| self.shared.drain.crowd().welcome(client, limits.max_per_client));
+        if matches!(guest, Some(None)) {
+            self.shared.drain.count_closed(Closed::Client);
+            quic.close(code::EXCESSIVE_LOAD, b"too many connections of one client");
+            return;
+        }
+        Connection { shared: self.shared.clone(), quic, secure, local, listened: self.listened.clone() }.serve().await;
+        drop((open, guest));
     }
 
     /// The certificates that are in force now.

@@ -24,6 +24,8 @@ pub(crate) struct Greeted<I> {
     pub(crate) stream: TlsStream<I>,
     /// HTTP/2 was agreed on.
     pub(crate) is_http2: bool,
+    /// A session was resumed.
+    pub(crate) is_resumed: bool,
     /// What scripts are told.
     pub(crate) secure: Arc<Secure>,
 }
@@ -56,12 +58,13 @@ impl Tls {
         let timeout = tokio::time::timeout(self.0.config.handshake_timeout, self.accept(io));
         let stream = timeout.await.map_err(|_| Refused::Timeout)??;
         let (_, session) = stream.get_ref();
-        if session.handshake_kind() == Some(HandshakeKind::Resumed) && !self.still_trusts(session.peer_certificates()) {
+        let is_resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        if is_resumed && !self.still_trusts(session.peer_certificates()) {
             return Err(Refused::Distrusted);
         }
         let is_http2 = session.alpn_protocol() == Some(H2);
         let secure = Arc::new(Secure { variables: connection::variables(session, self.0.config.client_auth) });
-        Ok(Greeted { stream, is_http2, secure })
+        Ok(Greeted { stream, is_http2, is_resumed, secure })
     }
 
     /// A permit is held while keys are agreed on and signed for, which is the work, and never while the peer is waited for: a peer

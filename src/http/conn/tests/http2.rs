@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn get(server: &Server, path: &str) -> Request<Empty<Bytes>> {
+pub(super) fn get(server: &Server, path: &str) -> Request<Empty<Bytes>> {
     Request::get(format!("http://{}{path}", server.address)).body(Empty::new()).unwrap()
 }
 
@@ -10,7 +10,7 @@ async fn h2c() -> Server {
     Server::with(|config| config.h2c = true).await
 }
 
-async fn text(response: Response<hyper::body::Incoming>) -> Bytes {
+pub(super) async fn text(response: Response<hyper::body::Incoming>) -> Bytes {
     response.collect().await.unwrap().to_bytes()
 }
 
@@ -39,7 +39,7 @@ async fn a_preface_that_never_ends_times_out() {
     // A whole preface, but no request.
     server.raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     let figures = server.drain.snapshot();
-    assert_eq!((figures.head_timeouts, figures.idle_timeouts), (1, 1));
+    assert_eq!((figures.head_timeouts, figures.first_timeouts), (1, 1));
 }
 
 #[tokio::test]
