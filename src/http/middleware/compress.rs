@@ -85,8 +85,8 @@ impl Compress {
         let has_body = !status.is_informational()
             && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        // The answer to HEAD has no body, and the fields of the one that GET has.
-        let sent = response.body().size_hint().exact().filter(|_| !is_head);
+        // A script's answer to HEAD has no body, and perhaps the fields of the one that GET has.
+        let sent = response.body().size_hint().exact().filter(|length| *length > 0 || !is_head);
         let length = sent.or(declared);
         has_body
             && length.is_none_or(|length| length >= self.min_size.max(1))
