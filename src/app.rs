@@ -429,7 +429,12 @@ async fn run(
     told: &Told,
 ) -> Instant {
     pulse.beat();
-    let asked = match told.state.take_over().await {
+    let taken = tokio::select! {
+        taken = told.state.take_over() => taken,
+        // It is alive as long as it takes.
+        () = pulse.go_on() => Ok(()),
+    };
+    let asked = match taken {
         Ok(()) => {
             line.ready().await;
             told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));

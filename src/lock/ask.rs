@@ -89,6 +89,27 @@ pub fn decode_answer(answer: &[u8]) -> Answer {
     }
 }
 
+/// One thing in a chunk.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Entry<'a> {
+    /// This lock is held.
+    Held(Held<'a>),
+    /// Whatever was said of this resource is not so any more.
+    Forget(&'a str),
+    /// The same of all resources.
+    ForgetAll,
+}
+
+pub(super) fn put_forget(into: &mut Vec<u8>, resource: Option<&str>) {
+    match resource {
+        Some(resource) => {
+            into.put_u8(2);
+            put_text(into, resource);
+        }
+        None => into.put_u8(3),
+    }
+}
+
 pub(super) fn put_held(into: &mut Vec<u8>, held: &Held<'_>) {
     into.put_u8(held.exclusive.into());
     into.put_u64_le(held.until);
@@ -96,9 +117,16 @@ pub(super) fn put_held(into: &mut Vec<u8>, held: &Held<'_>) {
     put_text(into, held.id);
 }
 
-pub(super) fn take_held<'a>(from: &mut &'a [u8]) -> io::Result<Held<'a>> {
-    let (exclusive, until) = (from.try_get_u8()? == 1, from.try_get_u64_le()?);
-    Ok(Held { exclusive, until, resource: take_text(from)?, id: take_text(from)? })
+pub(super) fn take_entry<'a>(from: &mut &'a [u8]) -> io::Result<Entry<'a>> {
+    Ok(match from.try_get_u8()? {
+        2 => Entry::Forget(take_text(from)?),
+        3 => Entry::ForgetAll,
+        kind @ (0 | 1) => {
+            let until = from.try_get_u64_le()?;
+            Entry::Held(Held { exclusive: kind == 1, until, resource: take_text(from)?, id: take_text(from)? })
+        }
+        _ => return Err(io::ErrorKind::InvalidData.into()),
+    })
 }
 
 /// No text is longer than `lock.max_name` lets it be.
@@ -136,9 +164,13 @@ mod tests {
         let held = [("r", "a", true, 7), ("s", "", false, u64::MAX)];
         let held = held.map(|(resource, id, exclusive, until)| Held { resource, id, exclusive, until });
         let mut bytes = Vec::new();
+        put_forget(&mut bytes, None);
         held.iter().for_each(|one| put_held(&mut bytes, one));
+        put_forget(&mut bytes, Some("t"));
         let mut from = &bytes[..];
-        assert_eq!([take_held(&mut from).unwrap(), take_held(&mut from).unwrap()], held);
-        assert!(from.is_empty() && take_held(&mut &bytes[..12]).is_err());
+        let read: Vec<_> = (0..4).map(|_| take_entry(&mut from).unwrap()).collect();
+        let [first, second] = held.map(Entry::Held);
+        assert_eq!(read, [Entry::ForgetAll, first, second, Entry::Forget("t")]);
+        assert!(from.is_empty() && take_entry(&mut &bytes[1..12]).is_err() && take_entry(&mut &b"\x09"[..]).is_err());
     }
 }

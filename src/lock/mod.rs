@@ -27,11 +27,11 @@ use tokio::sync::{Notify, oneshot};
 pub use ask::{Answer, Ask, Verb, decode_answer};
 
 use self::{
-    ask::{FORM, encode_answer, put_held, take_held},
+    ask::{Entry, FORM, encode_answer, put_forget, put_held, take_entry},
     table::{Table, Want},
 };
 use crate::{
-    state::{CHUNK, Called, Plugin},
+    state::{CHUNK, Called, Chunks, Plugin},
     sys::clock,
 };
 
@@ -207,30 +207,65 @@ impl Plugin for Locks {
     }
 
     fn serve(&self) {
-        self.kept.lock().serves = true;
+        let mut kept = self.kept.lock();
+        kept.serves = true;
+        drop(kept.table.changed());
+        drop(kept);
         self.sooner.notify_one();
     }
 
-    fn freeze(&self) -> Box<dyn Iterator<Item = Vec<u8>> + Send> {
+    fn copy(self: Arc<Self>) -> Chunks {
+        let mut names = self.kept.lock().table.watch().into_iter();
+        // The table is kept from callers only while a chunk is made.
+        let next = move || {
+            let (mut chunk, kept) = (Vec::with_capacity(CHUNK + 1024), self.kept.lock());
+            for name in names.by_ref() {
+                kept.table.holders(&name).for_each(|held| put_held(&mut chunk, &held));
+                if chunk.len() >= CHUNK {
+                    break;
+                }
+            }
+            (!chunk.is_empty()).then_some(chunk)
+        };
+        Box::new(std::iter::from_fn(next))
+    }
+
+    fn freeze(&self) -> Chunks {
         let mut kept = self.kept.lock();
         kept.serves = false;
         kept.table.dismiss();
-        let mut chunks = vec![Vec::with_capacity(CHUNK)];
-        for held in kept.table.held() {
-            if chunks.last().is_some_and(|chunk| chunk.len() >= CHUNK) {
-                chunks.push(Vec::with_capacity(CHUNK));
+        let mut chunks = vec![Vec::new()];
+        let mut add = |put: &dyn Fn(&mut Vec<u8>)| match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CHUNK => put(chunk),
+            _ => {
+                let mut chunk = Vec::new();
+                put(&mut chunk);
+                chunks.push(chunk);
             }
-            chunks.iter_mut().last().into_iter().for_each(|chunk| put_held(chunk, &held));
+        };
+        match kept.table.changed() {
+            Some(changed) => {
+                for name in &changed {
+                    add(&|chunk| put_forget(chunk, Some(name)));
+                    kept.table.holders(name).for_each(|held| add(&|chunk| put_held(chunk, &held)));
+                }
+            }
+            None => {
+                add(&|chunk| put_forget(chunk, None));
+                kept.table.held().for_each(|held| add(&|chunk| put_held(chunk, &held)));
+            }
         }
-        Box::new(chunks.into_iter())
+        Box::new(chunks.into_iter().filter(|chunk| !chunk.is_empty()))
     }
 
     fn restore(&self, mut chunk: &[u8]) -> Result<(), String> {
         let table = &mut self.kept.lock().table;
         while !chunk.is_empty() {
-            let held = take_held(&mut chunk).map_err(|error| format!("a lock cannot be read: {error}"))?;
-            if !table.put(&held) {
-                return Err(format!("{:?} is locked twice", held.resource));
+            match take_entry(&mut chunk).map_err(|error| format!("a lock cannot be read: {error}"))? {
+                Entry::Held(held) if table.put(&held) => {}
+                Entry::Held(held) => return Err(format!("{:?} is locked twice", held.resource)),
+                Entry::Forget(resource) => table.forget(resource),
+                Entry::ForgetAll => *table = Table::default(),
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     sync::Arc,
 };
 
@@ -18,7 +18,12 @@ pub(super) struct Table {
     ends: BinaryHeap<Reverse<End>>,
     waiting: usize,
     next_ticket: u64,
+    /// Resources that have changed since [`watch`](Table::watch); none if nobody asks, or they are too many.
+    changed: Option<HashSet<Arc<str>>>,
 }
+
+/// More changes than these are not kept in mind: then everything counts as changed.
+const MAX_CHANGED: usize = 65_536;
 
 /// When, of what resource, by which id.
 type End = (u64, Arc<str>, Arc<str>);
@@ -116,6 +121,7 @@ impl Table {
     pub(super) fn release_all(&mut self, name: &str, now: u64) -> bool {
         let Some(resource) = self.resources.get_mut(name) else { return false };
         let holders = std::mem::take(&mut resource.holders);
+        self.touch(name);
         self.held -= holders.len();
         self.go_on(name, now);
         !holders.is_empty()
@@ -133,6 +139,7 @@ impl Table {
         let Some(holder) = self.resources.get_mut(&name).and_then(|resource| resource.holder(id)) else { return false };
         holder.until = now.saturating_add(ttl);
         let (until, id) = (holder.until, holder.id.clone());
+        self.touch(&name);
         self.ends_at(until, name, id);
         true
     }
@@ -160,6 +167,32 @@ impl Table {
             let exclusive = resource.exclusive;
             resource.holders.iter().map(move |holder| Held { resource: name, id: &holder.id, exclusive, until: holder.until })
         })
+    }
+
+    /// The same of one resource.
+    pub(super) fn holders<'a>(&'a self, name: &'a str) -> impl Iterator<Item = Held<'a>> {
+        self.resources.get(name).into_iter().flat_map(move |resource| {
+            let exclusive = resource.exclusive;
+            resource.holders.iter().map(move |holder| Held { resource: name, id: &holder.id, exclusive, until: holder.until })
+        })
+    }
+
+    /// What is held now, by name. What changes from now on is kept in mind.
+    pub(super) fn watch(&mut self) -> Vec<Arc<str>> {
+        self.changed = Some(HashSet::new());
+        self.resources.keys().cloned().collect()
+    }
+
+    /// What has changed since then; none if that is not known.
+    pub(super) fn changed(&mut self) -> Option<HashSet<Arc<str>>> {
+        self.changed.take()
+    }
+
+    /// As if nobody had held it.
+    pub(super) fn forget(&mut self, name: &str) {
+        if let Some(resource) = self.resources.remove(name) {
+            self.held -= resource.holders.len();
+        }
     }
 
     /// Puts back what [`held`](Self::held) showed; false if the two cannot be held together.
@@ -212,7 +245,17 @@ impl Table {
         resource.exclusive = want.exclusive;
         resource.insert(Holder { id: want.id.clone(), until });
         self.held += 1;
+        self.touch(name);
         self.ends_at(until, name.clone(), want.id.clone());
+    }
+
+    fn touch(&mut self, name: &str) {
+        let Some(changed) = &mut self.changed else { return };
+        if changed.len() >= MAX_CHANGED {
+            self.changed = None;
+        } else if !changed.contains(name) {
+            changed.insert(name.into());
+        }
     }
 
     fn ends_at(&mut self, until: u64, name: Arc<str>, id: Arc<str>) {
@@ -229,6 +272,9 @@ impl Table {
     fn take(&mut self, name: &str, id: &str) -> bool {
         let taken = self.resources.get_mut(name).is_some_and(|resource| resource.remove(id));
         self.held -= usize::from(taken);
+        if taken {
+            self.touch(name);
+        }
         taken
     }
 

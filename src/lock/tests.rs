@@ -135,6 +135,45 @@ async fn locks_and_those_who_wait_for_them_go_to_the_next_engine() {
     assert_eq!(new.ask(&Ask { verb: Verb::Exists, ..short }).await, Ok(false));
 }
 
+/// All that is held, in order.
+fn all(locks: &Locks) -> Vec<(String, String, bool, u64)> {
+    let kept = locks.kept.lock();
+    let mut all: Vec<_> =
+        kept.table.held().map(|held| (held.resource.to_owned(), held.id.to_owned(), held.exclusive, held.until)).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn what_changes_while_it_is_copied_comes_after_the_copy() {
+    for changes in [10, 70_000] {
+        let config = Config { max_locks: 1_000_000, max_waiting: 1, max_name: 64 };
+        let (locks, other) = (Arc::new(Locks::new(config)), Arc::new(Locks::new(config)));
+        let make = |verb, number: usize, id: &str| {
+            let made = locks.act(&Ask { resource: format!("resource {number}"), ..ask(verb, id, 0) });
+            assert!(matches!(made, Ok(Step::Answer(true))), "{number}");
+        };
+        locks.serve();
+        (0..5000).for_each(|number| make(Verb::LockRead, number, "a"));
+        let mut chunks = locks.clone().copy();
+        let first = chunks.next().unwrap();
+        (0..1000).for_each(|number| make(Verb::Release, number * 5, "a"));
+        (0..1000).for_each(|number| make(Verb::LockRead, number * 5 + 1, "b"));
+        let copied: Vec<_> = [first].into_iter().chain(chunks).collect();
+        assert!(copied.len() > 2);
+        (0..1000).for_each(|number| make(Verb::Lock, number * 5, "c"));
+        (0..1000).for_each(|number| make(Verb::UpdateTtl, number * 5 + 2, "a"));
+        (0..1000).for_each(|number| make(Verb::ForceRelease, number * 5 + 3, ""));
+        (10_000..10_000 + changes).for_each(|number| make(Verb::Lock, number, "d"));
+        for chunk in copied.into_iter().chain(locks.freeze()) {
+            other.restore(&chunk).unwrap();
+        }
+        assert_eq!(all(&locks).len(), 5000 + changes);
+        assert!(all(&locks) == all(&other), "{changes}");
+        assert_eq!(locks.figures(), other.figures());
+    }
+}
+
 #[test]
 fn a_hundred_thousand_locks_move() {
     let block_on = |future: std::pin::Pin<Box<dyn Future<Output = ()>>>| {

@@ -4,7 +4,8 @@
 //! engine n, the owner                          engine n+1, which boots
 //!   calls are made here          <── calls ──    it accepts too: its calls are forwarded
 //!                                <── take ────   it is ready
-//!   frozen: calls wait           ─── chunks ─>   put in their place, each acknowledged
+//!   calls go on                  ─── chunks ─>   a copy, put in its place, each part acknowledged
+//!   frozen: calls wait           ─── chunks ─>   what has changed since the copy began
 //!                                <── complete    all of it is in its place
 //!   calls are forwarded from now ─── yours ──>   the owner: calls are made here, and it reports ready to the supervisor
 //!   drains and ends
@@ -31,9 +32,9 @@
 //!   the log says so. The older one makes no more calls then, so that there are never two owners.
 //!
 //! # Bounds
-//! Calls that wait for the other engine, chunks that are not acknowledged, the length of a message, and the time that a hand-over may
-//! take: 5 s, after which the older engine is the owner again. That nobody notices a hand-over is a matter of the plugins' own bounds:
-//! a hundred thousand locks take some tens of milliseconds, which the log tells.
+//! Calls that wait for the other engine, chunks that are not acknowledged, the length of a message, and the times that a hand-over
+//! may take: 20 s for the copy, 2 s frozen, after which the older engine is the owner again. How long calls waited does not depend on
+//! how much there is, but on how much has changed meanwhile; the log tells it.
 
 mod frame;
 mod link;
@@ -71,12 +72,16 @@ pub trait Plugin: Send + Sync {
     /// Makes a call; only while it serves. Must not block its thread.
     fn call(self: Arc<Self>, request: &[u8]) -> Called;
 
-    /// The state may change from now on, by calls and by time.
+    /// The state may change from now on, by calls and by time. Nobody asks any more what has changed before.
     fn serve(&self);
 
-    /// Nothing changes any more until [`serve`](Self::serve), and calls that wait end with none. Returns the state, in chunks of
-    /// about [`CHUNK`] bytes.
-    fn freeze(&self) -> Box<dyn Iterator<Item = Vec<u8>> + Send>;
+    /// The state in chunks of about [`CHUNK`] bytes. It goes on changing, and what changes from now on is kept in mind for
+    /// [`freeze`](Self::freeze); a chunk may show it as it is now or as it is when the chunk is made.
+    fn copy(self: Arc<Self>) -> Chunks;
+
+    /// Nothing changes any more until [`serve`](Self::serve), and calls that wait end with none. Returns what has changed since the
+    /// copy began, or all of it if there was none: restored after the copy, it makes it the state of now.
+    fn freeze(&self) -> Chunks;
 
     /// Takes a chunk of another engine's state, while it does not serve; an error if it makes no sense.
     fn restore(&self, chunk: &[u8]) -> Result<(), String>;
@@ -84,6 +89,9 @@ pub trait Plugin: Send + Sync {
     /// Forgets the state, while it does not serve.
     fn clear(&self);
 }
+
+/// A state, or a part of it, as one engine sends it to another.
+pub type Chunks = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 /// How a call goes on.
 pub enum Called {

@@ -22,6 +22,8 @@ pub(super) struct Shared {
     changed: watch::Sender<()>,
     /// Another engine serves in the place of this one.
     is_leaving: AtomicBool,
+    /// Of two hand-overs at once each would take the other's changes for its own.
+    pub(super) handing_over: tokio::sync::Mutex<()>,
     /// Who waits for the state to be taken over.
     pub(super) taking: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
 }
@@ -60,6 +62,7 @@ impl Shared {
             owner: RwLock::new(Owner::Gone),
             changed: watch::Sender::new(()),
             is_leaving: AtomicBool::new(false),
+            handing_over: tokio::sync::Mutex::default(),
             taking: Mutex::default(),
         }
     }
@@ -133,7 +136,12 @@ impl Shared {
         matches!(&*self.owner.read(), Owner::There { link: other, .. } if other.number == link.number)
     }
 
-    /// Whether the state can be handed over; if so, calls wait from here on.
+    /// Whether the state can be handed over.
+    pub(super) fn owns(&self) -> bool {
+        matches!(*self.owner.read(), Owner::Here) && !self.is_leaving.load(Relaxed)
+    }
+
+    /// The same; if so, calls wait from here on.
     pub(super) fn begin_to_move(&self) -> bool {
         let mut owner = self.owner.write();
         let is_here = matches!(*owner, Owner::Here) && !self.is_leaving.load(Relaxed);
@@ -143,8 +151,11 @@ impl Shared {
         is_here
     }
 
-    /// It stays here.
+    /// It stays here, if it is here.
     pub(super) fn keep(&self) {
+        if matches!(self.owner(), Owner::Gone) {
+            return;
+        }
         if self.is_leaving.load(Relaxed) {
             return self.lose();
         }

@@ -27,6 +27,8 @@ struct Counter {
 struct Kept {
     serves: bool,
     count: u64,
+    /// What it was when the copy began.
+    copied: u64,
     /// What makes the state large.
     ballast: usize,
     waiting: Vec<(u64, oneshot::Sender<()>)>,
@@ -72,15 +74,23 @@ impl Plugin for Counter {
     }
 
     fn serve(&self) {
-        self.kept.lock().serves = true;
+        let mut kept = self.kept.lock();
+        (kept.serves, kept.copied) = (true, 0);
     }
 
-    fn freeze(&self) -> Box<dyn Iterator<Item = Vec<u8>> + Send> {
+    fn copy(self: Arc<Self>) -> Chunks {
+        let mut kept = self.kept.lock();
+        kept.copied = kept.count;
+        let (count, ballast) = (kept.count, kept.ballast);
+        Box::new((0..ballast).map(|_| vec![0; CHUNK]).chain([count.to_le_bytes().to_vec()]))
+    }
+
+    fn freeze(&self) -> Chunks {
         let mut kept = self.kept.lock();
         kept.serves = false;
         kept.waiting.clear();
-        let (count, ballast) = (kept.count, kept.ballast);
-        Box::new((0..ballast).map(|_| vec![0; CHUNK]).chain([count.to_le_bytes().to_vec()]))
+        let added = kept.count - kept.copied;
+        Box::new([added.to_le_bytes().to_vec()].into_iter())
     }
 
     fn restore(&self, chunk: &[u8]) -> Result<(), String> {

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Plugin,
+    Chunks, Plugin,
     frame::Frame,
     link::Link,
     owner::{Owner, Shared},
@@ -43,10 +43,12 @@ struct Load {
 const WINDOW: u32 = 16;
 /// Replies to those, and to the end.
 pub(super) const REPLIES: usize = WINDOW as usize + 2;
+/// The older engine gives up a copy that takes longer.
+const COPIES_WITHIN: Duration = Duration::from_secs(20);
 /// The older engine makes calls again if it has not handed over by then.
-const HANDS_OVER_WITHIN: Duration = Duration::from_secs(5);
+const FREEZES_FOR: Duration = Duration::from_secs(2);
 /// The newer engine gives up by then: later than the older one, which says why.
-const TAKES_OVER_WITHIN: Duration = Duration::from_secs(8);
+const TAKES_OVER_WITHIN: Duration = Duration::from_secs(25);
 
 /// Has the state handed over by the engine that owns it, if that is another one.
 pub(super) async fn take_over(shared: &Arc<Shared>) -> Result<(), String> {
@@ -79,14 +81,14 @@ pub(super) async fn take_over(shared: &Arc<Shared>) -> Result<(), String> {
 }
 
 /// Hands the state over to the engine at the other end, whose plugins have these forms.
-pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(String, u32)>, mut told: mpsc::Receiver<Reply>) {
-    if !shared.begin_to_move() {
+pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(String, u32)>, told: mpsc::Receiver<Reply>) {
+    let _alone = shared.handing_over.lock().await;
+    if !shared.owns() {
         return link.send(Frame::Aborted("the engine before does not own the state".into())).await;
     }
-    let frozen = Instant::now();
-    let streamed = timeout(HANDS_OVER_WITHIN, stream(&shared, &link, &forms, &mut told)).await;
-    match streamed.unwrap_or_else(|_| Err(format!("it took more than {} s", HANDS_OVER_WITHIN.as_secs()))) {
-        Ok(load) => {
+    let mut sending = Sending { shared: &shared, link: &link, forms, told, load: Load::default(), on_their_way: 0 };
+    match sending.all().await {
+        Ok(frozen) => {
             // The other engine is the owner once it reads this; calls follow it.
             link.send(Frame::Yours).await;
             shared.set_owner(Owner::There { link: link.clone(), kept: true });
@@ -95,7 +97,7 @@ pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(
                 shared.died(&link, "the engine that took the state over has ended");
             }
             if !shared.plugins.is_empty() {
-                let Load { entries, bytes, .. } = load;
+                let Load { entries, bytes, .. } = sending.load;
                 tracing::info!(entries, bytes, frozen_us, "what plugins keep in memory was handed over to the new engine");
             }
         }
@@ -107,33 +109,85 @@ pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(
     }
 }
 
-async fn stream(shared: &Shared, link: &Link, forms: &[(String, u32)], told: &mut mpsc::Receiver<Reply>) -> Result<Load, String> {
-    let (mut load, mut on_their_way) = (Load::default(), 0);
-    for plugin in &shared.plugins {
-        let chunks = plugin.freeze();
-        let place = forms.iter().position(|(name, form)| *name == plugin.name() && *form == plugin.form());
-        let Some(place) = place.and_then(|place| u8::try_from(place).ok()) else {
-            say_lost(&**plugin);
-            continue;
-        };
-        load.entries += plugin.entries();
-        for bytes in chunks {
-            while on_their_way >= WINDOW {
-                on_their_way -= placed(told).await?;
+/// The older engine's part.
+struct Sending<'a> {
+    shared: &'a Shared,
+    link: &'a Link,
+    forms: Vec<(String, u32)>,
+    told: mpsc::Receiver<Reply>,
+    load: Load,
+    on_their_way: u32,
+}
+
+// === impl Sending ===
+
+impl Sending<'_> {
+    /// Returns since when the state is frozen.
+    async fn all(&mut self) -> Result<Instant, String> {
+        let too_long = |limit: Duration| move |_| Err(format!("it took more than {} s", limit.as_secs()));
+        timeout(COPIES_WITHIN, self.copy()).await.unwrap_or_else(too_long(COPIES_WITHIN))?;
+        if !self.shared.begin_to_move() {
+            return Err("the engine does not own the state any more".into());
+        }
+        let frozen = Instant::now();
+        timeout(FREEZES_FOR, self.rest()).await.unwrap_or_else(too_long(FREEZES_FOR))?;
+        Ok(frozen)
+    }
+
+    async fn copy(&mut self) -> Result<(), String> {
+        for plugin in &self.shared.plugins {
+            if let Some(place) = self.place(&**plugin) {
+                self.chunks(place, plugin.clone().copy()).await?;
             }
-            load.bytes += bytes.len();
-            link.send(Frame::Chunk { number: load.chunks, plugin: place, bytes: bytes.into() }).await;
-            load.chunks += 1;
-            on_their_way += 1;
+        }
+        // Nothing of it is to be waited for later, when calls wait.
+        while self.on_their_way > 0 {
+            self.on_their_way -= placed(&mut self.told).await?;
+        }
+        Ok(())
+    }
+
+    async fn rest(&mut self) -> Result<(), String> {
+        for plugin in &self.shared.plugins {
+            let chunks = plugin.freeze();
+            match self.place(&**plugin) {
+                Some(place) => {
+                    self.load.entries += plugin.entries();
+                    self.chunks(place, chunks).await?;
+                }
+                None => say_lost(&**plugin),
+            }
+        }
+        self.link.send(Frame::End(self.load.chunks)).await;
+        loop {
+            match placed(&mut self.told).await? {
+                0 if self.on_their_way == 0 => return Ok(()),
+                0 => return Err("the new engine says that all is in its place, and has not said it of each part".into()),
+                one => {
+                    let left = self.on_their_way.checked_sub(one);
+                    self.on_their_way = left.ok_or("the new engine acknowledges what was not sent")?;
+                }
+            }
         }
     }
-    link.send(Frame::End(load.chunks)).await;
-    loop {
-        match placed(told).await? {
-            0 if on_their_way == 0 => return Ok(load),
-            0 => return Err("the new engine says that all is in its place, and has not said it of each part".into()),
-            one => on_their_way = on_their_way.checked_sub(one).ok_or("the new engine acknowledges what was not sent")?,
+
+    /// Which of the newer engine's plugins it is.
+    fn place(&self, plugin: &dyn Plugin) -> Option<u8> {
+        let place = self.forms.iter().position(|(name, form)| *name == plugin.name() && *form == plugin.form());
+        u8::try_from(place?).ok()
+    }
+
+    async fn chunks(&mut self, plugin: u8, chunks: Chunks) -> Result<(), String> {
+        for bytes in chunks {
+            while self.on_their_way >= WINDOW {
+                self.on_their_way -= placed(&mut self.told).await?;
+            }
+            self.load.bytes += bytes.len();
+            self.link.send(Frame::Chunk { number: self.load.chunks, plugin, bytes: bytes.into() }).await;
+            self.load.chunks += 1;
+            self.on_their_way += 1;
         }
+        Ok(())
     }
 }
 
