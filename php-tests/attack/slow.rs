@@ -79,7 +79,7 @@ fn crowd(count: usize, time: Duration) {
         );
         drop(swarm);
         // What the allocator keeps of it.
-        target.is_well_within(128 * 1024 + 16 * count as u64);
+        target.is_well_within(128 * 1024 + 128 * count as u64);
     }
 }
 
