@@ -181,9 +181,12 @@ fn old_connections_are_closed() {
     }
     let watched = Watched::start(|setup| setup.option("http.limits.max_connection_age=1ms"));
     let mut connection = watched.server.connect();
-    connection.write(b"GET /server.php HTTP/1.1\r\nHost: a\r\n\r\n");
-    let reply = connection.read().unwrap();
-    assert_eq!((reply.status, reply.header("connection")), (200, Some("close")));
+    let mut is_last = || {
+        let reply = connection.send(&watched.server.get("/server.php")).unwrap();
+        assert_eq!(reply.status, 200);
+        reply.header("connection") == Some("close")
+    };
+    assert!(wait_until(PATIENCE, &mut is_last));
     assert_eq!(Http3::connect(&watched.office).closed(), Ok(0x100));
     assert!(wait_until(PATIENCE, || watched.closed("age") == 2.0), "{}", page(watched.figures).text());
 }
