@@ -23,8 +23,12 @@ fn now() -> HeaderValue {
     at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
+/// 9999-12-31 23:59:59: a year has four digits.
+const LAST: u64 = 253_402_300_799;
+
 /// The date that many seconds after 1970.
 fn at(second: u64) -> HeaderValue {
+    let second = second.min(LAST);
     NOW.with_borrow_mut(|(of, date)| {
         if *of != second {
             let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
@@ -45,6 +49,7 @@ mod tests {
             (784_111_778, "Sun, 06 Nov 1994 08:49:38 GMT"),
             (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
             (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
         ] {
             assert_eq!(at(second), expected);
         }

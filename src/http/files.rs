@@ -235,7 +235,7 @@ impl Files {
         }
         let body = match &variant.source {
             _ if method == Method::HEAD => Body::Empty,
-            Source::Memory { bytes, forms } if status == StatusCode::OK && !bytes.is_empty() => {
+            Source::Memory { bytes, forms: Some(forms) } if status == StatusCode::OK && !bytes.is_empty() => {
                 Body::Kept(Kept::new(bytes.clone(), forms.clone()))
             }
             Source::Memory { bytes, .. } => Body::from(bytes.slice(range.start as usize..range.end as usize)),

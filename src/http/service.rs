@@ -310,8 +310,14 @@ impl Handler for Service {
             None => response,
         };
         match around {
-            // What a middleware makes of the answer may be an error of its own.
-            Some((chain, notes)) => self.dressed(site, chain.after(notes, response, &self.0.files).await).await,
+            Some((chain, notes)) => {
+                let response = chain.after(notes, response, &self.0.files).await;
+                // What a middleware makes of the answer may be an error of its own.
+                match response.extensions().get::<response::Ours>() {
+                    Some(_) => self.dressed(site, response).await,
+                    None => response,
+                }
+            }
             None => response,
         }
     }

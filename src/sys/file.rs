@@ -26,15 +26,18 @@ pub fn read_at_once(file: &File, into: &mut Vec<u8>, offset: u64, count: usize) 
     read_with(file, into, offset, count, libc::RWF_NOWAIT).unwrap_or(0)
 }
 
-/// Whether the bytes of `file` from `offset` on are probably in memory: the first and the last are.
+/// Whether the bytes of `file` from `offset` on are probably in memory: some of them are, from the first to the last.
 pub fn is_in_memory(file: &File, offset: u64, count: usize) -> bool {
     let mut byte = Vec::with_capacity(1);
     let mut is_there = |offset| {
         byte.clear();
         read_at_once(file, &mut byte, offset, 1) == 1
     };
-    count == 0 || is_there(offset) && is_there(offset + count as u64 - 1)
+    (0..count as u64).step_by(LOOKED_AT).all(|at| is_there(offset + at)) && (count == 0 || is_there(offset + count as u64 - 1))
 }
+
+/// How far apart bytes are of which it is asked whether they are in memory.
+const LOOKED_AT: usize = 64 * 1024;
 
 fn read_with(file: &File, into: &mut Vec<u8>, offset: u64, count: usize, flags: libc::c_int) -> io::Result<usize> {
     let offset = libc::off_t::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;

@@ -35,7 +35,8 @@ struct Shared {
 #[derive(Debug)]
 struct Collector {
     declared: Declaration,
-    series: Mutex<BTreeMap<Vec<String>, Series>>,
+    /// None once it is forgotten, for whoever has found it before.
+    series: Mutex<Option<BTreeMap<Vec<String>, Series>>>,
 }
 
 /// What is done to a figure.
@@ -100,14 +101,15 @@ impl Collectors {
         if declared.labels.is_empty() {
             series.insert(Vec::new(), Series::new(&declared));
         }
-        by_name.insert(declared.name.clone(), Arc::new(Collector { declared, series: Mutex::new(series) }));
+        by_name.insert(declared.name.clone(), Arc::new(Collector { declared, series: Mutex::new(Some(series)) }));
         Ok(())
     }
 
     /// Forgets one, with all its values.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
         let removed = self.0.by_name.write().remove(name).ok_or_else(|| Error::Undefined(name.to_owned()))?;
-        let with_labels = if removed.declared.labels.is_empty() { 0 } else { removed.series.lock().len() };
+        let series = removed.series.lock().take().unwrap_or_default();
+        let with_labels = if removed.declared.labels.is_empty() { 0 } else { series.len() };
         self.0.taken.fetch_sub(1 + with_labels, Relaxed);
         Ok(())
     }
@@ -136,6 +138,7 @@ impl Collectors {
             return Err(Error::Long { name: name(), most: LONGEST_VALUE });
         }
         let mut all = collector.series.lock();
+        let all = all.as_mut().ok_or_else(|| Error::Undefined(name()))?;
         if let Some(series) = all.get_mut(labels) {
             series.change(declared, change, value, Instant::now());
             return Ok(());
@@ -185,7 +188,8 @@ impl Collectors {
 impl Collector {
     fn family(&self, now: Instant) -> Option<MetricFamily> {
         let mut all = self.series.lock();
-        let metrics: Vec<_> = all.iter_mut().map(|(labels, series)| series.metric(&self.declared, labels, now)).collect();
+        let metrics: Vec<_> =
+            all.iter_mut().flatten().map(|(labels, series)| series.metric(&self.declared, labels, now)).collect();
         drop(all);
         let mut family = MetricFamily::default();
         family.set_name(self.declared.full_name());

@@ -186,6 +186,7 @@ impl Pool {
 
     /// Gives `work` to the most recently idle worker, else queues it, else refuses it.
     pub fn submit(&self, work: Work, wake: Wake) -> Result<Submitted, Refused> {
+        let mut gone = Vec::new();
         let mut state = self.0.state.lock();
         let is_full = state.idle.is_empty() && state.queue.len() >= self.0.config.max_queue_size;
         if state.closed || is_full || self.0.is_limited(&state) {
@@ -196,7 +197,7 @@ impl Pool {
         state.queue.push_back(work);
         let wakes = wake == Wake::Now || !self.0.is_gathering(&state);
         if wakes && let Some(slot) = state.idle.pop() {
-            let first = self.0.pop(&mut state).expect("one was just put in");
+            let first = self.0.pop(&mut state, &mut gone).expect("one was just put in");
             let submitted = if state.queue.is_empty() { Submitted::Taken } else { Submitted::Queued };
             drop(state);
             slot.give(first);
@@ -211,13 +212,14 @@ impl Pool {
     /// than `patience`.
     pub fn wake_if_waiting(&self, patience: Duration) {
         while self.0.queued.load(Relaxed) != 0 {
+            let mut gone = Vec::new();
             let mut state = self.0.state.lock();
             let Some(oldest) = state.queue.front() else { return };
             if !self.0.has_free_core(&state) && oldest.submitted.elapsed() < patience {
                 return;
             }
             let Some(slot) = state.idle.pop() else { return };
-            let Some(work) = self.0.pop(&mut state) else {
+            let Some(work) = self.0.pop(&mut state, &mut gone) else {
                 // All of them were taken back.
                 state.idle.push(slot);
                 return;
@@ -394,8 +396,14 @@ impl Shared {
         true
     }
 
-    fn pop(&self, state: &mut State) -> Option<Work> {
-        let work = std::iter::from_fn(|| state.queue.pop_front()).find(|work| !work.is_taken_back());
+    /// The next work that is still wanted. Those before it go to `gone`, to be dropped without the lock: their bodies may be files.
+    fn pop(&self, state: &mut State, gone: &mut Vec<Work>) -> Option<Work> {
+        let work = loop {
+            match state.queue.pop_front() {
+                Some(work) if work.is_taken_back() => gone.push(work),
+                next => break next,
+            }
+        };
         self.queued.store(state.queue.len(), Relaxed);
         self.taken.fetch_add(u64::from(work.is_some()), Relaxed);
         work
@@ -454,10 +462,11 @@ impl Seat {
     }
 
     fn wait(&self) -> Next {
+        let mut gone = Vec::new();
         {
             let mut state = self.pool.state.lock();
             let given = self.slot.work.lock().take().map(Next::Work);
-            if let Some(next) = given.or_else(|| self.look(&mut state)) {
+            if let Some(next) = given.or_else(|| self.look(&mut state, &mut gone)) {
                 self.listed.set(false);
                 return next;
             }
@@ -465,6 +474,7 @@ impl Seat {
                 state.idle.push(self.slot.clone());
             }
         }
+        gone.clear();
         let (idle, mut rest) = (Instant::now(), self.rest);
         loop {
             match rest {
@@ -477,7 +487,7 @@ impl Seat {
             let mut state = self.pool.state.lock();
             // Looked at again under the lock: a work given just before the pool closed must not be left behind.
             if (state.closed || state.recalls != self.recalls.get() || self.slot.told.load(Relaxed) != 0)
-                && let Some(next) = self.slot.work.lock().take().map(Next::Work).or_else(|| self.look(&mut state))
+                && let Some(next) = self.slot.work.lock().take().map(Next::Work).or_else(|| self.look(&mut state, &mut gone))
             {
                 return next;
             }
@@ -488,7 +498,7 @@ impl Seat {
         }
     }
 
-    fn look(&self, state: &mut State) -> Option<Next> {
+    fn look(&self, state: &mut State, gone: &mut Vec<Work>) -> Option<Next> {
         let told = self.slot.told.load(Relaxed);
         if told != 0 {
             self.slot.told.store(0, Relaxed);
@@ -498,7 +508,7 @@ impl Seat {
             self.recalls.set(state.recalls);
             return Some(Next::Recalled);
         }
-        match self.pool.pop(state) {
+        match self.pool.pop(state, gone) {
             Some(work) => Some(Next::Work(work)),
             None => state.closed.then_some(Next::Closed),
         }

@@ -44,7 +44,6 @@ pub(super) struct Entry {
     seen: Vec<(Coding, Option<Stamp>)>,
     /// False if one was changed just before: the next change may fall into the same tick of the file system's clock.
     is_settled: bool,
-    may_have_forms: bool,
 }
 
 /// One of the forms of a file.
@@ -63,8 +62,14 @@ pub(super) struct Variant {
 /// Where the bytes are.
 #[derive(Debug)]
 pub(super) enum Source {
-    Memory { bytes: Bytes, forms: Arc<Forms> },
-    Disk { coding: Coding },
+    /// With forms if it is of a kind that is compressed.
+    Memory {
+        bytes: Bytes,
+        forms: Option<Arc<Forms>>,
+    },
+    Disk {
+        coding: Coding,
+    },
 }
 
 /// What tells one state of a file from the next.
@@ -83,8 +88,7 @@ struct Stamp {
 impl Entry {
     pub(super) fn load(path: &Path, content_type: &'static str, terms: &Terms) -> io::Result<Self> {
         let (file, plain) = open_regular(path)?;
-        let may_have_forms = media::is_compressible(content_type);
-        let has_siblings = terms.precompressed && may_have_forms;
+        let has_siblings = terms.precompressed && media::is_compressible(content_type);
         let siblings = Coding::COMPRESSED.into_iter().filter(|_| has_siblings);
         let siblings: Vec<_> = siblings.map(|coding| (coding, open_regular(&coding.beside(path)).ok())).collect();
         let mut seen = vec![(Coding::Identity, Some(plain))];
@@ -106,7 +110,7 @@ impl Entry {
             .into_iter()
             .map(|(coding, (file, stamp))| Ok((coding, variant(coding, file, stamp)?)))
             .collect::<io::Result<_>>()?;
-        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen, is_settled, may_have_forms })
+        Ok(Self { plain: variant(Coding::Identity, file, plain)?, compressed, seen, is_settled })
     }
 
     /// The form that the client likes best.
@@ -129,10 +133,9 @@ impl Entry {
             })
     }
 
-    /// Bytes held, with those that compressed forms of the plain one may take.
+    /// Bytes held, with those that compressed forms may take.
     pub(super) fn memory(&self) -> u64 {
-        let forms = if self.may_have_forms { self.plain.memory() } else { 0 };
-        self.compressed.iter().map(|(_, variant)| variant).chain([&self.plain]).map(Variant::memory).sum::<u64>() + forms
+        self.compressed.iter().map(|(_, variant)| variant).chain([&self.plain]).map(Variant::memory).sum()
     }
 }
 
@@ -153,7 +156,8 @@ impl Variant {
             if bytes.len() as u64 != stamp.length {
                 return Err(io::ErrorKind::StaleNetworkFileHandle.into());
             }
-            Source::Memory { bytes: bytes.into(), forms: Arc::default() }
+            let may_have_forms = about.coding == Coding::Identity && media::is_compressible(about.content_type);
+            Source::Memory { bytes: bytes.into(), forms: may_have_forms.then(Arc::default) }
         } else {
             Source::Disk { coding: about.coding }
         };
@@ -184,7 +188,10 @@ impl Variant {
     }
 
     fn memory(&self) -> u64 {
-        if let Source::Memory { bytes, .. } = &self.source { bytes.len() as u64 } else { 0 }
+        match &self.source {
+            Source::Memory { bytes, forms } => bytes.len() as u64 * if forms.is_some() { 2 } else { 1 },
+            Source::Disk { .. } => 0,
+        }
     }
 
     /// Opens the file on disk; stale if it is no longer the one that the header fields describe.
@@ -214,11 +221,14 @@ impl Stamp {
         SystemTime::UNIX_EPOCH + Duration::new(seconds.max(0) as u64, nanoseconds.clamp(0, 999_999_999) as u32)
     }
 
-    /// To the second, as `Last-Modified` tells it; what lies before 1970 is told as 1970.
+    /// To the second, as `Last-Modified` tells it, in whose form there are the years 1970 to 9999.
     fn modified(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.seconds.max(0) as u64)
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.seconds.clamp(0, LAST_SECOND) as u64)
     }
 }
+
+/// 9999-12-31 23:59:59.
+const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The coarsest clock of a common file system is FAT's, 2 s; ext4's and XFS's tick every 4 ms.
 const SETTLING: Duration = Duration::from_secs(2);

@@ -1,6 +1,12 @@
 //! Threads for what takes long: they read files, so that a slow disk holds up only those who wait for it, and check passwords.
 
-use std::{collections::VecDeque, fmt, io, sync::Arc, thread};
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    panic::{self, AssertUnwindSafe},
+    sync::Arc,
+    thread,
+};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -83,7 +89,8 @@ impl Shared {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                job();
+                // Whoever waits for it hears that it has ended; the others need the thread.
+                drop(panic::catch_unwind(AssertUnwindSafe(job)));
                 queue = self.queue.lock();
             } else if queue.is_closed {
                 return;

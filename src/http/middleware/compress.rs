@@ -47,7 +47,7 @@ impl Compress {
     pub(super) fn after(&self, note: &Note, response: Response<Body>) -> Response<Body> {
         let Note::Coding { chosen, is_head } = *note else { return response };
         if !self.is_worth_it(&response, is_head) {
-            return varied(response);
+            return varied(response, chosen.is_some());
         }
         let (mut parts, body) = response.into_parts();
         vary(&mut parts.headers);
@@ -98,11 +98,15 @@ impl Compress {
 }
 
 /// An answer that stands for another one: what the whole answer would depend on is said here too (RFC 9110, 15.3.7 and 15.4.5).
-fn varied(mut response: Response<Body>) -> Response<Body> {
+fn varied(mut response: Response<Body>, is_understood: bool) -> Response<Body> {
     let of_file = || response.headers().get(header::CONTENT_TYPE).is_none_or(|kind| is_compressible(kind.as_bytes()));
     let is_part = matches!(response.status(), StatusCode::NOT_MODIFIED | StatusCode::PARTIAL_CONTENT);
     if is_part && !forbids(response.headers()) && of_file() {
         vary(response.headers_mut());
+        // The tag of the whole answer, which is not sent as it was.
+        if is_understood && response.status() == StatusCode::NOT_MODIFIED {
+            weaken(response.headers_mut());
+        }
     }
     response
 }

@@ -47,9 +47,10 @@ impl Seat {
     pub fn poll(&self, bell: impl Fn() + Send + Sync + 'static) -> Option<Next> {
         drop(self.slot.bell.set(Bell(Box::new(bell))));
         self.note_end();
+        let mut gone = Vec::new();
         let mut state = self.pool.state.lock();
         let given = self.slot.work.lock().take().map(Next::Work);
-        let next = given.or_else(|| self.look(&mut state));
+        let next = given.or_else(|| self.look(&mut state, &mut gone));
         match &next {
             Some(_) => self.listed.set(false),
             None if !self.listed.replace(true) => state.idle.push(self.slot.clone()),

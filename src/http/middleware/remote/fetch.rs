@@ -135,7 +135,8 @@ impl Shared {
             // Whoever reads the body is told too.
             drop(connection.await);
         });
-        let path = place.url.path_and_query().map_or("/", |target| target.as_str());
+        // With the slash that a URL of nothing but a query leaves out.
+        let path = place.url.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string);
         let mut request = Request::builder().method(&asked.method).uri(path);
         if let Some(headers) = request.headers_mut() {
             headers.extend(asked.headers.clone());
@@ -151,8 +152,7 @@ impl Shared {
     }
 
     async fn connect(&self, place: &Place, permit: &Arc<OwnedSemaphorePermit>) -> Result<Box<dyn Wire>, Failure> {
-        let usual = if place.is_secure { 443 } else { 80 };
-        if !self.config.hosts.have(&place.host, place.port, usual) {
+        if !self.config.hosts.have(&place.host, place.port, place.usual_port()) {
             return Err(Failure::Stranger(place.url.authority().map_or("it", |authority| authority.as_str()).to_owned()));
         }
         let broken = |what: &'static str| move |error: io::Error| Failure::Broken(what, error.to_string());
@@ -170,7 +170,9 @@ impl Shared {
         let failed = |error: io::Error| Failure::Broken("connecting", error.to_string());
         let found = lookup(place, permit.clone()).await.map_err(|error| Failure::Broken("its name", error.to_string()))?;
         let is_allowed = |address: IpAddr| {
-            host::is_public(address) || self.config.networks.contains(address) || self.config.hosts.name(address)
+            host::is_public(address)
+                || self.config.networks.contains(address)
+                || self.config.hosts.name(address, place.port, place.usual_port())
         };
         let mut last = Failure::Broken("its name", "it has no address".into());
         for address in found {
@@ -201,6 +203,10 @@ async fn lookup(place: &Place, permit: Arc<OwnedSemaphorePermit>) -> io::Result<
 // === impl Place ===
 
 impl Place {
+    fn usual_port(&self) -> u16 {
+        if self.is_secure { 443 } else { 80 }
+    }
+
     fn read(text: &[u8]) -> Result<Self, Failure> {
         Self::of(Uri::try_from(text.trim_ascii()).map_err(|_| Failure::NoUrl)?)
     }

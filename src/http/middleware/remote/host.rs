@@ -35,10 +35,11 @@ impl Hosts {
         self.0.iter().any(|listed| listed.port.unwrap_or(usual) == port && listed.name.is(&host))
     }
 
-    /// Whether an address is listed as such.
-    pub(super) fn name(&self, address: IpAddr) -> bool {
+    /// The same for an address, which must be listed as such.
+    pub(super) fn name(&self, address: IpAddr, port: u16, usual: u16) -> bool {
         let address = address.to_string();
-        self.0.iter().any(|listed| matches!(&listed.name, Name::Exactly(name) if *name == address))
+        let is_named = |listed: &Host| matches!(&listed.name, Name::Exactly(name) if *name == address);
+        self.0.iter().any(|listed| listed.port.unwrap_or(usual) == port && is_named(listed))
     }
 }
 
@@ -135,7 +136,8 @@ mod tests {
         ] {
             assert!(!hosts.have(host, port, 443), "{host}:{port}");
         }
-        assert!(hosts.name("192.0.2.1".parse().unwrap()) && !hosts.name("192.0.2.2".parse().unwrap()));
+        let named = |address: &str, port| hosts.name(address.parse().unwrap(), port, 443);
+        assert!(named("192.0.2.1", 443) && !named("192.0.2.1", 80) && !named("192.0.2.2", 443));
         assert!(Hosts::listed(&["*".to_owned()]).have("any.example", 80, 80));
         assert!(!Hosts::default().have("any.example", 80, 80));
     }
