@@ -274,6 +274,9 @@ pub(super) fn entries(http: &config::Http, plain: Listeners, ssl: Listeners, tls
 
 /// Sockets that listen on `addresses`, in that order.
 fn entry(http: &config::Http, addresses: &[config::Address], listeners: Listeners, tls: Option<Tls>) -> Entry {
+    if let Err(error) = listeners.keep_unsent(u32::try_from(http.output.unsent).unwrap_or(u32::MAX)) {
+        tracing::warn!("http.output.unsent is not in force: {error}");
+    }
     let section = &http.proxy_protocol;
     let proxies = Arc::new(Proxies { trusted: subnets(&section.trusted), timeout: section.timeout });
     let proxies = addresses.iter().map(|address| section.address.contains(address).then(|| proxies.clone()));

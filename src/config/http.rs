@@ -263,12 +263,15 @@ pub struct Limits {
 /// The answer on its way to the client (`http.output`).
 ///
 /// # Defaults
+/// - `http.output.unsent`: `512K`
 /// - `http.output.memory`: `1M`
 /// - `http.output.file`: `1G`
 /// - `http.output.write_timeout`: `1m`
 /// - `http.output.first_chunk`: `128K`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Output {
+    /// Bytes that the kernel takes before the network does, for each TCP connection; 0 for as many as it likes.
+    pub unsent: u64,
     /// Bytes kept in memory per answer.
     pub memory: u64,
     /// Bytes kept in a temporary file per answer, once memory is full.
@@ -471,7 +474,7 @@ impl Default for Limits {
 
 impl Default for Output {
     fn default() -> Self {
-        Self { memory: MIB, file: 1024 * MIB, write_timeout: Duration::from_secs(60), first_chunk: 128 * KIB }
+        Self { unsent: 512 * KIB, memory: MIB, file: 1024 * MIB, write_timeout: Duration::from_secs(60), first_chunk: 128 * KIB }
     }
 }
 

@@ -386,6 +386,11 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.limits.body_memory_total, Size(0)),
     ),
     section("http.output", "The answer on its way to the client."),
+    key(
+        "http.output.unsent",
+        "Bytes of it that the kernel takes before the network does, for each TCP connection; 0 for what net.ipv4.tcp_wmem allows.",
+        &Field(|c| &mut c.http.output.unsent, Size(0)),
+    ),
     key("http.output.memory", "Bytes kept in memory per answer.", &Field(|c| &mut c.http.output.memory, Size(4096))),
     key(
         "http.output.file",

@@ -129,6 +129,13 @@ impl Listeners {
         self.0.iter().map(|bound| bound.socket.as_fd())
     }
 
+    /// Has the kernel take no more than so many bytes of TCP connections accepted from now on before the network does, which is what a
+    /// client that reads nothing costs; 0 for its own bound.
+    pub fn keep_unsent(&self, bytes: u32) -> io::Result<()> {
+        let is_tcp = |bound: &&Arc<Bound>| bound.socket.local_addr().is_ok_and(|address| address.is_ipv4() || address.is_ipv6());
+        self.0.iter().filter(is_tcp).try_for_each(|bound| bound.socket.set_tcp_notsent_lowat(bytes))
+    }
+
     /// The TCP addresses that are listened on; a port given as 0 is known here.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(|bound| bound.socket.local_addr().ok()?.as_socket()).collect()
@@ -432,6 +439,15 @@ mod tests {
         let error = listen(Address::unix(&path)).unwrap_err().to_string();
         assert!(error.ends_with("a file that is not a socket is in the way"), "{error}");
         fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn accepted_connections_have_the_bound_of_what_is_unsent() {
+        let listeners = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        listeners.keep_unsent(70_000).unwrap();
+        let _client = std::net::TcpStream::connect(listeners.addresses()[0]).unwrap();
+        let (accepted, _) = listeners.0[0].socket.accept().unwrap();
+        assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 70_000);
     }
 
     #[test]
