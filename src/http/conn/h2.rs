@@ -19,8 +19,8 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::StatusCode;
-use http_body::{Frame, SizeHint};
+use http::{Method, StatusCode, header::CONTENT_LENGTH};
+use http_body::{Body as _, Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -95,12 +95,16 @@ where
         link.count_request();
         let stream = Active::new(streams.clone());
         let (handler, config, peer) = (server.handler.clone(), server.config.clone(), peer.clone());
+        let is_head = *request.method() == Method::HEAD;
         async move {
             let mut response = match check(&request, &config) {
                 Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
                 Err(status) => refuse(status, &stream),
             };
             stream.answer();
+            if is_head {
+                strip(&mut response);
+            }
             date::add(response.headers_mut());
             Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
         }
@@ -157,6 +161,15 @@ where
     if let Err(error) = result {
         tracing::debug!(%error, "connection ended early");
     }
+}
+
+/// Leaves the length of the body, and no more: over HTTP/2 hyper does not look at the method.
+fn strip(response: &mut Response<Body>) {
+    let length = response.body().size_hint().exact();
+    if let Some(length) = length.filter(|&length| length > 0) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    *response.body_mut() = Body::Empty;
 }
 
 fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {

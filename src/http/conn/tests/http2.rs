@@ -100,6 +100,32 @@ async fn answered(client: &mut Client) -> u8 {
 }
 
 #[tokio::test]
+async fn what_answers_head_is_a_head_and_no_more() {
+    let server = h2c().await;
+    let mut client = begun(&server).await;
+    // The method is no entry of the static table.
+    let asked = [b"\x42\x04HEAD".as_slice(), &head("/four")[1..]].concat();
+    client.send(frame(1, 5, 1, &asked)).await;
+    let flags = loop {
+        let mut start = [0; 9];
+        client.0.read_exact(&mut start).await.unwrap();
+        let mut payload = vec![0; u32::from_be_bytes([0, start[0], start[1], start[2]]) as usize];
+        client.0.read_exact(&mut payload).await.unwrap();
+        assert_ne!(start[3], 0, "DATA");
+        if start[3] == 1 {
+            break start[4];
+        }
+    };
+    assert_eq!(flags & 1, 1, "the stream ends there");
+    let (mut client, _connection) = h2_client(&server).await;
+    let mut request = get(&server, "/four");
+    *request.method_mut() = http::Method::HEAD;
+    let response = client.send_request(request).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "5");
+    assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
 async fn idle_connections_are_closed() {
     let server = Server::with(|config| {
         config.h2c = true;
