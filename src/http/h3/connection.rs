@@ -16,7 +16,10 @@ use std::{
 
 use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream, VarInt};
-use tokio::sync::Notify;
+use tokio::sync::{
+    Notify,
+    mpsc::{self, UnboundedReceiver},
+};
 
 use super::{
     Faults,
@@ -101,15 +104,16 @@ const LAST_TURNS: usize = 3;
 impl<S: Handler> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn serve(self) {
-        let Ok(mut control) = self.open_control().await else { return };
+        let Ok(control) = self.open_control().await else { return };
+        let (words, said) = mpsc::unbounded_channel();
+        let mut saying = pin!(say(control, said));
         let this = Arc::new(self);
         let (streams, unique) = (Arc::new(Streams::new()), Arc::new(Unique::default()));
         let _seat = this.shared.drain.crowd().seat(streams.clone(), this.listened.clone());
         let old_at = this.shared.config.max_age.and_then(|age| Instant::now().checked_add(roughly(age)));
         let faults = Faults { connection: this.quic.clone(), drain: this.shared.drain.clone() };
         let mut started = pin!(this.shared.drain.started());
-        let mut leaving: Option<Leaving> = None;
-        let mut next_id = 0;
+        let (mut leaving, mut next_id) = (None::<Leaving>, 0);
         loop {
             let deadline = this.deadline(&streams, leaving, old_at);
             let mut is_to_leave = false;
@@ -128,6 +132,7 @@ impl<S: Handler> Connection<S> {
                 }
                 () = &mut started, if leaving.is_none() => is_to_leave = true,
                 () = streams.changed.notified() => {}
+                () = &mut saying => break,
                 () = until(deadline) => match leaving {
                     Some(Leaving::From(_)) => break,
                     Some(Leaving::Soon(_)) => {}
@@ -160,10 +165,9 @@ impl<S: Handler> Connection<S> {
                 NO_LIMIT => Leaving::Soon(Instant::now() + (2 * this.quic.rtt()).clamp(SOON[0], SOON[1])),
                 limit => Leaving::From(limit),
             });
-            streams.touch();
-            if control.write_all(&control::goaway(word)).await.is_err() {
-                break;
-            }
+            streams.leave_soon();
+            // It fails if nobody says words any more, and then that has been seen.
+            _ = words.send(word);
         }
         this.quic.close(code::NO_ERROR, b"");
         // The process may end with its last connection.
@@ -212,6 +216,16 @@ impl<S: Handler> Connection<S> {
     }
 }
 
+/// Tells the client the words of an end, until it takes none. Meanwhile the connection goes on, for one that gives no credit for them
+/// has to leave as well.
+async fn say(mut control: SendStream, mut words: UnboundedReceiver<u64>) {
+    while let Some(word) = words.recv().await {
+        if control.write_all(&control::goaway(word)).await.is_err() {
+            return;
+        }
+    }
+}
+
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 async fn until(deadline: Option<Instant>) {
@@ -254,6 +268,12 @@ impl Streams {
 
     fn touch(&self) {
         *self.idle_since.lock() = Instant::now();
+    }
+
+    /// It was told to go: its time to do so starts, and there is no use in asking it.
+    fn leave_soon(&self) {
+        self.is_to_leave.store(true, Relaxed);
+        self.touch();
     }
 
     fn takes_leave(&self) -> bool {
