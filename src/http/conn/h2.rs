@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::check::check;
 use super::{
-    Handler, Server,
+    Config, Handler, Server,
     frames::Frames,
     link::{Expired, Link, NEVER, Timer, now},
 };
@@ -43,6 +43,7 @@ struct Streams {
     // Streams that were given a frame and have not asked for the next: their clients have yet to take it.
     sending: AtomicUsize,
     idle_since: AtomicU64,
+    is_leaving: AtomicBool,
     progress: AtomicU64,
     answered: AtomicUsize,
     // Streams that their client reset while a script was at work for them.
@@ -95,19 +96,7 @@ where
         link.count_request();
         let stream = Active::new(streams.clone());
         let (handler, config, peer) = (server.handler.clone(), server.config.clone(), peer.clone());
-        let is_head = *request.method() == Method::HEAD;
-        async move {
-            let mut response = match check(&request, &config) {
-                Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
-                Err(status) => refuse(status, &stream),
-            };
-            stream.answer();
-            if is_head {
-                strip(&mut response);
-            }
-            date::add(response.headers_mut());
-            Ok::<_, Infallible>(response.map(|body| Watched { body, rest: Bytes::new(), stream }))
-        }
+        async move { Ok::<_, Infallible>(answer(&handler, &config, request, peer, stream).await) }
     });
     let socket = TokioIo::new(Socket { io, read, link: link.clone(), frames: Frames::new() });
     let mut connection = pin!(server.http2.serve_connection(socket, service));
@@ -163,6 +152,26 @@ where
     }
 }
 
+async fn answer<S: Handler>(
+    handler: &S,
+    config: &Config,
+    request: Request<Incoming>,
+    peer: Peer,
+    stream: Active,
+) -> Response<Watched> {
+    let is_head = *request.method() == Method::HEAD;
+    let mut response = match check(&request, config) {
+        Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
+        Err(status) => refuse(status, &stream),
+    };
+    stream.answer();
+    if is_head {
+        strip(&mut response);
+    }
+    date::add(response.headers_mut());
+    response.map(|body| Watched { body, rest: Bytes::new(), stream })
+}
+
 /// Leaves the length of the body, and no more: over HTTP/2 hyper does not look at the method.
 fn strip(response: &mut Response<Body>) {
     let length = response.body().size_hint().exact();
@@ -191,6 +200,7 @@ impl Streams {
             active: none(),
             sending: none(),
             idle_since: started,
+            is_leaving: AtomicBool::new(false),
             progress: AtomicU64::new(0),
             answered: none(),
             abandoned: none(),
@@ -223,8 +233,10 @@ impl Streams {
         deadline.min(self.link.deadline()).min(old_at)
     }
 
-    /// Starts the time of an idle connection to go.
+    /// Starts the time of an idle connection to go, which nobody need ask for any more.
     fn leave(&self) {
+        self.is_leaving.store(true, Relaxed);
+        self.link.set_idle(false);
         self.idle_since.store(now(), Relaxed);
     }
 
@@ -275,7 +287,7 @@ impl Drop for Active {
         }
         self.streams.idle_since.store(now(), Relaxed);
         if self.streams.active.fetch_sub(1, SeqCst) == 1 {
-            self.streams.link.set_idle(true);
+            self.streams.link.set_idle(!self.streams.is_leaving.load(Relaxed));
             // The connection may have been polled for the last time before this, with no idle deadline.
             self.streams.link.wake();
         }
