@@ -73,10 +73,24 @@ struct Shared {
 struct Seats {
     taken: Vec<Option<(Arc<dyn Idler>, Listened)>>,
     free: Vec<usize>,
+    // One for each socket that was full lately, and one for all together.
+    asked: Vec<Asked>,
+}
+
+/// Some that were asked to leave.
+#[derive(Debug)]
+struct Asked {
+    of: Option<Listened>,
+    at: Instant,
+    // As many have to leave before others are asked.
+    count: usize,
 }
 
 /// Whoever has been idle for less is likely to be about to send: a request that crosses our goodbye is lost.
 const IDLE_FOR: Duration = Duration::from_secs(1);
+
+/// How often it is looked anew for somebody who waits, and somebody who may leave.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Of all connections this part leaves at once, for looking for them takes time.
 const PART: usize = 64;
@@ -123,8 +137,18 @@ impl Crowd {
 
     /// Asks some of those that have been idle longest to leave; those of one socket, if it is that which is full.
     pub(crate) fn make_room(&self, of: Option<&Listened>) {
-        let Some(before) = Instant::now().checked_sub(IDLE_FOR) else { return };
-        let seats = self.0.seats.lock();
+        self.make_room_at(of, Instant::now());
+    }
+
+    fn make_room_at(&self, of: Option<&Listened>, now: Instant) {
+        let Some(before) = now.checked_sub(IDLE_FOR) else { return };
+        let mut seats = self.0.seats.lock();
+        let seats = &mut *seats;
+        seats.asked.retain(|asked| now.saturating_duration_since(asked.at) < LOOK_AGAIN);
+        // Every thread on which somebody waits would else ask others, before the first have had the time to leave.
+        if seats.asked.iter().any(|asked| asked.is_of(of)) {
+            return;
+        }
         let here = seats.taken.iter().flatten().filter(|(_, listened)| of.is_none_or(|of| of.is(listened)));
         let mut idle: Vec<_> = here.filter_map(|(idler, _)| Some((idler.idle_since()?, idler))).collect();
         let count = (seats.taken.len() / PART).max(1);
@@ -132,7 +156,9 @@ impl Crowd {
         if idle.len() > count {
             idle.select_nth_unstable_by_key(count, |(since, _)| *since);
         }
-        idle.iter().take(count).for_each(|(_, idler)| idler.leave());
+        idle.truncate(count);
+        idle.iter().for_each(|(_, idler)| idler.leave());
+        seats.asked.push(Asked { of: of.cloned(), at: now, count: idle.len() });
     }
 }
 
@@ -173,6 +199,17 @@ impl Listened {
     }
 }
 
+// === impl Asked ===
+
+impl Asked {
+    fn is_of(&self, of: Option<&Listened>) -> bool {
+        match (&self.of, of) {
+            (Some(one), Some(other)) => one.is(other),
+            (one, other) => one.is_none() && other.is_none(),
+        }
+    }
+}
+
 // === impl Newcomer ===
 
 impl Idler for Newcomer {
@@ -205,6 +242,14 @@ impl Drop for Seat {
         let mut seats = self.crowd.0.seats.lock();
         let left = seats.taken[self.number].take();
         seats.free.push(self.number);
+        if let Some((_, listened)) = &left {
+            seats.asked.retain_mut(|asked| {
+                if asked.of.as_ref().is_none_or(|of| of.is(listened)) {
+                    asked.count = asked.count.saturating_sub(1);
+                }
+                asked.count > 0
+            });
+        }
         drop(seats);
         drop(left);
     }
@@ -228,6 +273,32 @@ mod tests {
         fn leave(&self) {
             self.was_asked.store(true, Relaxed);
         }
+    }
+
+    #[test]
+    fn who_was_asked_has_time_to_leave_before_others_are() {
+        let (crowd, here) = (Crowd::default(), Listened::default());
+        let now = Instant::now() + Duration::from_secs(100);
+        let sit = |_| {
+            let sitter = Arc::new(Sitter { since: Some(Instant::now()), was_asked: AtomicBool::new(false) });
+            (crowd.seat(sitter.clone(), here.clone()), sitter)
+        };
+        let mut all: Vec<_> = (0..3 * PART).map(sit).collect();
+        let asked = |all: &[(Seat, Arc<Sitter>)]| all.iter().filter(|(_, sitter)| sitter.was_asked.swap(false, Relaxed)).count();
+        for _ in 0..PART {
+            crowd.make_room_at(None, now);
+        }
+        assert_eq!(asked(&all), 3, "the threads on which somebody waits are many, those who wait are not");
+        crowd.make_room_at(Some(&here), now);
+        assert_eq!(asked(&all), 3, "another socket's turn does not depend on that");
+        crowd.make_room_at(None, now + LOOK_AGAIN);
+        assert_eq!(asked(&all), 3, "nobody has left");
+        all.truncate(3 * PART - 2);
+        crowd.make_room_at(None, now + LOOK_AGAIN);
+        assert_eq!(asked(&all), 0);
+        all.pop();
+        crowd.make_room_at(None, now + LOOK_AGAIN);
+        assert_eq!(asked(&all), 3, "all three have left");
     }
 
     #[test]

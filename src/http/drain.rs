@@ -18,7 +18,7 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    crowd::{Crowd, Listened, Room},
+    crowd::{Crowd, LOOK_AGAIN, Listened, Room},
     metrics::Handshakes,
 };
 
@@ -128,9 +128,6 @@ struct Shared {
 
 /// Of [`Closed`].
 const REASONS: usize = 5;
-
-/// How often it is looked anew for somebody who waits, and somebody who may leave.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 // === impl Drain ===
 
