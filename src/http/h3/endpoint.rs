@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -28,7 +28,7 @@ use crate::{
     http::{
         accept::canonical,
         conn::Handler,
-        crowd::Listened,
+        crowd::{Guest, Listened},
         drain::{Closed, OpenConnection, Timeout},
         tls::Tls,
     },
@@ -59,8 +59,14 @@ struct Gate<S> {
     // Made of the certificates that were in force then.
     current: Mutex<(Arc<rustls::ServerConfig>, Arc<ServerConfig>)>,
     greeting: AtomicUsize,
+    // Clients are refused for now, since there are too many.
+    is_pausing: AtomicBool,
     listened: Listened,
 }
+
+/// A client has as many connections as it may have.
+#[derive(Debug)]
+struct TooMany;
 
 /// Packets that wait for a connection to be taken, in bytes for one, and for all.
 const WAITING_ONE: u64 = 64 * 1024;
@@ -128,6 +134,7 @@ impl<S: Handler> Server<S> {
             retry_above: self.quic.retry_above,
             current: Mutex::new((seen, Arc::new(server))),
             greeting: AtomicUsize::new(0),
+            is_pausing: AtomicBool::new(false),
             listened: Listened::default(),
         })
     }
@@ -200,10 +207,24 @@ impl<S: Handler> Gate<S> {
             return;
         }
         let limits = &self.shared.config;
-        let is_full = drain.is_full(limits.max_connections) || self.listened.count() >= limits.max_per_listener;
-        if greeting >= most || is_full {
-            drain.count_pause();
-            drain.crowd().make_room(None);
+        let is_full_here = self.listened.count() >= limits.max_per_listener;
+        let is_full = is_full_here || drain.is_full(limits.max_connections);
+        if is_full || greeting >= most {
+            if !self.is_pausing.swap(true, Relaxed) {
+                drain.count_pause();
+            }
+            // Who has nothing to do leaves for a connection, not for a handshake.
+            if is_full {
+                drain.crowd().make_room(Some(&self.listened).filter(|_| is_full_here));
+            }
+            incoming.refuse();
+            return;
+        }
+        self.is_pausing.store(false, Relaxed);
+        let client = incoming.remote_address();
+        let guest = incoming.remote_address_validated().then(|| self.welcome(client));
+        if matches!(guest, Some(Err(_))) {
+            drain.count_closed(Closed::Client);
             incoming.refuse();
             return;
         }
@@ -214,7 +235,7 @@ impl<S: Handler> Gate<S> {
             self.greeting.fetch_sub(1, Relaxed);
             if let Some(connection) = greeted {
                 self.shared.drain.handshakes().note_quic(began.elapsed());
-                self.serve(connection, open).await;
+                self.serve(connection, guest, open).await;
             }
         }));
     }
@@ -238,13 +259,23 @@ impl<S: Handler> Gate<S> {
         }
     }
 
-    async fn serve(&self, quic: quinn::Connection, open: OpenConnection) {
+    /// Counts a connection of a client, unless it has too many; none for one that may have any number.
+    fn welcome(&self, client: SocketAddr) -> Result<Option<Guest>, TooMany> {
+        let (limits, client) = (&self.shared.config, canonical(client).ip());
+        if limits.max_per_client == usize::MAX || limits.exempt.contains(client) {
+            return Ok(None);
+        }
+        self.shared.drain.crowd().welcome(client, limits.max_per_client).map(Some).ok_or(TooMany)
+    }
+
+    /// Serves a client, that was counted if it had proven its address before.
+    async fn serve(&self, quic: quinn::Connection, guest: Option<Result<Option<Guest>, TooMany>>, open: OpenConnection) {
         let told = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         let name = told.and_then(|told| told.server_name);
         let shown = quic.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
         if !self.tls.still_trusts(shown.as_ref().map(|chain| &chain[..])) {
-            self.shared.drain.count_refusal();
-            quic.close(code::NO_ERROR, b"the client's certificate is good no more");
+            self.shared.drain.count_closed(Closed::Tls);
+            quic.close(code::GENERAL, b"the client's certificate is good no more");
             return;
         }
         let certificate = shown.as_ref().and_then(|chain| chain.first()).map(|der| &der[..]);
@@ -253,16 +284,12 @@ impl<S: Handler> Gate<S> {
             (Some(local), Some(ip)) => Some(SocketAddr::new(ip.to_canonical(), local.port())),
             (local, _) => local,
         };
-        // Only now that it is known that the address is its own.
-        let limits = &self.shared.config;
-        let client = canonical(quic.remote_address()).ip();
-        let is_counted = limits.max_per_client < usize::MAX && !limits.exempt.contains(client);
-        let guest = is_counted.then(|| self.shared.drain.crowd().welcome(client, limits.max_per_client));
-        if matches!(guest, Some(None)) {
+        // At the latest now it is known that the address is its own.
+        let Ok(guest) = guest.unwrap_or_else(|| self.welcome(quic.remote_address())) else {
             self.shared.drain.count_closed(Closed::Client);
             quic.close(code::EXCESSIVE_LOAD, b"too many connections of one client");
             return;
-        }
+        };
         Connection { shared: self.shared.clone(), quic, secure, local, listened: self.listened.clone() }.serve().await;
         drop((open, guest));
     }

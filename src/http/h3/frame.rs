@@ -47,6 +47,7 @@ pub(super) mod code {
     use quinn::VarInt;
 
     pub(in super::super) const NO_ERROR: VarInt = VarInt::from_u32(0x100);
+    pub(in super::super) const GENERAL: VarInt = VarInt::from_u32(0x101);
     pub(in super::super) const INTERNAL: VarInt = VarInt::from_u32(0x102);
     pub(in super::super) const STREAM_CREATION: VarInt = VarInt::from_u32(0x103);
     pub(in super::super) const CLOSED_CRITICAL: VarInt = VarInt::from_u32(0x104);
