@@ -215,15 +215,24 @@ impl Plugin for Locks {
     }
 
     fn copy(self: Arc<Self>) -> Chunks {
-        let mut names = self.kept.lock().table.watch().into_iter();
+        let mut names = self.kept.lock().table.watch().into_iter().peekable();
+        // Of the first name, holders that were in the chunk before.
+        let mut done = 0;
         // The table is kept from callers only while a chunk is made.
         let next = move || {
             let (mut chunk, kept) = (Vec::with_capacity(CHUNK + 1024), self.kept.lock());
-            for name in names.by_ref() {
-                kept.table.holders(&name).for_each(|held| put_held(&mut chunk, &held));
-                if chunk.len() >= CHUNK {
-                    break;
+            while let Some(name) = names.peek() {
+                // Its new holders may not go together with those of before; the freeze has them all.
+                let is_stale = done > 0 && kept.table.has_changed(name);
+                for held in kept.table.holders(name).skip(done).take_while(|_| !is_stale) {
+                    if chunk.len() >= CHUNK {
+                        return Some(chunk);
+                    }
+                    put_held(&mut chunk, &held);
+                    done += 1;
                 }
+                names.next();
+                done = 0;
             }
             (!chunk.is_empty()).then_some(chunk)
         };

@@ -188,6 +188,11 @@ impl Table {
         self.changed.take()
     }
 
+    /// Whether this one has, or may have.
+    pub(super) fn has_changed(&self, name: &str) -> bool {
+        self.changed.as_ref().is_none_or(|changed| changed.contains(name))
+    }
+
     /// As if nobody had held it.
     pub(super) fn forget(&mut self, name: &str) {
         if let Some(resource) = self.resources.remove(name) {

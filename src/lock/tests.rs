@@ -174,6 +174,39 @@ fn what_changes_while_it_is_copied_comes_after_the_copy() {
     }
 }
 
+#[tokio::test]
+async fn many_readers_of_one_resource_move() {
+    let config = Config { max_locks: 20_000, max_waiting: 1, max_name: 64 };
+    let old = Engine::start(None, config);
+    for number in 0..15_000 {
+        let id = format!("5f0c63e2-7d0b-4b3c-9f6e-{number:012}");
+        assert_eq!(old.ask(&ask(Verb::LockRead, &id, 0)).await, Ok(true));
+    }
+    let before = all(&old.locks);
+    let new = Engine::start(Some(&old), config);
+    new.state.take_over().await.unwrap();
+    assert_eq!(before.len(), 15_000);
+    assert!(before == all(&new.locks));
+}
+
+#[test]
+fn a_writer_that_comes_while_readers_are_copied_is_alone() {
+    let config = Config { max_locks: 20_000, max_waiting: 1, max_name: 64 };
+    let (locks, other) = (Arc::new(Locks::new(config)), Arc::new(Locks::new(config)));
+    let make = |verb, id: &str| assert!(matches!(locks.act(&ask(verb, id, 0)), Ok(Step::Answer(true))));
+    locks.serve();
+    (0..5000).for_each(|number| make(Verb::LockRead, &format!("reader {number}")));
+    let mut chunks = locks.clone().copy();
+    let first = chunks.next().unwrap();
+    assert!(first.len() < 2 * CHUNK);
+    make(Verb::ForceRelease, "");
+    make(Verb::Lock, "writer");
+    for chunk in [first].into_iter().chain(chunks).chain(locks.freeze()) {
+        other.restore(&chunk).unwrap();
+    }
+    assert_eq!((all(&other).len(), all(&other)), (1, all(&locks)));
+}
+
 #[test]
 fn a_hundred_thousand_locks_move() {
     let block_on = |future: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
