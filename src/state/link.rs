@@ -14,7 +14,7 @@ use tokio::{
     sync::{Notify, mpsc, oneshot},
 };
 
-use super::frame::Frame;
+use super::frame::{Frame, MAX_BODY};
 
 /// This engine's end.
 #[derive(Debug)]
@@ -80,6 +80,13 @@ impl Link {
 
     /// Calls a plugin of the other engine.
     pub(super) async fn call(&self, plugin: &str, request: Bytes) -> Outcome {
+        // The other engine would take a longer frame for a broken one.
+        let length = 1 + plugin.len() + request.len();
+        if length > MAX_BODY {
+            let what =
+                format!("{plugin}: the request of {} bytes is too long for the other engine, which has the state", request.len());
+            return Outcome::Failed(format!("{what}: a message has {MAX_BODY} at most"));
+        }
         let (tell, told) = oneshot::channel();
         let number = {
             let mut calls = self.calls.lock();

@@ -302,6 +302,18 @@ fn an_engine_whose_successor_has_died_makes_no_more_calls() {
 }
 
 #[test]
+fn a_request_that_no_message_holds_is_an_error_and_the_engines_stay_tied() {
+    let old = Engine::start(None);
+    old.call("+7").unwrap();
+    let new = Engine::start(Some(&old));
+    let error = new.call(&"+".repeat(1 << 20)).unwrap_err();
+    assert!(error.to_string().contains("is too long"), "{error}");
+    assert_eq!(new.call("="), Ok(7));
+    new.take_over().unwrap();
+    assert_eq!((old.call("+1"), new.call("=")), (Ok(8), Ok(8)));
+}
+
+#[test]
 fn what_a_dead_engine_kept_is_lost() {
     let old = Engine::start(None);
     old.call("+7").unwrap();
