@@ -33,6 +33,8 @@ pub(super) enum Frame {
     Moved(u32),
     /// It could not be made.
     Failed { number: u32, why: String },
+    /// What the other engine said makes no sense, and nothing more of it is heard; this one has not died.
+    Severed(String),
 }
 
 /// Cuts what comes into frames.
@@ -68,7 +70,7 @@ impl Frame {
                     into.put_u32_le(*form);
                 }
             }
-            Self::Refused(why) | Self::Aborted(why) | Self::Failed { why, .. } => {
+            Self::Refused(why) | Self::Aborted(why) | Self::Severed(why) | Self::Failed { why, .. } => {
                 into.put_slice(&why.as_bytes()[..why.floor_char_boundary(MAX_TEXT)]);
             }
             Self::Chunk { plugin, bytes, .. } => {
@@ -104,6 +106,7 @@ impl Frame {
             Self::Answer { number, .. } => (11, *number),
             Self::Moved(number) => (12, *number),
             Self::Failed { number, .. } => (13, *number),
+            Self::Severed(_) => (14, 0),
         }
     }
 
@@ -137,6 +140,7 @@ impl Frame {
             11 => Self::Answer { number, result: body },
             12 => Self::Moved(number),
             13 => Self::Failed { number, why: text(&body) },
+            14 => Self::Severed(text(&body)),
             _ => return Err(broken("a message of an unknown kind")),
         })
     }
@@ -199,6 +203,7 @@ mod tests {
             Frame::Answer { number: 9, result: bytes },
             Frame::Moved(9),
             Frame::Failed { number: 9, why: "so".into() },
+            Frame::Severed("bad".into()),
         ]
     }
 

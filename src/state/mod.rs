@@ -28,8 +28,12 @@
 //!   handed over.
 //! - The owner dies: what it kept is lost, and the log says so. A call that it had not answered is an error, for nobody knows whether
 //!   it was made.
-//! - The newer engine is of a program that keeps this state in another form, or speaks another [version](frame): it starts empty, and
-//!   the log says so. The older one makes no more calls then, so that there are never two owners.
+//! - One cannot understand what the other says: the newer one ends, and the reload tells why. Nobody takes what lives for dead, so
+//!   that the older one stays the only owner.
+//! - The newer engine is of a program that keeps this state in another form: it is handed over all the same, and that part starts
+//!   empty, as the log says. The older one makes no more calls then, so that there are never two owners.
+//! - The newer engine speaks another [version](frame): its calls are errors until it is ready, and then it starts empty, as the log
+//!   says. The older one makes calls of its own clients until the supervisor tells it that another serves.
 //!
 //! # Bounds
 //! Calls that wait for the other engine, chunks that are not acknowledged, the length of a message, and the times that a hand-over

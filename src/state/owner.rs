@@ -26,6 +26,17 @@ pub(super) struct Shared {
     pub(super) handing_over: tokio::sync::Mutex<()>,
     /// Who waits for the state to be taken over.
     pub(super) taking: Mutex<Option<oneshot::Sender<Result<(), String>>>>,
+    /// Why the owner cannot be asked for the state, though it lives.
+    pub(super) apart: Mutex<Option<Apart>>,
+}
+
+/// Why two engines do not go on with each other.
+#[derive(Clone, Debug)]
+pub(super) enum Apart {
+    /// They speak different versions: the newer one starts empty once it serves.
+    Refused(String),
+    /// One of them cannot be understood: the newer one must not serve.
+    Severed(String),
 }
 
 /// Who owns the state.
@@ -64,6 +75,7 @@ impl Shared {
             is_leaving: AtomicBool::new(false),
             handing_over: tokio::sync::Mutex::default(),
             taking: Mutex::default(),
+            apart: Mutex::default(),
         }
     }
 
@@ -165,6 +177,8 @@ impl Shared {
 
     /// Another engine serves, and cannot be reached from here.
     fn lose(&self) {
+        // First: what is frozen must not be called.
+        self.set_owner(Owner::Gone);
         for plugin in &self.plugins {
             drop(plugin.freeze());
             if plugin.entries() > 0 {
@@ -176,7 +190,6 @@ impl Shared {
             }
             plugin.clear();
         }
-        self.set_owner(Owner::Gone);
     }
 
     /// Another engine serves.
@@ -209,6 +222,34 @@ impl Shared {
         self.plugins.iter().for_each(|plugin| plugin.clear());
         drop(waiting.send(Err(why.to_owned())));
         true
+    }
+
+    /// The engine at the other end, which has the state, speaks another version.
+    pub(super) fn refused(&self, link: &Link, why: &str) {
+        if self.part(link, Apart::Refused(why.to_owned()))
+            && let Some(waiting) = self.taking.lock().take()
+        {
+            self.begin(Some(why));
+            drop(waiting.send(Ok(())));
+        }
+    }
+
+    /// The engine at the other end lives, but nothing more is heard of it.
+    pub(super) fn sever(&self, link: &Link, why: &str) {
+        if self.part(link, Apart::Severed(why.to_owned())) {
+            self.give_up(why);
+        }
+    }
+
+    /// False if the engine at the other end is not the one whose state this one is to have.
+    fn part(&self, link: &Link, apart: Apart) -> bool {
+        let is_owner = matches!(self.owner(), Owner::There { link: other, kept: false } if other.number == link.number);
+        if is_owner {
+            // In this order: whoever sees the one has the other.
+            *self.apart.lock() = Some(apart);
+            self.set_owner(Owner::Gone);
+        }
+        is_owner
     }
 
     /// The engine at the other end is gone.

@@ -77,21 +77,38 @@ fn begin(shared: &Arc<Shared>, (link, stream): Ends, frames: mpsc::Receiver<Byte
 
 impl Peer {
     async fn attend(mut self, stream: UnixStream, frames: mpsc::Receiver<Bytes>) {
-        let (reader, writer) = stream.into_split();
+        let (mut reader, writer) = stream.into_split();
         let writing = tokio::spawn(write(frames, writer));
-        let why = match self.listen(reader).await {
-            Ok(()) => "the other engine has ended".to_owned(),
-            Err(error) => format!("the other engine cannot be understood ({error})"),
-        };
+        let heard = self.listen(&mut reader).await;
         // Whoever asked there is gone, and waits for nothing any more.
         self.calls.shutdown().await;
-        writing.abort();
         self.link.end();
-        self.shared.died(&self.link, &why);
+        if let Err(error) = heard {
+            self.sever(&mut reader, &error).await;
+        }
+        writing.abort();
+        self.shared.died(&self.link, "the other engine has ended");
     }
 
-    /// Until its end.
-    async fn listen(&mut self, mut reader: OwnedReadHalf) -> io::Result<()> {
+    /// It cannot be understood, but lives, and may be the owner: only its end makes this one the owner.
+    async fn sever(&mut self, reader: &mut OwnedReadHalf, error: &io::Error) {
+        let why = format!("the other engine cannot be understood ({error})");
+        tracing::error!("{why}");
+        self.shared.sever(&self.link, &why);
+        // A hand-over in progress ends by either.
+        drop(self.reply(Reply::Aborted(why)));
+        self.replies = None;
+        let told = self.link.send(Frame::Severed(error.to_string()));
+        let mut sink = tokio::io::sink();
+        let unheard = tokio::io::copy(reader, &mut sink);
+        tokio::select! {
+            _ = async { tokio::join!(told, unheard) } => {}
+            () = self.link.closed() => {}
+        }
+    }
+
+    /// Until its end; an error if it cannot be understood.
+    async fn listen(&mut self, reader: &mut OwnedReadHalf) -> io::Result<()> {
         let mut frames = Frames::default();
         loop {
             while let Some(frame) = frames.next()? {
@@ -99,8 +116,12 @@ impl Peer {
             }
             while self.calls.try_join_next().is_some() {}
             tokio::select! {
-                read = reader.read_buf(&mut frames.0) => if read? == 0 {
-                    return Ok(());
+                read = reader.read_buf(&mut frames.0) => match read {
+                    // One that dies with something unread resets the connection.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                    read => if read? == 0 {
+                        return Ok(());
+                    },
                 },
                 () = self.link.closed() => return Ok(()),
             }
@@ -114,7 +135,8 @@ impl Peer {
                 let why = format!("the older engine speaks version {PROTOCOL}, the newer one {protocol}");
                 self.link.send(Frame::Refused(why)).await;
             }
-            Frame::Refused(why) => return Err(io::Error::other(why)),
+            Frame::Refused(why) => self.shared.refused(&self.link, &why),
+            Frame::Severed(why) => return Err(io::Error::other(format!("it does not understand this one: {why}"))),
             Frame::Take => {
                 let Some(forms) = self.forms.take() else {
                     return Err(io::Error::other("it asks before it has introduced itself"));

@@ -1,6 +1,7 @@
 //! Engines in one process, tied to each other as a supervisor ties them, with a plugin that counts.
 
 use std::{
+    io::{Read, Write},
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc,
@@ -126,8 +127,11 @@ impl Engine {
     }
 
     fn with(before: Option<&Self>, counter: Counter) -> Self {
+        Self::after(before.map(|before| before.door.try_clone().unwrap()), counter)
+    }
+
+    fn after(predecessor: Option<OwnedFd>, counter: Counter) -> Self {
         let (door, heir) = passing::pair().unwrap();
-        let predecessor = before.map(|before| before.door.try_clone().unwrap());
         let counter = Arc::new(counter);
         let plugins: Vec<Arc<dyn Plugin>> = vec![counter.clone()];
         let (life, end) = oneshot::channel::<()>();
@@ -311,6 +315,54 @@ fn a_request_that_no_message_holds_is_an_error_and_the_engines_stay_tied() {
     assert_eq!(new.call("="), Ok(7));
     new.take_over().unwrap();
     assert_eq!((old.call("+1"), new.call("=")), (Ok(8), Ok(8)));
+}
+
+/// An engine whose owner is this test, by a connection that it says what it likes on.
+fn engine_after(said: &[u8]) -> (Engine, net::UnixStream) {
+    let (door, heir) = passing::pair().unwrap();
+    let engine = Engine::after(Some(door), Counter::default());
+    let mut stream = net::UnixStream::from(passing::receive(&heir).unwrap());
+    stream.write_all(said).unwrap();
+    while !matches!(engine.state.0.owner(), Owner::Gone) {
+        thread::yield_now();
+    }
+    (engine, stream)
+}
+
+#[test]
+fn an_owner_that_cannot_be_understood_is_not_taken_for_dead() {
+    let (new, stream) = engine_after(&[0xff; 32]);
+    let why = "the other engine cannot be understood (a message that is too long)";
+    assert_eq!(new.take_over(), Err(why.to_owned()));
+    assert!(new.call("=").is_err());
+    // Nor later, for then it must not serve.
+    drop(stream);
+    assert!(!new.state.is_here());
+}
+
+#[test]
+fn an_engine_that_a_broken_one_introduces_itself_to_goes_on() {
+    let old = Engine::start(None);
+    old.call("+7").unwrap();
+    let (ours, theirs) = net::UnixStream::pair().unwrap();
+    passing::send(&old.door, &theirs).unwrap();
+    drop(theirs);
+    (&ours).write_all(&[0xff; 32]).unwrap();
+    let mut said = [0; 9];
+    (&ours).read_exact(&mut said).unwrap();
+    assert_eq!(said[4], 14);
+    assert_eq!(old.call("+1"), Ok(8));
+    let new = Engine::start(Some(&old));
+    new.take_over().unwrap();
+    assert_eq!(new.call("="), Ok(8));
+}
+
+#[test]
+fn an_engine_that_speaks_another_version_starts_empty_when_it_is_ready() {
+    let (new, _stream) = engine_after(&[0, 0, 0, 0, 2, 0, 0, 0, 0]);
+    assert!(new.call("=").is_err());
+    new.take_over().unwrap();
+    assert_eq!(new.call("+1"), Ok(1));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::{
     Chunks, Plugin,
     frame::Frame,
     link::Link,
-    owner::{Owner, Shared},
+    owner::{Apart, Owner, Shared},
 };
 
 /// What the newer engine says to chunks.
@@ -55,9 +55,13 @@ pub(super) async fn take_over(shared: &Arc<Shared>) -> Result<(), String> {
     let (tell, mut told) = oneshot::channel();
     // Before anybody is asked: the other engine may die at once.
     *shared.taking.lock() = Some(tell);
-    let Owner::There { link, .. } = shared.owner() else {
-        shared.taking.lock().take();
-        return Ok(());
+    let link = match shared.owner() {
+        Owner::There { link, .. } => link,
+        Owner::Here | Owner::Moving => {
+            shared.taking.lock().take();
+            return Ok(());
+        }
+        Owner::Gone => return go_apart(shared, told).await,
     };
     let began = Instant::now();
     link.send(Frame::Take).await;
@@ -78,6 +82,24 @@ pub(super) async fn take_over(shared: &Arc<Shared>) -> Result<(), String> {
         tracing::info!(entries, ms = began.elapsed().as_millis(), "what plugins keep in memory is in this engine now");
     }
     outcome
+}
+
+/// Without what the owner has, if that speaks another version.
+async fn go_apart(shared: &Shared, told: oneshot::Receiver<Result<(), String>>) -> Result<(), String> {
+    let ended = || Err("the engine that owns the state cannot be reached".into());
+    if shared.taking.lock().take().is_none() {
+        // It was heard of in this moment.
+        return told.await.unwrap_or_else(|_| ended());
+    }
+    let apart = shared.apart.lock().clone();
+    match apart {
+        Some(Apart::Refused(why)) => {
+            shared.begin(Some(&why));
+            Ok(())
+        }
+        Some(Apart::Severed(why)) => Err(why),
+        None => ended(),
+    }
 }
 
 /// Hands the state over to the engine at the other end, whose plugins have these forms.
