@@ -83,6 +83,9 @@ pub(super) struct Left {
     said: Vec<u8>,
 }
 
+/// No engine is listened to for longer at once, lest others wait.
+const REPORTS: usize = 64;
+
 // === impl Means ===
 
 impl Means {
@@ -158,10 +161,11 @@ impl Engine {
         self.line.poll_read_ready(context).map(drop)
     }
 
-    /// What it has said meanwhile.
+    /// What it has said meanwhile. If that is much, not all of it: then [`Self::poll_said`] is ready again, for nothing whole is left
+    /// unread but on the line.
     pub(super) fn hear(&mut self) -> Vec<Report> {
         let mut reports = Vec::new();
-        while !self.is_silent {
+        while !self.is_silent && reports.len() < REPORTS {
             match self.said.receive(&self.line) {
                 Ok(0) => self.is_silent = true,
                 Ok(_) => {}
