@@ -69,6 +69,8 @@ use crate::{
     worker::scoreboard::now_ms,
 };
 
+/// All is looked at so often.
+const TICK: Duration = Duration::from_secs(1);
 /// An engine that has shown no sign of life for so long is hung.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
 /// An engine that does not serve by then is hung as well.
@@ -182,13 +184,19 @@ fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, 
             return Ok(code);
         }
         supervisor.reload_if_asked_meanwhile();
+        let mut tick_at = Instant::now() + TICK;
         loop {
             supervisor.tell_health();
+            // Kept over turns: events that come all the time must not put it off.
+            let due = tick_at.min(Instant::now() + supervisor.until_next());
             let heard = tokio::select! {
                 generation = supervisor.said() => Heard::Engine(generation),
                 heard = signals.heard() => heard,
-                () = tokio::time::sleep(supervisor.until_next()) => Heard::Tick,
+                () = tokio::time::sleep_until(due.into()) => Heard::Tick,
             };
+            if matches!(heard, Heard::Tick) {
+                tick_at = Instant::now() + TICK;
+            }
             if let Some(code) = supervisor.hear(heard) {
                 return Ok(code);
             }
@@ -402,6 +410,9 @@ impl Supervisor {
             return None;
         }
         let pause = self.backoff.after(engine.started, Instant::now());
+        if self.is_awaited() {
+            return None;
+        }
         self.restart_at = Some(Instant::now() + pause);
         if !pause.is_zero() {
             tracing::warn!(pause_ms = pause.as_millis(), "engines keep dying; the next one is started after a pause");
@@ -479,7 +490,7 @@ impl Supervisor {
     fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restart_at).min();
-        next.map_or(Duration::from_secs(1), |at| at.saturating_duration_since(now).min(Duration::from_secs(1)))
+        next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }
 
     fn engines(&self) -> impl Iterator<Item = &Engine> {

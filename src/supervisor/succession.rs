@@ -17,6 +17,9 @@ use super::{
 };
 use crate::error::{Error, ExitCode};
 
+/// Configurations that are read at once only to be checked: each is a process.
+const MAX_CHECKS: usize = 4;
+
 /// Somebody who waits for the outcome of a wish, in the engine of this generation.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 pub(super) struct Asker {
@@ -145,6 +148,9 @@ impl Supervisor {
         }
         match wish {
             Wish::Check if self.stopping => self.tell(&[asker], Err(STOPPING)),
+            Wish::Check if self.checks_in_progress() >= MAX_CHECKS => {
+                self.tell(&[asker], Err("too many ask at once: try again later"));
+            }
             Wish::Check => {
                 if let Err(error) = self.load_anew(Purpose::Check(asker)) {
                     self.tell(&[asker], Err(&error.to_string()));
@@ -153,6 +159,10 @@ impl Supervisor {
             Wish::Reload => self.reload(vec![asker]),
             Wish::Rollback => self.roll_back(asker),
         }
+    }
+
+    fn checks_in_progress(&self) -> usize {
+        self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
     }
 
     pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
@@ -260,6 +270,15 @@ impl Supervisor {
     fn succeed(&mut self, next: Next) {
         self.generation = next.engines.iter().map(|engine| engine.generation).max().unwrap_or(self.generation);
         self.next = Some(next);
+        if self.is_awaited() {
+            self.restart_at = None;
+        }
+    }
+
+    /// The engine that boots takes the place of the only one, dead or not. Another beside it would keep in memory what this one keeps
+    /// too. If it fails, the place is filled then.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.next.is_some() && self.installed.release.processes == 1
     }
 
     pub(super) fn reload_if_asked_meanwhile(&mut self) {
