@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::harness::{
-    Office, PATIENCE, Reply, Request, Server, Setup, command, finish, free_port, reference, server, wait_until,
+    H2, Office, PATIENCE, Reply, Request, Server, Setup, command, finish, free_port, reference, server, wait_until,
 };
 
 const ASK: &str = "header('X-Own: kept'); header('Content-Disposition: attachment'); header('X-Sendremotefile: ' . $_GET['url']);
@@ -225,6 +225,21 @@ fn a_site_has_pages_of_its_own_for_what_the_server_says() {
     assert_eq!((gone.status, gone.text().as_str()), (410, "script for 200"));
     let own = server.get("/code.php?code=404").send();
     assert_eq!((own.status, own.text().as_str()), (404, "of the script"), "a script has its own words");
+}
+
+#[test]
+fn answers_to_head_have_no_body_over_http2() {
+    if reference().is_some() {
+        return;
+    }
+    let server = with_pages(server()).option("http.http2.h2c=true").start();
+    let mut client = H2::open(server.address).unwrap();
+    for (path, status) in [("/nowhere", 404), ("/a.bak", 403), ("/closed", 410), ("/code.php?code=200", 200), ("/404.html", 200)]
+    {
+        // A client takes a body there for a fault of the connection.
+        assert_eq!(client.send("HEAD", path, Vec::new()).unwrap(), (status, Vec::new()), "{path}");
+        assert!(!client.send("GET", path, Vec::new()).unwrap().1.is_empty(), "{path}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nix::{
 use super::{has_curl, with};
 use crate::harness::{
     Office, PATIENCE, Server, Setup,
-    h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request},
+    h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request, without_credit},
     reference, server, wait_until,
 };
 
@@ -303,6 +303,18 @@ fn an_end_is_announced_before_requests_are_turned_away() {
     let words = [&all[..], &exact].concat();
     assert!(said.ends_with(&words), "first that no request is lost, then that those after the first are: {said:x?}");
     assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn a_client_that_takes_no_words_leaves_all_the_same() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let server = site(&office).option("engine.grace_period=10m").start();
+    let ended = without_credit(&office, || server.signal(Signal::SIGTERM));
+    assert_eq!(ended, Ok(0x100));
+    assert!(server.ended_within(PATIENCE).is_some(), "{}", server.log.text());
 }
 
 #[test]

@@ -220,6 +220,23 @@ pub(crate) fn control_stream(office: &Office, act: impl FnOnce()) -> Vec<u8> {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, listen).await }).expect("in time")
 }
 
+/// How a connection ends whose client gives the server's control stream no credit but for its first words, once `act` is done.
+pub(crate) fn without_credit(office: &Office, act: impl FnOnce()) -> Result<u64, ConnectionError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = async {
+        let mut config = config(office);
+        let mut transport = TransportConfig::default();
+        transport.stream_receive_window(VarInt::from_u32(12)).max_idle_timeout(Some((PATIENCE * 10).try_into().unwrap()));
+        config.transport_config(Arc::new(transport));
+        let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let connection = endpoint.connect_with(config, office.port, "server.test").unwrap().await.unwrap();
+        let _control = connection.accept_uni().await.unwrap();
+        act();
+        code_of(connection.closed().await)
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, run).await }).expect("in time")
+}
+
 async fn exchanged(connection: &Connection, (mut send, mut receive): (SendStream, RecvStream), bytes: &[u8]) -> Outcome {
     _ = send.write_all(bytes).await;
     _ = send.finish();
