@@ -8,7 +8,11 @@ use super::{
     metrics::{page, value},
     with,
 };
-use crate::harness::{Connection, Office, PATIENCE, Request, Server, Setup, free_port, h3::Http3, reference, server, wait_until};
+use crate::harness::{
+    Connection, Office, PATIENCE, Request, Server, Setup, free_port,
+    h3::{Http3, Outcome, raw},
+    reference, server, wait_until,
+};
 
 /// A server that has little time, a second port where proxies speak first, and its page of figures.
 struct Watched {
@@ -154,7 +158,8 @@ fn a_client_has_no_more_connections_than_it_may_whoever_brings_them() {
     let mut quic = Http3::connect(&watched.office);
     assert_eq!(quic.get("/server.php").status, 200);
     assert!(watched.office.resumer(&TLS13, None).fetch("/server.php").is_err());
-    assert_eq!(Http3::connect(&watched.office).closed(), Ok(0x107));
+    // Closed before a client of HTTP/3 is ready, perhaps.
+    assert_eq!(raw(&watched.office, b"", b""), Outcome::Closed(0x107));
     assert!(Request::new(watched.figures, "GET", "/").try_send().is_ok(), "not for readers of figures");
 }
 
