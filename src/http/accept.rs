@@ -199,16 +199,15 @@ impl SendFile for Stream {
     fn poll_send_file(&mut self, context: &mut Context<'_>, file: &File, offset: u64, count: usize) -> Poll<io::Result<usize>> {
         loop {
             let mut offset = i64::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let mut send = |to: BorrowedFd<'_>| Ok(sendfile64(to, file, Some(&mut offset), count)?);
             let sent = match self {
                 Self::Tcp(stream) => {
                     ready!(stream.poll_write_ready(context))?;
-                    let to = stream.as_fd();
-                    stream.try_io(Interest::WRITABLE, || Ok(sendfile64(to, file, Some(&mut offset), count)?))
+                    stream.try_io(Interest::WRITABLE, || send(stream.as_fd()))
                 }
                 Self::Unix(stream) => {
                     ready!(stream.poll_write_ready(context))?;
-                    let to = stream.as_fd();
-                    stream.try_io(Interest::WRITABLE, || Ok(sendfile64(to, file, Some(&mut offset), count)?))
+                    stream.try_io(Interest::WRITABLE, || send(stream.as_fd()))
                 }
             };
             match sent {

@@ -19,16 +19,17 @@ pub(super) fn add(headers: &mut HeaderMap) {
     headers.entry(DATE).or_insert_with(now);
 }
 
-fn now() -> HeaderValue {
+/// The date of an answer that is made now.
+pub(super) fn now() -> HeaderValue {
     at(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
 }
 
-/// 9999-12-31 23:59:59: a year has four digits.
-const LAST: u64 = 253_402_300_799;
+/// The last second that has a date, 9999-12-31 23:59:59: a year has four digits.
+pub(super) const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The date that many seconds after 1970.
 fn at(second: u64) -> HeaderValue {
-    let second = second.min(LAST);
+    let second = second.min(LAST_SECOND);
     NOW.with_borrow_mut(|(of, date)| {
         if *of != second {
             let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));

@@ -231,8 +231,7 @@ impl Drain {
         self.count_pause();
         while !self.0.has(room) {
             if is_wanted() {
-                let is_full_here = room.listened.count() >= room.here;
-                self.0.crowd.make_room(Some(&room.listened).filter(|_| is_full_here));
+                self.make_room(room);
             }
             drop(tokio::time::timeout(LOOK_AGAIN, self.until_fewer(|shared| shared.has(room))).await);
         }
@@ -246,9 +245,15 @@ impl Drain {
         OpenConnection(self.clone(), listened.clone())
     }
 
-    /// True while so many connections are open.
-    pub(crate) fn is_full(&self, limit: usize) -> bool {
-        self.0.open.load(Ordering::SeqCst) >= limit
+    /// Whether there is room for another connection.
+    pub(crate) fn has(&self, room: &Room) -> bool {
+        self.0.has(room)
+    }
+
+    /// Asks idle connections to leave: of the socket, if it is that which is full.
+    pub(crate) fn make_room(&self, room: &Room) {
+        let is_full_here = room.listened.count() >= room.here;
+        self.0.crowd.make_room(Some(&room.listened).filter(|_| is_full_here));
     }
 
     /// Who is connected.

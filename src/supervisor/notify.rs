@@ -6,6 +6,8 @@ use std::{
     os::unix::net::{SocketAddr, UnixDatagram},
 };
 
+use crate::sys::clock;
+
 /// Sends `state`; nobody listening is no error.
 pub(super) fn send(state: &str) {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
@@ -22,9 +24,7 @@ pub(super) fn send(state: &str) {
 
 /// A reload begins.
 pub(super) fn reloading() {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |time| time.tv_sec().unsigned_abs() * 1_000_000 + time.tv_nsec().unsigned_abs() / 1000);
-    send(&format!("RELOADING=1\nMONOTONIC_USEC={now}"));
+    send(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic().as_micros()));
 }
 
 /// All is well, if systemd wants to hear it.

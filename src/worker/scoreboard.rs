@@ -9,11 +9,11 @@ use std::{
         AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
-    time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
 use parking_lot::Mutex;
+
+use crate::sys::clock;
 
 /// Workers that have a slot; those beyond are not reported.
 pub const SLOTS: usize = 1024;
@@ -209,8 +209,7 @@ impl Writer {
 
 /// Milliseconds by the clock that all processes share and nobody sets; never 0.
 pub fn now_ms() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(clock::monotonic().as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 #[cfg(test)]

@@ -81,8 +81,13 @@ pub(super) fn now() -> u64 {
 
 /// The moment `duration` from now.
 pub(super) fn after(duration: Duration) -> u64 {
+    later(now(), duration)
+}
+
+/// The moment `duration` after `moment`.
+fn later(moment: u64, duration: Duration) -> u64 {
     // Rounded up, so that no deadline comes early.
-    now().saturating_add(duration.as_millis() as u64).saturating_add(1)
+    moment.saturating_add(duration.as_millis() as u64).saturating_add(1)
 }
 
 // === impl Link ===
@@ -178,9 +183,9 @@ impl Link {
     pub(super) fn wait_for(&self, wait: Wait, limit: impl FnOnce() -> Duration) {
         if self.wait.load(Relaxed) != wait as u8 {
             self.wait.store(wait as u8, Relaxed);
-            self.set_idle(wait == Wait::FirstByte);
-            let deadline = if wait == Wait::Nothing { NEVER } else { after(limit()) };
-            self.wait_deadline.store(deadline, Relaxed);
+            let now = if wait == Wait::Nothing { NEVER } else { now() };
+            self.idle_since.store(if wait == Wait::FirstByte { now } else { NEVER }, Relaxed);
+            self.wait_deadline.store(if wait == Wait::Nothing { NEVER } else { later(now, limit()) }, Relaxed);
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
@@ -23,7 +23,7 @@ use super::{
     head::{Head, Limits, Scan},
     link::{Link, Wait},
 };
-use crate::http::{accept::SendFile, files::Unseen};
+use crate::http::{accept::SendFile, date, files::Unseen};
 
 /// A connection under HTTP/1.
 #[derive(Debug)]
@@ -389,7 +389,8 @@ fn gather(slices: &[IoSlice<'_>]) -> Option<usize> {
 
 #[cold]
 fn last_words(status: StatusCode) -> String {
-    let (date, length) = (httpdate::fmt_http_date(SystemTime::now()), status.to_string().len() + 1);
+    let (date, length) = (date::now(), status.to_string().len() + 1);
+    let date = date.to_str().unwrap_or_default();
     format!(
         "HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
          connection: close\r\n\r\n{status}\n"

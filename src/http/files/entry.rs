@@ -25,6 +25,7 @@ use super::{
     forms::Forms,
     media, text,
 };
+use crate::http::date::LAST_SECOND;
 
 /// What the configuration says of every file.
 #[derive(Clone, Debug)]
@@ -223,12 +224,9 @@ impl Stamp {
 
     /// To the second, as `Last-Modified` tells it, in whose form there are the years 1970 to 9999.
     fn modified(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.seconds.clamp(0, LAST_SECOND) as u64)
+        SystemTime::UNIX_EPOCH + Duration::from_secs((self.seconds.max(0) as u64).min(LAST_SECOND))
     }
 }
-
-/// 9999-12-31 23:59:59.
-const LAST_SECOND: i64 = 253_402_300_799;
 
 /// The coarsest clock of a common file system is FAT's, 2 s; ext4's and XFS's tick every 4 ms.
 const SETTLING: Duration = Duration::from_secs(2);

@@ -28,7 +28,7 @@ use crate::{
     http::{
         accept::canonical,
         conn::Handler,
-        crowd::{Guest, Listened},
+        crowd::{Guest, Listened, Room},
         drain::{Closed, OpenConnection, Timeout},
         tls::Tls,
     },
@@ -61,7 +61,7 @@ struct Gate<S> {
     greeting: AtomicUsize,
     // Clients are refused for now, since there are too many.
     is_pausing: AtomicBool,
-    listened: Listened,
+    room: Room,
 }
 
 /// A client has as many connections as it may have.
@@ -123,6 +123,7 @@ impl<S: Handler> Server<S> {
         let transport = Arc::new(self.quic.transport(&self.shared.config));
         let seen = self.tls.current();
         let server = server(&self.tls, &self.secret, &transport)?;
+        let limits = &self.shared.config;
         let endpoint = Endpoint::new(config, Some(server.clone()), socket, Arc::new(TokioRuntime))?;
         Ok(Gate {
             endpoint,
@@ -135,7 +136,7 @@ impl<S: Handler> Server<S> {
             current: Mutex::new((seen, Arc::new(server))),
             greeting: AtomicUsize::new(0),
             is_pausing: AtomicBool::new(false),
-            listened: Listened::default(),
+            room: Room { all: limits.max_connections, here: limits.max_per_listener, listened: Listened::default() },
         })
     }
 }
@@ -206,16 +207,14 @@ impl<S: Handler> Gate<S> {
             }
             return;
         }
-        let limits = &self.shared.config;
-        let is_full_here = self.listened.count() >= limits.max_per_listener;
-        let is_full = is_full_here || drain.is_full(limits.max_connections);
+        let is_full = !drain.has(&self.room);
         if is_full || greeting >= most {
             if !self.is_pausing.swap(true, Relaxed) {
                 drain.count_pause();
             }
             // Who has nothing to do leaves for a connection, not for a handshake.
             if is_full {
-                drain.crowd().make_room(Some(&self.listened).filter(|_| is_full_here));
+                drain.make_room(&self.room);
             }
             incoming.refuse();
             return;
@@ -229,7 +228,7 @@ impl<S: Handler> Gate<S> {
             return;
         }
         self.greeting.fetch_add(1, Relaxed);
-        let (open, began) = (drain.open(&self.listened), Instant::now());
+        let (open, began) = (drain.open(&self.room.listened), Instant::now());
         tokio::spawn(doorbell::heeding(async move {
             let greeted = Box::pin(self.greet(incoming, timeout)).await;
             self.greeting.fetch_sub(1, Relaxed);
@@ -290,7 +289,7 @@ impl<S: Handler> Gate<S> {
             quic.close(code::EXCESSIVE_LOAD, b"too many connections of one client");
             return;
         };
-        Connection { shared: self.shared.clone(), quic, secure, local, listened: self.listened.clone() }.serve().await;
+        Connection { shared: self.shared.clone(), quic, secure, local, listened: self.room.listened.clone() }.serve().await;
         drop((open, guest));
     }
 
