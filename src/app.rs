@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    os::unix::net::UnixStream,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -29,7 +29,7 @@ use crate::{
     php,
     state::{Kin, State},
     supervisor::{self, Inherited, Left, Plan, Release},
-    sys::{crash, exit, memory::Shared, pid::PidFile},
+    sys::{crash, exit, memory::Shared, pid::PidFile, priority::Lowered},
     telemetry::logs,
     worker::{
         Controls, Pool, Replace,
@@ -41,6 +41,7 @@ use crate::{
 mod acme;
 mod banner;
 mod command;
+mod compiled;
 mod control;
 mod development;
 mod edge;
@@ -153,8 +154,22 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
-    let tickets = Tickets::new(inherited.ticket_keys);
-    let served = run_engine(config, &options, Means { sockets, line: Some(inherited.line), board, tickets, kin: inherited.kin });
+    let lowered = if inherited.succeeds { Lowered::begin().map_err(Error::system("priority"))? } else { None };
+    let means = Means {
+        sockets,
+        line: Some(inherited.line),
+        board,
+        tickets: Tickets::new(inherited.ticket_keys),
+        kin: inherited.kin,
+        compile: inherited
+            .scripts
+            .as_ref()
+            .filter(|_| inherited.succeeds)
+            .map(|file| compiled::read(file, &config, options.dir.as_deref())),
+        scripts: inherited.scripts,
+        lowered,
+    };
+    let served = run_engine(config, &options, means);
     if let Err(error) = &served {
         // For whoever asked for a reload. If the supervisor is gone, nobody did.
         drop((&line).write_all(&supervisor::encode(&supervisor::Report::failed(&error.to_string()))));
@@ -172,7 +187,9 @@ pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     rights::raise_descriptors(&config);
     rights.assume().map_err(Error::system("server.user"))?;
     let tickets = Tickets::new(Keys::new());
-    let served = run_engine(config, options, Means { sockets, line: None, board: None, tickets, kin: Kin::default() });
+    let kin = Kin::default();
+    let means = Means { sockets, line: None, board: None, tickets, kin, scripts: None, compile: None, lowered: None };
+    let served = run_engine(config, options, means);
     drop(pid_file);
     served
 }
@@ -188,6 +205,12 @@ struct Means {
     board: Option<Scoreboard>,
     tickets: Tickets,
     kin: Kin,
+    /// Where to write what OPcache has, for the next engine.
+    scripts: Option<OwnedFd>,
+    /// What the engine before had in its OPcache.
+    compile: Option<php::Compile>,
+    /// It boots beside an engine that serves.
+    lowered: Option<Lowered>,
 }
 
 fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
@@ -201,14 +224,16 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     if means.line.is_none() {
         runtime.spawn(means.tickets.clone().keep_replacing(edge::ticket_lifetime(&config.http)));
     }
-    let (line, wishes) =
+    let (mut line, wishes) =
         runtime.block_on(async { Line::new(means.line, means.tickets.clone()) }).map_err(Error::system("signals"))?;
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.sockets.rpc));
 
     // Health checks are answered from it.
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let (engine, processes) = start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), board)?;
+    let (engine, processes) =
+        start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), (board, means.compile, means.lowered))?;
+    line.scripts = means.scripts.map(|file| compiled::Writer::new(&config, options.dir.as_deref(), engine.opcache(), file));
     let intake = settings::Intake::new(&config.http);
     let fcgi = fastcgi(&config, means.sockets.fcgi, &all, &engine, &intake);
     let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
@@ -372,12 +397,16 @@ fn start_workers(
     config: &Config,
     all: &[Served],
     rpc: Option<String>,
-    board: Option<Scoreboard>,
+    (board, compile, lowered): (Option<Scoreboard>, Option<php::Compile>, Option<Lowered>),
 ) -> Result<(php::Engine, PerPool<Processes>), Error> {
     let pools = all.iter().map(settings::php_pool).collect();
     let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
-    let settings = settings::engine(config, all, rpc);
+    let settings = settings::engine(config, all, rpc, compile.unwrap_or_default());
     let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
+    if let Some(lowered) = lowered {
+        // What is left to do is little, and what boots now has processes of its own, which would stay as they begin.
+        lowered.end().map_err(Error::system("priority"))?;
+    }
     Ok((engine, start_processes(processes)?))
 }
 

@@ -3,6 +3,7 @@
 mod operator;
 mod preload;
 mod storm;
+mod succession;
 
 use std::{
     fs,

@@ -9,6 +9,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
+use super::compiled;
 use crate::{
     http::tls::tickets::{Keys, Tickets},
     supervisor::{Messages, Order, Report, Wish, encode},
@@ -36,6 +37,8 @@ pub(super) struct Line {
     waiting: Vec<(u32, oneshot::Sender<Result<String, String>>)>,
     next_id: u32,
     tickets: Tickets,
+    /// Tells the next engine what OPcache has.
+    pub(super) scripts: Option<compiled::Writer>,
 }
 
 /// What somebody has called to ask of the supervisor.
@@ -63,7 +66,19 @@ impl Line {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
         let (sender, wishes) = mpsc::channel(WISHES);
-        Ok((Self { signals, supervisor, orders: Messages::default(), wishes, waiting: Vec::new(), next_id: 0, tickets }, sender))
+        Ok((
+            Self {
+                signals,
+                supervisor,
+                orders: Messages::default(),
+                wishes,
+                waiting: Vec::new(),
+                next_id: 0,
+                tickets,
+                scripts: None,
+            },
+            sender,
+        ))
     }
 
     /// Tells the supervisor that requests are answered.
@@ -101,6 +116,7 @@ impl Line {
                 Heard::Asked(asked) => return asked,
                 Heard::ReopenLogs => logs::reopen(),
                 Heard::TicketKeys(keys) => self.tickets.change_to(keys),
+                Heard::TellScripts => self.scripts.iter().for_each(compiled::Writer::write),
                 Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
                 Heard::Wish((wish, caller)) => {
                     self.next_id = self.next_id.wrapping_add(1);
@@ -137,6 +153,7 @@ impl Line {
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
                 Ok(Some(Order::Leave)) => Heard::Asked(Asked::Leave),
                 Ok(Some(Order::ReopenLogs)) => Heard::ReopenLogs,
+                Ok(Some(Order::TellScripts)) => Heard::TellScripts,
                 Ok(Some(Order::TicketKeys(keys))) => Heard::TicketKeys(keys),
                 Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
                 Ok(None) | Err(_) => {
@@ -153,6 +170,7 @@ enum Heard {
     Asked(Asked),
     ReopenLogs,
     TicketKeys(Keys),
+    TellScripts,
     Wish(Wished),
     Outcome(u32, Result<String, String>),
 }

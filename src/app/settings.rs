@@ -70,7 +70,7 @@ pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Ad
 }
 
 /// For `all` that is served; `rpc` is where scripts call this server.
-pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>) -> php::Config {
+pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>, compile: php::Compile) -> php::Config {
     let mut env = config.php.env.clone();
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
@@ -97,6 +97,7 @@ pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>) -> ph
         output: output(&config.http),
         tolerant: config.dev.enabled,
         leaks: config.dev.enabled && config.dev.leaks,
+        compile,
     }
 }
 

@@ -114,6 +114,11 @@ const OWN: &[Key] = &[
         "How long to go on accepting after the signal to stop.",
         &Field(|c| &mut c.engine.shutdown_delay, TIME),
     ),
+    key(
+        "engine.warm_up",
+        "How long a new engine compiles what OPcache had in the one before it, at a low priority, before it serves; 0s: not at all.",
+        &Field(|c| &mut c.engine.warm_up, TIME),
+    ),
     section("engine.memory", "What is done while memory is short; rr workers shows it."),
     key("engine.memory.guard", "Do anything at all.", &Field(|c| &mut c.engine.memory.guard, Flag)),
     key(

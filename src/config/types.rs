@@ -56,6 +56,7 @@ pub struct Config {
 /// - `engine.sapi`: `auto`
 /// - `engine.grace_period`: `25s`
 /// - `engine.shutdown_delay`: `0s`
+/// - `engine.warm_up`: `10s`
 /// - `engine.memory.guard`: `true`
 /// - `engine.memory.limit`: `auto`
 /// - `engine.memory.recycle_at`: `85`
@@ -75,6 +76,8 @@ pub struct Engine {
     pub sapi: Option<String>,
     /// How long to go on accepting after the signal to stop.
     pub shutdown_delay: Duration,
+    /// How long an engine compiles what the engine before it had compiled, before it takes that one's place.
+    pub warm_up: Duration,
     /// What is done while memory is short.
     pub memory: Memory,
 }
@@ -259,6 +262,7 @@ impl Default for Engine {
             grace_period: Duration::from_secs(25),
             sapi: None,
             shutdown_delay: Duration::ZERO,
+            warm_up: Duration::from_secs(10),
             memory: Memory::default(),
         }
     }

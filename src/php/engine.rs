@@ -15,7 +15,7 @@ use std::{
 use super::{
     active::Limits,
     debug, ffi,
-    opcache::{self, Keeper, Opcache},
+    opcache::{self, Compile, Keeper, Opcache},
     thread::{self, Threads},
     worker,
 };
@@ -45,6 +45,8 @@ pub struct Config {
     pub tolerant: bool,
     /// Say what grows from request to request of a worker script.
     pub leaks: bool,
+    /// What OPcache begins with.
+    pub compile: Compile,
 }
 
 /// Which php.ini is read.
@@ -211,6 +213,7 @@ impl Engine {
             return Err(Error::of_startup());
         }
         opcache::guard();
+        config.compile.run()?;
         let limits = Arc::new(Limits { first_chunk: config.first_chunk, stream: Arc::new(config.output) });
         let start = |pool: PoolConfig| Threads::start(pool.pool.clone(), pool.settings(&limits, config.tolerant), board);
         let pools: Vec<_> = pools.into_iter().map(start).collect::<Result<_, _>>()?;

@@ -105,6 +105,16 @@ pub(crate) enum OpcacheState {
     Failed = 3,
 }
 
+/// What is wanted of OPcache.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum OpcacheWish {
+    Status = 0,
+    Reset = 1,
+    Scripts = 2,
+    Compile = 3,
+}
+
 /// How much is undone between two requests of a worker.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -173,7 +183,7 @@ unsafe extern "C" {
     pub(crate) fn rr_php_version() -> *const c_char;
     pub(crate) fn rr_php_opcache_enabled() -> bool;
     pub(crate) fn rr_php_opcache_patience() -> i64;
-    pub(crate) fn rr_php_opcache(reset: bool, context: *mut c_void) -> OpcacheState;
+    pub(crate) fn rr_php_opcache(wish: OpcacheWish, context: *mut c_void) -> OpcacheState;
     pub(crate) fn rr_libc_spare_locks(descriptor: c_int);
     pub(crate) fn rr_libc_break(signal: c_int);
     pub(crate) fn rr_php_ini_path() -> *const c_char;

@@ -45,7 +45,7 @@ pub(crate) use engine::php_binary;
 #[cfg(php_embed)]
 pub use engine::{Config, Engine, Error, IniFile, PoolConfig, Reset, ScriptKind, VERSION};
 #[cfg(php_embed)]
-pub use opcache::{Gate, Opcache, Report, Silent, Wish};
+pub use opcache::{Compile, Gate, Opcache, Report, Silent, Wish};
 #[cfg(php_embed)]
 pub use roster::Life;
 #[cfg(php_embed)]

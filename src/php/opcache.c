@@ -3,6 +3,7 @@
 #include "php_main.h"
 #include "ext/json/php_json.h"
 #include "SAPI.h"
+#include "zend_exceptions.h"
 #include "zend_smart_str.h"
 
 #include "shim.h"
@@ -30,13 +31,23 @@ static bool call(const char *name, uint32_t count, zval *arguments, zval *result
 	return done && Z_TYPE_P(result) != IS_FALSE;
 }
 
+/* What opcache_get_status() returns; false if it returns nothing. */
+static bool get_status(bool with_scripts, zval *status)
+{
+	zval argument;
+	ZVAL_BOOL(&argument, with_scripts);
+	ZVAL_UNDEF(status);
+	if (call("opcache_get_status", 1, &argument, status) && Z_TYPE_P(status) == IS_ARRAY) {
+		return true;
+	}
+	zval_ptr_dtor(status);
+	return false;
+}
+
 static rr_opcache tell(void *context)
 {
-	zval without_scripts, status;
-	ZVAL_FALSE(&without_scripts);
-	ZVAL_UNDEF(&status);
-	if (!call("opcache_get_status", 1, &without_scripts, &status) || Z_TYPE(status) != IS_ARRAY) {
-		zval_ptr_dtor(&status);
+	zval status;
+	if (!get_status(false, &status)) {
 		return RR_OPCACHE_OFF;
 	}
 	zval *pending = zend_hash_str_find(Z_ARRVAL(status), ZEND_STRL("restart_pending"));
@@ -50,8 +61,56 @@ static rr_opcache tell(void *context)
 	return state;
 }
 
-rr_opcache rr_php_opcache(bool reset, void *context)
+static rr_opcache tell_scripts(void *context)
 {
+	zval status, *script;
+	zend_string *path;
+	if (!get_status(true, &status)) {
+		return RR_OPCACHE_OFF;
+	}
+	zval *scripts = zend_hash_str_find(Z_ARRVAL(status), ZEND_STRL("scripts"));
+	if (scripts && Z_TYPE_P(scripts) == IS_ARRAY) {
+		ZEND_HASH_FOREACH_STR_KEY_VAL(Z_ARRVAL_P(scripts), path, script) {
+			zval *hits = Z_TYPE_P(script) == IS_ARRAY ? zend_hash_str_find(Z_ARRVAL_P(script), ZEND_STRL("hits")) : NULL;
+			if (path && hits) {
+				rr_on_opcache_script(context, ZSTR_VAL(path), ZSTR_LEN(path), zval_get_long(hits));
+			}
+		} ZEND_HASH_FOREACH_END();
+	}
+	zval_ptr_dtor(&status);
+	return RR_OPCACHE_DONE;
+}
+
+static rr_opcache compile(void *context)
+{
+	rr_bytes path;
+	/* What cannot be compiled, or is not there any more, is for the request to complain about that needs it. */
+	EG(error_reporting) = 0;
+	while (rr_on_opcache_next(context, &path)) {
+		zval file, done;
+		ZVAL_STRINGL(&file, path.ptr, path.len);
+		ZVAL_UNDEF(&done);
+		(void) call("opcache_compile_file", 1, &file, &done);
+		zend_clear_exception();
+		zval_ptr_dtor(&done);
+		zval_ptr_dtor(&file);
+	}
+	return RR_OPCACHE_DONE;
+}
+
+static rr_opcache reset(void *context)
+{
+	zval done;
+	ZVAL_UNDEF(&done);
+	/* False while a restart is pending, and that is as good. */
+	(void) call("opcache_reset", 0, NULL, &done);
+	zval_ptr_dtor(&done);
+	return tell(context);
+}
+
+rr_opcache rr_php_opcache(rr_opcache_wish wish, void *context)
+{
+	static rr_opcache (*const wishes[])(void *) = {tell, reset, tell_scripts, compile};
 	volatile rr_opcache state = RR_OPCACHE_FAILED;
 
 	zend_first_try {
@@ -62,14 +121,7 @@ rr_opcache rr_php_opcache(bool reset, void *context)
 		EG(pid) = getpid();
 #endif
 		if (php_request_startup() == SUCCESS) {
-			zval done;
-			ZVAL_UNDEF(&done);
-			if (reset) {
-				/* False while a restart is pending, and that is as good. */
-				(void) call("opcache_reset", 0, NULL, &done);
-				zval_ptr_dtor(&done);
-			}
-			state = tell(context);
+			state = wishes[wish](context);
 		}
 		SG(request_info).path_translated = NULL;
 		php_request_shutdown(NULL);

@@ -11,6 +11,7 @@
 //! that is still pending after `opcache.force_restart_timeout` seconds (180) makes the engine ask for its replacement. OPcache itself
 //! would then kill who holds the lock; but such a lock as ours has no process to its name.
 
+mod compiled;
 mod gate;
 mod keeper;
 mod lock;
@@ -19,11 +20,13 @@ use std::{
     ffi::{c_char, c_int, c_void},
     fmt,
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     sync::{Arc, OnceLock, atomic::AtomicBool, atomic::Ordering::SeqCst},
     thread::Thread,
     time::Duration,
 };
 
+pub use compiled::Compile;
 pub use gate::Gate;
 pub(super) use gate::{pass, pass_to_boot};
 pub(super) use keeper::Keeper;
@@ -42,13 +45,17 @@ pub enum Wish {
     Status,
     /// To forget all it has; answered when it has, but after ten seconds anyway.
     Reset,
+    /// What it has compiled.
+    Scripts,
 }
 
 /// How OPcache is.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What `opcache_get_status(false)` returns, as JSON.
+    /// What `opcache_get_status(false)` returns, as JSON; empty if its scripts were asked for.
     pub status: String,
+    /// If they were asked for, those that are files, the one asked for most first.
+    pub scripts: Vec<PathBuf>,
     /// How long it has wanted to restart, if it does.
     pub pending: Option<Duration>,
     /// Times that the gate was closed in vain.
@@ -128,9 +135,9 @@ unsafe extern "C" fn rr_on_opcache_status(context: *mut c_void, json: *const c_c
     // SAFETY: the engine lends `length` readable bytes until this call returns.
     let json = unsafe { ffi::view(json, length) };
     let take = AssertUnwindSafe(|| {
-        // SAFETY: `look` in keeper.rs passes a String of its own, which it touches only after the shim has returned.
-        let status = unsafe { &mut *context.cast::<String>() };
-        *status = String::from_utf8_lossy(json).into_owned();
+        // SAFETY: `look` in keeper.rs passes a `Told` of its own, which it touches only after the shim has returned.
+        let told = unsafe { &mut *context.cast::<keeper::Told>() };
+        told.status = String::from_utf8_lossy(json).into_owned();
     });
     drop(panic::catch_unwind(take));
 }

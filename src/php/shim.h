@@ -83,6 +83,14 @@ typedef enum {
 	RR_OPCACHE_FAILED = 3,  /* the request went wrong */
 } rr_opcache;
 
+/* What is wanted of OPcache. */
+typedef enum {
+	RR_OPCACHE_STATUS = 0,  /* what it says of itself goes to rr_on_opcache_status() */
+	RR_OPCACHE_RESET = 1,   /* the same, and it wants to restart from then on */
+	RR_OPCACHE_SCRIPTS = 2, /* what it has goes to rr_on_opcache_script() */
+	RR_OPCACHE_COMPILE = 3, /* that it has what rr_on_opcache_next() names */
+} rr_opcache_wish;
+
 /* How much of what a request changed is undone before the next one of the same worker. */
 typedef enum {
 	RR_RESET_BASIC = 0,
@@ -166,9 +174,8 @@ const char *rr_php_version(void);
 bool rr_php_opcache_enabled(void);
 /* Seconds that OPcache may want to restart before it is forced; 0 is never. */
 int64_t rr_php_opcache_patience(void);
-/* Runs a request without a script, at whose start OPcache restarts if it may; with `reset` it wants to from then on. What it says of
- * itself goes to rr_on_opcache_status(). */
-rr_opcache rr_php_opcache(bool reset, void *context);
+/* Runs a request without a script, at whose start OPcache restarts if it may. */
+rr_opcache rr_php_opcache(rr_opcache_wish wish, void *context);
 const char *rr_php_ini_path(void);
 
 /* --- in: the engine calls Rust ---------------------------------------------------------------------------------------- */
@@ -221,6 +228,9 @@ void rr_on_log(void *context, int level, const char *message, size_t length);
 void rr_on_trace(void *context, const char *text, size_t length);
 void rr_on_opcache_restart(int reason);
 void rr_on_opcache_status(void *context, const char *json, size_t length);
+void rr_on_opcache_script(void *context, const char *path, size_t length, int64_t hits);
+/* False if there is nothing more to compile; the path stays until the next call. */
+bool rr_on_opcache_next(void *context, rr_bytes *path);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
 
 /* --- between the C files --------------------------------------------------------------------------------------------- */

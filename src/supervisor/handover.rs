@@ -37,6 +37,10 @@ struct Letter {
     heir: Option<RawFd>,
     #[serde(default)]
     predecessor: Option<RawFd>,
+    #[serde(default)]
+    scripts: Option<RawFd>,
+    #[serde(default)]
+    succeeds: bool,
 }
 
 /// What is handed over.
@@ -62,6 +66,10 @@ pub(super) struct Handover<'a> {
     pub(super) heir: BorrowedFd<'a>,
     /// The other end of that of the engine that is to be succeeded.
     pub(super) predecessor: Option<BorrowedFd<'a>>,
+    /// Where one engine writes for the next what OPcache has.
+    pub(super) scripts: BorrowedFd<'a>,
+    /// Another engine serves until this one does.
+    pub(super) succeeds: bool,
 }
 
 /// What an engine has got.
@@ -87,6 +95,10 @@ pub struct Inherited {
     pub line: UnixStream,
     /// What ties it to the engines before and after it.
     pub kin: Kin,
+    /// Where one engine writes for the next what OPcache has.
+    pub scripts: Option<OwnedFd>,
+    /// Another engine serves until this one does.
+    pub succeeds: bool,
 }
 
 // === impl Handover ===
@@ -106,11 +118,13 @@ impl Handover<'_> {
             line: self.line.as_raw_fd(),
             heir: Some(self.heir.as_raw_fd()),
             predecessor: self.predecessor.map(|socket| socket.as_raw_fd()),
+            scripts: Some(self.scripts.as_raw_fd()),
+            succeeds: self.succeeds,
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
         let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
-        descriptors.extend(letter.heir.into_iter().chain(letter.predecessor));
+        descriptors.extend(letter.heir.into_iter().chain(letter.predecessor).chain(letter.scripts));
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
         Ok(file)
@@ -134,6 +148,8 @@ impl Inherited {
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
+            scripts: letter.scripts.map(spawn::adopt).transpose()?,
+            succeeds: letter.succeeds,
             kin: Kin {
                 predecessor: letter.predecessor.map(spawn::adopt).transpose()?,
                 heir: letter.heir.map(spawn::adopt).transpose()?,

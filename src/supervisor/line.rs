@@ -45,6 +45,8 @@ pub enum Order {
     Leave,
     /// Open log files anew.
     ReopenLogs,
+    /// Tell the next engine what OPcache has.
+    TellScripts,
     /// Seal TLS's tickets with these.
     TicketKeys(Keys),
     /// What became of a wish.

@@ -11,6 +11,9 @@
 //!
 //! With `engine.processes` there are several active ones, which a reload replaces all at once.
 //!
+//! An engine that boots beside an active one compiles first what that has in its OPcache (`engine.warm_up`), and both this and its
+//! boot are at a low priority where there is a way back from that: as root with all its power, or by `LimitNICE=`.
+//!
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
 mod backoff;
@@ -31,8 +34,9 @@ use std::{
     cell::RefCell,
     ffi::CStr,
     future::poll_fn,
+    io,
     os::{
-        fd::{AsFd, BorrowedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::process::ExitStatusExt,
     },
     path::PathBuf,
@@ -64,7 +68,7 @@ use self::{
 use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
-    sys::{capabilities, children, pid::PidFile, spawn::Program},
+    sys::{capabilities, children, memory, pid::PidFile, priority, spawn::Program},
     telemetry::logs,
     worker::scoreboard::now_ms,
 };
@@ -106,6 +110,8 @@ struct Supervisor {
     previous: Option<Installed>,
     table: Table,
     ticket_keys: TicketKeys,
+    /// Where one engine writes for the next what OPcache has.
+    scripts: OwnedFd,
     generation: u64,
     /// As many as the release wants, less those that have died.
     active: Vec<Engine>,
@@ -130,6 +136,8 @@ struct Supervisor {
 struct Seat<'a> {
     generation: u64,
     sockets: Lent<'a>,
+    /// Another engine serves until it does.
+    succeeds: bool,
     /// The door of the engine that it is to succeed, if what that keeps in memory can go on in this one.
     predecessor: Option<BorrowedFd<'a>>,
 }
@@ -153,7 +161,8 @@ pub fn run(plan: Plan) -> Result<ExitCode, Error> {
         let table = Table::open(&release.sockets)?;
         let origin = Origin::of(start, &own);
         let installed = Installed { release, program: own.clone() };
-        let mut supervisor = Supervisor::new(own, origin, installed, table);
+        let scripts = no_scripts().map_err(Error::system("the list of compiled scripts"))?;
+        let mut supervisor = Supervisor::new(own, origin, installed, table, scripts);
         (supervisor.silent, supervisor.pid_file) = (silent, pid_file);
         supervisor.start()?;
         Ok(supervisor)
@@ -165,11 +174,20 @@ pub fn resume(left: Left) -> Result<ExitCode, Error> {
     enter(|| Supervisor::adopt(left).map_err(Error::system("what the program before has left")))
 }
 
+/// Where engines write what OPcache has.
+fn no_scripts() -> io::Result<OwnedFd> {
+    memory::file_of(c"rr scripts", &[])
+}
+
 fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, Error> {
     let runtime = Builder::new_current_thread().enable_all().build().map_err(Error::system("supervisor runtime"))?;
     runtime.block_on(async move {
         // What engines leave behind is ours to wait for, as it would be for the first process of a container.
         prctl::set_child_subreaper(true).map_err(|error| Error::system("child subreaper")(error.into()))?;
+        // Root alone may, so before that is given up.
+        if let Err(error) = priority::allow_return() {
+            tracing::debug!("new engines boot at the priority of others: {error}");
+        }
         // What takes orders over the network and runs no scripts needs little of what root may.
         if let Err(error) = capabilities::keep_for_supervision() {
             tracing::warn!("the supervisor keeps all that root may, for giving it up failed: {error}");
@@ -210,7 +228,7 @@ fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, 
 // === impl Supervisor ===
 
 impl Supervisor {
-    fn new(own: Program, origin: Origin, installed: Installed, table: Table) -> Self {
+    fn new(own: Program, origin: Origin, installed: Installed, table: Table, scripts: OwnedFd) -> Self {
         Self {
             own,
             origin,
@@ -220,6 +238,7 @@ impl Supervisor {
             previous: None,
             table,
             ticket_keys: TicketKeys::default(),
+            scripts,
             generation: 0,
             active: Vec::new(),
             next: None,
@@ -249,7 +268,8 @@ impl Supervisor {
             return self.load(self.installed.program.clone(), Purpose::Restart);
         }
         while self.active.len() < self.installed.release.processes {
-            let seat = Seat { generation: self.generation + 1, sockets: self.table.of_active(), predecessor: None };
+            let seat =
+                Seat { generation: self.generation + 1, sockets: self.table.of_active(), succeeds: false, predecessor: None };
             let engine = self.spawn(&self.installed, seat)?;
             self.generation = engine.generation;
             self.active.push(engine);
@@ -258,7 +278,7 @@ impl Supervisor {
     }
 
     fn spawn(&self, installed: &Installed, seat: Seat<'_>) -> Result<Engine, Error> {
-        let Seat { generation, sockets, predecessor } = seat;
+        let Seat { generation, sockets, succeeds, predecessor } = seat;
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
@@ -276,6 +296,8 @@ impl Supervisor {
             line: line.as_fd(),
             heir: heir.as_fd(),
             predecessor,
+            scripts: self.scripts.as_fd(),
+            succeeds,
         };
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);

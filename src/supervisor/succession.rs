@@ -15,7 +15,10 @@ use super::{
     release::Installed,
     report,
 };
-use crate::error::{Error, ExitCode};
+use crate::{
+    error::{Error, ExitCode},
+    sys::memory,
+};
 
 /// Configurations that are read at once only to be checked: each is a process.
 const MAX_CHECKS: usize = 4;
@@ -255,8 +258,20 @@ impl Supervisor {
         let processes = u64::try_from(installed.release.processes).unwrap_or(1);
         let generations = self.generation + 1..=self.generation + processes;
         let predecessor = self.predecessor(installed);
-        let seat = |generation| Seat { generation, sockets: self.table.of_next(), predecessor };
+        let succeeds = self.ask_for_scripts();
+        let seat = |generation| Seat { generation, sockets: self.table.of_next(), succeeds, predecessor };
         generations.map(|generation| self.spawn(installed, seat(generation))).collect()
+    }
+
+    /// Lets an engine that serves write down what OPcache has; false if there is none.
+    fn ask_for_scripts(&self) -> bool {
+        let Some(engine) = self.active.first() else { return false };
+        if let Err(error) = memory::put(&self.scripts, &[]) {
+            // The new engine then reads what was written last.
+            tracing::warn!("the list of compiled scripts cannot be emptied: {error}");
+        }
+        engine.say(&Order::TellScripts);
+        true
     }
 
     /// Of several engines none keeps in memory what others should know of.
@@ -298,8 +313,9 @@ impl Supervisor {
             return;
         }
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
+        self.ask_for_scripts();
         let predecessor = self.predecessor(&self.installed);
-        let seat = Seat { generation: self.generation + 1, sockets: self.table.of_successor(), predecessor };
+        let seat = Seat { generation: self.generation + 1, sockets: self.table.of_successor(), succeeds: true, predecessor };
         match self.spawn(&self.installed, seat) {
             Ok(engine) => self.succeed(Next {
                 engines: vec![engine],

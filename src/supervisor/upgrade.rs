@@ -13,6 +13,7 @@ use super::{
     engine::Engine,
     handover,
     load::Origin,
+    no_scripts,
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
     succession::Asker,
@@ -42,6 +43,8 @@ pub struct Left {
     draining: Vec<engine::Left>,
     reload_again: Option<Vec<Asker>>,
     pid_file: Option<(PathBuf, RawFd)>,
+    #[serde(default)]
+    scripts: Option<RawFd>,
 }
 
 // === impl Left ===
@@ -113,6 +116,7 @@ impl Supervisor {
             keep.push(file.as_fd());
             (file.path().to_owned(), file.as_fd().as_raw_fd())
         });
+        keep.push(self.scripts.as_fd());
         let left = Left {
             version: VERSION.into(),
             pid: std::process::id(),
@@ -128,6 +132,7 @@ impl Supervisor {
             draining: self.draining.iter().map(Engine::left).collect(),
             reload_again: self.reload_again.clone(),
             pid_file,
+            scripts: Some(self.scripts.as_raw_fd()),
         };
         (left, keep)
     }
@@ -157,7 +162,7 @@ impl Supervisor {
             reload_again: left.reload_again,
             restart_at,
             has_served: true,
-            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?)
+            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?, left.scripts.map_or_else(no_scripts, spawn::adopt)?)
         })
     }
 }

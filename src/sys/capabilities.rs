@@ -33,10 +33,7 @@ pub fn keep_for_supervision() -> io::Result<()> {
     if !unistd::geteuid().is_root() {
         return Ok(());
     }
-    let mut header = Header { version: VERSION, pid: 0 };
-    let mut sets = [Sets::default(); 2];
-    // SAFETY: both are what the kernel writes for this version.
-    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) })?;
+    let (mut header, mut sets) = own()?;
     for (word, set) in (0..).zip(&mut sets) {
         let kept = SUPERVISION.iter().filter(|number| *number / 32 == word).fold(0, |bits, number| bits | 1 << (number % 32));
         set.permitted &= kept;
@@ -45,6 +42,20 @@ pub fn keep_for_supervision() -> io::Result<()> {
     }
     // SAFETY: both are what the kernel reads for this version.
     check(unsafe { libc::syscall(libc::SYS_capset, ptr::from_mut(&mut header), sets.as_ptr()) })
+}
+
+/// Whether this thread may do what needs the capability `number`.
+pub fn has(number: u32) -> bool {
+    let effective = own().ok().and_then(|(_, sets)| Some(sets.get(usize::try_from(number / 32).ok()?)?.effective));
+    effective.is_some_and(|effective| effective & 1 << (number % 32) != 0)
+}
+
+fn own() -> io::Result<(Header, [Sets; 2])> {
+    let mut header = Header { version: VERSION, pid: 0 };
+    let mut sets = [Sets::default(); 2];
+    // SAFETY: both are what the kernel writes for this version.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, sets.as_mut_ptr()) })?;
+    Ok((header, sets))
 }
 
 fn check(result: i64) -> io::Result<()> {

@@ -5,7 +5,10 @@ use std::{
     ffi::CStr,
     fs::File,
     io::{self, Read as _, Seek as _, Write as _},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     ptr,
     sync::atomic::AtomicU64,
 };
@@ -14,6 +17,9 @@ use nix::{
     fcntl::{FcntlArg, SealFlag, fcntl},
     sys::memfd::{MFdFlags, memfd_create},
 };
+
+/// Bytes of the length that goes before what is put into a file.
+const LENGTH: usize = size_of::<usize>();
 
 /// A file without a name that holds `content`, read by whoever inherits it.
 pub fn file_of(name: &CStr, content: &[u8]) -> io::Result<OwnedFd> {
@@ -30,6 +36,32 @@ pub fn content_of(file: OwnedFd) -> io::Result<Vec<u8>> {
     file.rewind()?;
     file.read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// Lets such a file have nothing but `content`, for another process to [get](got).
+pub fn put(file: &OwnedFd, content: &[u8]) -> io::Result<()> {
+    let file = File::from(file.try_clone()?);
+    file.set_len(0)?;
+    file.write_all_at(content, LENGTH as u64)?;
+    // Last, so that it is all there.
+    file.write_all_at(&content.len().to_le_bytes(), 0)
+}
+
+/// What was last put into such a file; none if nothing was, or not all of it yet. It is an error if that is longer than `most` bytes.
+pub fn got(file: &OwnedFd, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let file = File::from(file.try_clone()?);
+    let mut length = [0; LENGTH];
+    match file.read_exact_at(&mut length, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        read => read?,
+    }
+    let length = usize::from_le_bytes(length);
+    if length > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    let mut content = vec![0; length];
+    file.read_exact_at(&mut content, LENGTH as u64)?;
+    Ok((length > 0).then_some(content))
 }
 
 /// Words shared with every process that has mapped the same file. Never unmapped.

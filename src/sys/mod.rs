@@ -13,6 +13,7 @@ pub mod limits;
 pub mod memory;
 pub mod passing;
 pub mod pid;
+pub mod priority;
 pub mod signal;
 pub mod socket;
 pub mod spawn;

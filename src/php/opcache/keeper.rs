@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use super::{
     KEEPER, LOCK, Opcache, PENDING, Report, Silent, Wish,
+    compiled::Scripts,
     gate::{self, Alone},
 };
 use crate::{
@@ -53,6 +54,13 @@ const STACK: usize = 8 << 20;
 pub(crate) struct Keeper {
     shared: Opcache,
     thread: JoinHandle<()>,
+}
+
+/// What OPcache has said.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) status: String,
+    pub(super) scripts: Scripts,
 }
 
 type Tell = Box<dyn FnOnce(Result<Report, Silent>) + Send>;
@@ -191,7 +199,7 @@ impl Keeping {
     fn answer(&mut self) {
         loop {
             let Some((wish, tell)) = self.shared.asked.lock().wishes.pop_front() else { return };
-            let told = self.ask(wish == Wish::Reset);
+            let told = self.ask(wish);
             if wish == Wish::Reset && told.is_ok() && self.waiting.len() < ASKERS {
                 self.waiting.push((Instant::now() + RESET_PATIENCE, tell));
             } else {
@@ -208,15 +216,15 @@ impl Keeping {
         let (is_done, now) = (is_the_end || !PENDING.load(SeqCst), Instant::now());
         let over: Vec<_> = self.waiting.extract_if(.., |(until, _)| is_done || now >= *until).collect();
         for (_, tell) in over {
-            tell(if is_the_end { Err(Silent::Stopping) } else { self.ask(false) });
+            tell(if is_the_end { Err(Silent::Stopping) } else { self.ask(Wish::Status) });
         }
     }
 
     /// Asks OPcache itself.
-    fn ask(&mut self, reset: bool) -> Result<Report, Silent> {
+    fn ask(&mut self, wish: Wish) -> Result<Report, Silent> {
         // It is a request, at whose end OPcache must not have restarted under it.
         let pass = gate::pass();
-        let (state, status) = self.look(reset);
+        let (state, told) = self.look(wish);
         drop(pass);
         match state {
             ffi::OpcacheState::Off => return Err(Silent::Disabled),
@@ -224,15 +232,22 @@ impl Keeping {
             ffi::OpcacheState::Done | ffi::OpcacheState::Pending => {}
         }
         let pending = PENDING.load(SeqCst).then(|| self.shared.pending_for().unwrap_or_default());
-        Ok(Report { status, pending, vain: self.shared.vain.load(Relaxed), gate: gate::cost() })
+        let Told { status, scripts } = told;
+        let scripts = scripts.into_paths();
+        Ok(Report { status, scripts, pending, vain: self.shared.vain.load(Relaxed), gate: gate::cost() })
     }
 
-    fn look(&mut self, reset: bool) -> (ffi::OpcacheState, String) {
+    fn look(&mut self, wish: Wish) -> (ffi::OpcacheState, Told) {
         self.context.get_or_insert_with(Context::unwatched);
-        let mut status = String::new();
-        // SAFETY: this thread has a context and runs no request; `status` outlives the call.
-        let state = unsafe { ffi::rr_php_opcache(reset, (&raw mut status).cast()) };
-        (state, status)
+        let mut told = Told::default();
+        let wish = match wish {
+            Wish::Status => ffi::OpcacheWish::Status,
+            Wish::Reset => ffi::OpcacheWish::Reset,
+            Wish::Scripts => ffi::OpcacheWish::Scripts,
+        };
+        // SAFETY: this thread has a context and runs no request; `told` outlives the call.
+        let state = unsafe { ffi::rr_php_opcache(wish, (&raw mut told).cast()) };
+        (state, told)
     }
 
     /// Restarts OPcache if no script happens to run, or if those that do end soon.
@@ -276,7 +291,7 @@ impl Keeping {
         let Some(lock) = LOCK.get() else { return };
         // Before, for this very request may fill the cache again.
         PENDING.store(false, SeqCst);
-        let restarted = lock.without(|| self.look(false).0);
+        let restarted = lock.without(|| self.look(Wish::Status).0);
         drop(closed);
         match restarted {
             Ok(ffi::OpcacheState::Done | ffi::OpcacheState::Off) => {
