@@ -179,6 +179,7 @@ mod bench {
             output: OutputLimits { memory: 1 << 20, file: 1 << 30, write_timeout: A_WHILE, directory: env::temp_dir() },
             tolerant: false,
             leaks: false,
+            compile: rr::php::Compile::default(),
         }
     }
 }
