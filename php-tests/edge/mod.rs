@@ -2,6 +2,7 @@
 
 mod acme;
 mod answers;
+mod bare;
 mod fileserver;
 mod guards;
 pub(crate) mod http3;

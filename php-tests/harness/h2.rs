@@ -4,7 +4,7 @@ use std::{error::Error, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, client::conn::http2};
+use hyper::{Request, Response, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, runtime, time::timeout};
 
@@ -45,18 +45,24 @@ impl H2 {
         self.runtime.block_on(self.sender.ready()).is_ok() && !self.sender.is_closed()
     }
 
-    /// Status and body of the answer to one request, which is sent once: when the server's goodbye comes before the request has gone,
-    /// it goes over another connection.
+    /// Status and body of the answer to one request.
     pub(crate) fn send(&mut self, method: &str, target: &str, body: Vec<u8>) -> Outcome<(u16, Vec<u8>)> {
+        let response = self.ask(method, target, body)?;
+        Ok((response.status().as_u16(), response.into_body()))
+    }
+
+    /// The answer to one request, which is sent once: when the server's goodbye comes before the request has gone, it goes over another
+    /// connection.
+    pub(crate) fn ask(&mut self, method: &str, target: &str, body: Vec<u8>) -> Outcome<Response<Vec<u8>>> {
         let request = Request::builder().method(method).uri(format!("http://{}{target}", self.address));
         let mut request = request.body(Full::new(Bytes::from(body)))?;
         loop {
             let sent = async { timeout(PATIENCE, self.sender.try_send_request(request)).await };
             let mut error = match self.runtime.block_on(sent)? {
                 Ok(response) => {
-                    let status = response.status().as_u16();
-                    let body = async { timeout(PATIENCE, response.into_body().collect()).await };
-                    return Ok((status, self.runtime.block_on(body)??.to_bytes().to_vec()));
+                    let (head, body) = response.into_parts();
+                    let body = async { timeout(PATIENCE, body.collect()).await };
+                    return Ok(Response::from_parts(head, self.runtime.block_on(body)??.to_bytes().to_vec()));
                 }
                 Err(error) => error,
             };

@@ -8,7 +8,7 @@ use http_body::Body as _;
 use super::{
     Body, Peer,
     access::{Log, Ran, Record, Remote},
-    middleware,
+    middleware, response,
 };
 use crate::worker::OutputReader;
 
@@ -89,7 +89,8 @@ impl Facts {
         let body = match body {
             Body::Output(body) => Body::Recorded(Box::new(Recorded { body, written: 0, facts: self })),
             body => {
-                self.write(body.size_hint().exact().unwrap_or(0));
+                let has_body = response::may_have_body(parts.status, &self.method);
+                self.write(body.size_hint().exact().filter(|_| has_body).unwrap_or(0));
                 body
             }
         };

@@ -1,7 +1,8 @@
 //! From a worker's reply to a response, and the answers that need no worker.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body::Body as _;
 
 use super::Body;
 use crate::worker::{Reply, ReplyBody};
@@ -28,6 +29,33 @@ pub(crate) fn from_reply(reply: Reply) -> Response<Body> {
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
     response
+}
+
+/// Whether an answer may have a body (RFC 9110, 6.4.1 and 15.3.6).
+pub(super) fn may_have_body(status: StatusCode, method: &Method) -> bool {
+    *method != Method::HEAD && !is_bare(status)
+}
+
+/// Takes the body away from an answer that may have none, whoever gave it one: hyper sees to that for HTTP/1 alone. What answers HEAD
+/// keeps the length that GET would have had, if that is known.
+pub(super) fn settle(response: &mut Response<Body>, method: &Method) {
+    let status = response.status();
+    if may_have_body(status, method) {
+        return;
+    }
+    let length = response.body().size_hint().exact();
+    *response.body_mut() = Body::Empty;
+    let headers = response.headers_mut();
+    if is_bare(status) {
+        // HTTP/2 clients take one for an error; of what a 304 speaks of, a script's body there is not the length.
+        headers.remove(header::CONTENT_LENGTH);
+    } else if let Some(length) = length.filter(|&length| length > 0) {
+        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+}
+
+fn is_bare(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Marks an answer whose words are the server's own, for which a site may have a page of its own.

@@ -163,6 +163,12 @@ impl Service {
             site.nudge.later(&site.pool);
         }
         let mut response = match answer.await {
+            // Those are no answers, and a proxy would take 101 for the end of HTTP.
+            Ok(reply) if reply.head.status.is_informational() => {
+                let status = reply.head.status.as_u16();
+                tracing::error!(request = id, status, "no answer: a script's last word needs a status of 200 or above");
+                response::plain(site.internal_error_code)
+            }
             Ok(reply) => response::from_reply(reply),
             Err(failure) => {
                 // The worker has said why.

@@ -18,7 +18,7 @@ use super::{
     link::{Expired, Link, Timer},
     wire::Wire,
 };
-use crate::http::{Body, Peer, accept::SendFile, crowd::Listened, date, drain::Timeout};
+use crate::http::{Body, Peer, accept::SendFile, crowd::Listened, date, drain::Timeout, response};
 
 /// Serves `io`, from which `read` was already read.
 pub(super) async fn serve<S, I>(server: &Server<S>, (io, read): (I, BytesMut), peer: Peer, listened: Listened)
@@ -33,9 +33,10 @@ where
         let link = link.clone();
         let number = link.count_request();
         let hints = (request.version() == Version::HTTP_11).then(|| EarlyHints::new(link.clone(), number));
-        let (handler, peer) = (server.handler.clone(), peer.clone());
+        let (handler, peer, method) = (server.handler.clone(), peer.clone(), request.method().clone());
         async move {
             let mut response = handler.handle_hinted(request.map(Into::into), peer, hints).await;
+            response::settle(&mut response, &method);
             if sends_files && let Body::File(file) = response.body_mut() {
                 file.go_unseen(link.unseen.clone());
             }

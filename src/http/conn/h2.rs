@@ -19,8 +19,8 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, StatusCode, header::CONTENT_LENGTH};
-use http_body::{Body as _, Frame, SizeHint};
+use http::StatusCode;
+use http_body::{Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -31,7 +31,7 @@ use super::{
     frames::Frames,
     link::{Expired, Link, NEVER, Timer, now},
 };
-use crate::http::{Body, Peer, crowd::Listened, date, drain::Timeout};
+use crate::http::{Body, Peer, crowd::Listened, date, drain::Timeout, response};
 
 mod check;
 
@@ -159,26 +159,15 @@ async fn answer<S: Handler>(
     peer: Peer,
     stream: Active,
 ) -> Response<Watched> {
-    let is_head = *request.method() == Method::HEAD;
+    let method = request.method().clone();
     let mut response = match check(&request, config) {
         Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
         Err(status) => refuse(status, &stream),
     };
     stream.answer();
-    if is_head {
-        strip(&mut response);
-    }
+    response::settle(&mut response, &method);
     date::add(response.headers_mut());
     response.map(|body| Watched { body, rest: Bytes::new(), stream })
-}
-
-/// Leaves the length of the body, and no more: over HTTP/2 hyper does not look at the method.
-fn strip(response: &mut Response<Body>) {
-    let length = response.body().size_hint().exact();
-    if let Some(length) = length.filter(|&length| length > 0) {
-        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
-    }
-    *response.body_mut() = Body::Empty;
 }
 
 fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {

@@ -1,4 +1,6 @@
 //! Answers: a script's head in CGI spelling, and the pages that are made here.
+//!
+//! What a script says with a status that has no body is passed on as php-fpm does it: HTTP is what the web server speaks.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};

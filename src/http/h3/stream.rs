@@ -20,6 +20,7 @@ use crate::http::{
     conn::{EarlyHints, Handler},
     date,
     drain::Timeout,
+    response,
 };
 
 /// Both directions of a stream.
@@ -93,19 +94,19 @@ pub(super) async fn serve<S: Handler>(shared: &Shared<S>, ends: Ends, peer: Peer
             active.answer();
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = status;
-            let sent = answer.send_all(response, true).await;
+            let sent = answer.send_all(response, &Method::GET).await;
             reader.stop(code::NO_ERROR);
             drop(sent);
             return;
         }
     };
     let Head { parts, content_length } = head;
-    let is_head = parts.method == Method::HEAD;
+    let method = parts.method.clone();
     let received = Received::new(reader, content_length, faults);
     let request = http::Request::from_parts(parts, Incoming::Quic(Box::new(received)));
     let Some(response) = answer.wait(&shared.handler, request, peer).await else { return };
     active.answer();
-    match answer.send_all(response, is_head).await {
+    match answer.send_all(response, &method).await {
         Ok(()) => {}
         Err(Lost::Left) => answer.reset(code::NO_ERROR),
         Err(Lost::Broken) => answer.reset(code::INTERNAL),
@@ -138,18 +139,15 @@ impl Answer {
     }
 
     /// Sends an answer, and waits until the client has it.
-    async fn send_all(&mut self, response: Response<Body>, is_head: bool) -> Result<(), Lost> {
+    async fn send_all(&mut self, mut response: Response<Body>, method: &Method) -> Result<(), Lost> {
+        response::settle(&mut response, method);
         let (mut parts, mut body) = response.into_parts();
-        let length = body.size_hint().exact();
-        let has_body = !is_head && parts.status != StatusCode::NO_CONTENT && parts.status != StatusCode::NOT_MODIFIED;
-        if let Some(length) = length.filter(|&length| has_body || length > 0) {
+        if let Some(length) = body.size_hint().exact().filter(|&length| length > 0) {
             parts.headers.entry(CONTENT_LENGTH).or_insert_with(|| length.into());
         }
         date::add(&mut parts.headers);
         self.write(head::answer(parts.status, parts.headers)).await?;
-        if has_body {
-            self.send_body(&mut body).await?;
-        }
+        self.send_body(&mut body).await?;
         drop(body);
         self.send.finish().map_err(|_| Lost::Left)?;
         // With the last request a connection may be closed, and quinn then throws away what it has not sent.
