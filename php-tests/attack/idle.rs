@@ -10,6 +10,7 @@ use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+use socket2::{Domain, Socket, Type};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -167,12 +168,21 @@ struct Keeper {
     endpoint: OnceLock<quinn::Endpoint>,
 }
 
+/// With room for what all connections may be sent at once: what the kernel drops here comes again after seconds, and some handshakes
+/// take too long.
+fn endpoint() -> quinn::Endpoint {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    socket.set_recv_buffer_size(4 << 20).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    quinn::Endpoint::new(quinn::EndpointConfig::default(), None, socket.into(), Arc::new(quinn::TokioRuntime)).unwrap()
+}
+
 // === impl Keeper ===
 
 impl Keeper {
     async fn live(&self, address: SocketAddr, mut member: Member) -> Result<(), String> {
         // Here, for it belongs to the runtime.
-        let endpoint = self.endpoint.get_or_init(|| quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap());
+        let endpoint = self.endpoint.get_or_init(endpoint);
         let connecting = endpoint.connect_with(self.config.clone(), address, "server.test").map_err(text)?;
         let connection = connecting.await.map_err(text)?;
         let (mut send, mut receive) = connection.open_bi().await.map_err(text)?;

@@ -10,6 +10,7 @@ mod limits;
 mod metrics;
 mod middleware;
 mod proxy;
+mod refused;
 mod sendfile;
 mod tickets;
 mod tls;

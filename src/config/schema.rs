@@ -203,7 +203,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.error_pages",
-        "Pages by status, such as 404 => /404.html, in place of the server's own words; a page that is a script is for what no file and no script answers.",
+        "Pages by status, such as 404 => /404.html, in place of the server's own words. http's are also for heads that are refused, such as 400, 408, 414 and 431, whatever their host; over HTTP/1 those have up to 64 KiB. A page that is a script is run for what no file and no script answers, and for nothing else: there may be no thread for it.",
         &Field(|c| &mut c.http.error_pages, ErrorPages),
     ),
     key(

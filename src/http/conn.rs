@@ -15,6 +15,7 @@ mod h2;
 mod head;
 mod hints;
 mod link;
+mod refusal;
 mod sniff;
 mod wire;
 
@@ -22,12 +23,13 @@ mod wire;
 mod tests;
 
 use std::{
-    future::Future,
+    future::{self, Future},
     io, iter,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use http::StatusCode;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,6 +46,7 @@ use super::{
     drain::{Closed, Timeout},
     listen::Listeners,
     proxy::{self, Proxies},
+    response,
     subnet::Subnets,
     tls::{Greeted, Refused, Tls},
 };
@@ -102,6 +105,12 @@ pub trait Handler: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Response<Body>> + Send {
         drop(hints);
         self.handle(request, peer)
+    }
+
+    /// What a client is told whose request is refused before it is one, for its head is too long, too slow or not well formed. Nobody
+    /// knows for sure what it asks for.
+    fn refuse(&self, status: StatusCode) -> impl Future<Output = Response<Body>> + Send {
+        future::ready(response::plain(status))
     }
 }
 

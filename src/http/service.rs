@@ -277,6 +277,11 @@ impl Service {
 }
 
 impl Handler for Service {
+    /// In the words of the site that answers for hosts that are nobody's.
+    async fn refuse(&self, status: StatusCode) -> Response<Body> {
+        self.dressed(self.0.sites.with_pages(String::new), response::plain(status)).await
+    }
+
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         self.handle_hinted(request, peer, None).await
     }

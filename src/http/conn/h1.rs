@@ -48,7 +48,7 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let wire = Wire::new(io, read, link.clone());
+    let wire = Wire::new(io, read, link.clone(), &server.handler);
     let mut connection = pin!(server.http1.serve_connection(wire, service));
     let mut drain = server.drain.signal();
     let mut timer = Timer::default();

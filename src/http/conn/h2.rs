@@ -19,7 +19,6 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::StatusCode;
 use http_body::{Frame, SizeHint};
 use hyper::{Request, Response, body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -162,19 +161,15 @@ async fn answer<S: Handler>(
     let method = request.method().clone();
     let mut response = match check(&request, config) {
         Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
-        Err(status) => refuse(status, &stream),
+        Err(status) => {
+            stream.streams.link.drain.count_refusal();
+            handler.refuse(status).await
+        }
     };
     stream.answer();
     response::settle(&mut response, &method);
     date::add(response.headers_mut());
     response.map(|body| Watched { body, rest: Bytes::new(), stream })
-}
-
-fn refuse(status: StatusCode, stream: &Active) -> Response<Body> {
-    stream.streams.link.drain.count_refusal();
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = status;
-    response
 }
 
 // === impl Streams ===

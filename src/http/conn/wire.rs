@@ -22,13 +22,14 @@ use super::{
     body::{Framing, malformed},
     head::{Head, Limits, Scan},
     link::{Link, Wait},
+    refusal::{LastWords, Refuses},
 };
-use crate::http::{accept::SendFile, date, files::Unseen};
+use crate::http::{accept::SendFile, files::Unseen};
 
 /// A connection under HTTP/1.
-#[derive(Debug)]
-pub(super) struct Wire<I> {
+pub(super) struct Wire<'h, I> {
     io: I,
+    handler: &'h dyn Refuses,
     link: Arc<Link>,
     limits: Limits,
     // Read, but not given to hyper yet.
@@ -46,12 +47,12 @@ pub(super) struct Wire<I> {
     is_unflushed: bool,
     // To be written before anything of hyper's.
     ahead: BytesMut,
-    closing: Closing,
+    closing: Closing<'h>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Closing {
+enum Closing<'h> {
     Open,
+    Refusing(LastWords<'h>),
     Flushing,
     Lingering(usize),
     Closed,
@@ -75,13 +76,14 @@ thread_local! {
 
 // === impl Wire ===
 
-impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<I> {
-    /// A wire over `io`, from which `read` was already read.
-    pub(super) fn new(io: I, read: BytesMut, link: Arc<Link>) -> Self {
+impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
+    /// A wire over `io`, from which `read` was already read. `handler` has the words for those who are refused.
+    pub(super) fn new(io: I, read: BytesMut, link: Arc<Link>, handler: &'h dyn Refuses) -> Self {
         let config = &link.config;
         let limits = Limits { bytes: config.max_header_bytes, fields: config.max_headers, uri: config.max_uri };
         Self {
             io,
+            handler,
             link,
             limits,
             stash: read,
@@ -263,7 +265,7 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<'_, I> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.refusal.is_none() && this.is_between_requests() && this.link.is_head_expired() {
@@ -283,7 +285,7 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<I> {
     }
 }
 
-impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<I> {
+impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<'_, I> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.before_write(context, bytes, bytes.len()))?;
@@ -349,12 +351,21 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<I> {
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            match this.closing {
+            match &mut this.closing {
                 Closing::Open => {
                     this.link.hints.close();
-                    if let Some(status) = this.refusal {
-                        this.ahead.extend_from_slice(last_words(status).as_bytes());
-                    }
+                    this.closing = match this.refusal {
+                        Some(status) => Closing::Refusing(this.handler.last_words(status)),
+                        None => Closing::Flushing,
+                    };
+                }
+                Closing::Refusing(words) => {
+                    let Poll::Ready(words) = words.as_mut().poll(context) else {
+                        // As long as a write may take, whoever it waits for.
+                        this.link.wrote(&Poll::<io::Result<()>>::Pending);
+                        return Poll::Pending;
+                    };
+                    this.ahead.unsplit(words);
                     this.closing = Closing::Flushing;
                 }
                 Closing::Flushing => {
@@ -365,7 +376,7 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<I> {
                     ready!(result)?;
                     this.closing = if this.is_eof { Closing::Closed } else { Closing::Lingering(LINGER_BYTES) };
                 }
-                Closing::Lingering(left) => {
+                &mut Closing::Lingering(left) => {
                     ready!(this.linger(context, left));
                     this.closing = Closing::Closed;
                 }
@@ -375,7 +386,7 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Write for Wire<I> {
     }
 }
 
-impl<I> Drop for Wire<I> {
+impl<I> Drop for Wire<'_, I> {
     fn drop(&mut self) {
         self.link.hints.close();
     }
@@ -385,14 +396,4 @@ impl<I> Drop for Wire<I> {
 fn gather(slices: &[IoSlice<'_>]) -> Option<usize> {
     let total = slices.iter().map(|slice| slice.len()).sum();
     (total <= GATHER).then_some(total)
-}
-
-#[cold]
-fn last_words(status: StatusCode) -> String {
-    let (date, length) = (date::now(), status.to_string().len() + 1);
-    let date = date.to_str().unwrap_or_default();
-    format!(
-        "HTTP/1.1 {status}\r\ndate: {date}\r\ncontent-type: text/plain\r\ncontent-length: {length}\r\n\
-         connection: close\r\n\r\n{status}\n"
-    )
 }

@@ -29,6 +29,14 @@ pub(super) enum Refusal {
     Status(StatusCode),
 }
 
+/// A request that is none.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) refusal: Refusal,
+    /// HEAD as long as it is not known: that answer has no body whatever was asked.
+    pub(super) method: Method,
+}
+
 /// What the pseudo-header fields say.
 #[derive(Default)]
 struct Pseudo {
@@ -46,7 +54,13 @@ const BAD: Refusal = Refusal::Status(StatusCode::BAD_REQUEST);
 const TOO_LARGE: Refusal = Refusal::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
 
 /// Reads the head of the request that a stream begins with.
-pub(super) async fn receive(reader: &mut Reader, config: &Config) -> Result<Head, Refusal> {
+pub(super) async fn receive(reader: &mut Reader, config: &Config) -> Result<Head, Refused> {
+    let fields = fields(reader, config).await.map_err(|refusal| Refused { refusal, method: Method::HEAD })?;
+    let named = fields.iter().find(|(name, _)| **name == *b":method").and_then(|(_, value)| Method::from_bytes(value).ok());
+    parse(fields, config).map_err(|refusal| Refused { refusal, method: named.unwrap_or(Method::HEAD) })
+}
+
+async fn fields(reader: &mut Reader, config: &Config) -> Result<Vec<qpack::Field>, Refusal> {
     let Some(frame) = reader.frame().await? else {
         return Err(Fault::Stream(code::INCOMPLETE).into());
     };
@@ -57,11 +71,10 @@ pub(super) async fn receive(reader: &mut Reader, config: &Config) -> Result<Head
         return Err(TOO_LARGE);
     }
     let section = reader.payload(frame.length).await?;
-    let fields = qpack::decode(&section, config.max_header_bytes).map_err(|error| match error {
+    qpack::decode(&section, config.max_header_bytes).map_err(|error| match error {
         qpack::Error::Malformed => Fault::Connection(code::DECOMPRESSION, "a field section that cannot be read").into(),
         qpack::Error::TooLong => TOO_LARGE,
-    })?;
-    parse(fields, config)
+    })
 }
 
 fn parse(fields: Vec<qpack::Field>, config: &Config) -> Result<Head, Refusal> {

@@ -13,7 +13,7 @@ use super::{
     body::Received,
     connection::{Active, Shared},
     frame::{self, DATA, Fault, Reader, code},
-    head::{self, Head, Refusal},
+    head::{self, Head, Refusal, Refused},
 };
 use crate::http::{
     Body, Drain, Incoming, Peer,
@@ -68,7 +68,7 @@ pub(super) async fn serve<S: Handler>(shared: &Shared<S>, ends: Ends, peer: Peer
     let received = tokio::time::timeout(shared.config.header_timeout, head::receive(&mut reader, &shared.config)).await;
     let head = match received {
         Ok(Ok(head)) => head,
-        Ok(Err(Refusal::Fault(fault))) => {
+        Ok(Err(Refused { refusal: Refusal::Fault(fault), .. })) => {
             match fault {
                 Fault::Connection(code, reason) => faults.raise(code, reason),
                 Fault::Stream(code) => {
@@ -81,20 +81,18 @@ pub(super) async fn serve<S: Handler>(shared: &Shared<S>, ends: Ends, peer: Peer
             return;
         }
         refused => {
-            let status = match refused {
-                Ok(Err(Refusal::Status(status))) => {
+            let (status, method) = match refused {
+                Ok(Err(Refused { refusal: Refusal::Status(status), method })) => {
                     shared.drain.count_refusal();
-                    status
+                    (status, method)
                 }
                 _ => {
                     shared.drain.count_timeout(Timeout::Head);
-                    StatusCode::REQUEST_TIMEOUT
+                    (StatusCode::REQUEST_TIMEOUT, Method::HEAD)
                 }
             };
             active.answer();
-            let mut response = Response::new(Body::Empty);
-            *response.status_mut() = status;
-            let sent = answer.send_all(response, &Method::GET).await;
+            let sent = answer.send_all(shared.handler.refuse(status).await, &method).await;
             reader.stop(code::NO_ERROR);
             drop(sent);
             return;
