@@ -236,9 +236,10 @@ fn guards_that_do_not_hold_for_fastcgi_are_told_of() {
     if reference().is_some() {
         return;
     }
-    let server = site("headers,rate_limit,ip_filter", &[]).with_fcgi().start();
+    let options = ["http.circuit_breaker.error_codes=502"];
+    let server = site("headers,rate_limit,circuit_breaker,ip_filter", &options).with_fcgi().start();
     assert!(
-        server.logs("http.middleware: rate_limit, ip_filter do not hold for requests by http.fcgi.address"),
+        server.logs("http.middleware: rate_limit, circuit_breaker, ip_filter do not hold for requests by http.fcgi.address"),
         "{}",
         server.log.text()
     );
