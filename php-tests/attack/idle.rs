@@ -21,10 +21,10 @@ use super::{
     target,
 };
 use crate::harness::{
-    Office,
+    Office, PATIENCE,
     census::Census,
     frames::{SETTINGS, frame, get},
-    h3, reference,
+    h3, reference, wait_until,
 };
 
 /// What is kept.
@@ -76,8 +76,9 @@ fn hold(kind: Kind, count: usize) {
     let (plain, secure, tls) = (target.server.address, target.office.port, Arc::new(tls(&target.office, kind)));
     let keeper = (kind == Kind::H3).then(|| Arc::new(Keeper { config: h3::config(&target.office), endpoint: OnceLock::new() }));
     let begun = Instant::now();
+    let keepers = keeper.clone();
     let swarm = Swarm::start(count, move |member| {
-        let (tls, keeper) = (tls.clone(), keeper.clone());
+        let (tls, keeper) = (tls.clone(), keepers.clone());
         async move {
             match (kind, keeper) {
                 (_, Some(keeper)) => keeper.live(secure, member).await,
@@ -102,6 +103,11 @@ fn hold(kind: Kind, count: usize) {
     // While they are there.
     super::is_answered(&target.server, &target.office);
     assert_eq!((swarm.cut(), swarm.failed()), (0, 0));
+    if let Some(endpoint) = keeper.as_ref().and_then(|keeper| keeper.endpoint.get()) {
+        // Else the server would take them for idle still.
+        endpoint.close(0_u32.into(), b"");
+        assert!(wait_until(PATIENCE, || endpoint.open_connections() == 0));
+    }
     drop(swarm);
     // What the allocator keeps of it.
     target.is_well_within(64 * 1024 + 32 * count as u64);
