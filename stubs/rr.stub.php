@@ -75,7 +75,7 @@ namespace RR {
          * Sends fields ahead of the answer (103), such as `['Link' => '</a.css>; rel=preload; as=style']`. Once or several times.
          *
          * @param array<string, string|list<string>> $headers
-         * @return bool false if the client cannot have them: only HTTP/1.1 clients of rr's own front can
+         * @return bool false if the client cannot have them: only those of rr's own front can, and not over HTTP/2
          */
         public function earlyHints(array $headers): bool {}
     }
@@ -250,7 +250,7 @@ namespace {
      * Sends the header fields set so far: as an interim response for a status of 100 to 199 (103 is Early Hints, which may be sent
      * several times), else as the head of the answer with that status.
      *
-     * @return int the status, or 0 if nothing was sent: only HTTP/1.1 clients of rr's own front can have interim responses
+     * @return int the status, or 0 if nothing was sent: interim responses are for clients of rr's own front, not over HTTP/2
      */
     function headers_send(int $status = 200): int {}
 

@@ -37,7 +37,7 @@ pub(super) fn may_have_body(status: StatusCode, method: &Method) -> bool {
 }
 
 /// Takes the body away from an answer that may have none, whoever gave it one: hyper sees to that for HTTP/1 alone. What answers HEAD
-/// keeps the length that GET would have had, if that is known.
+/// keeps the length that GET would have had, if that is known: of what a script echoes it is not, for PHP throws it away (9.3.2).
 pub(super) fn settle(response: &mut Response<Body>, method: &Method) {
     let status = response.status();
     if may_have_body(status, method) {
