@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    net::UdpSocket,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
@@ -18,7 +19,7 @@ use crate::{
     http::{
         Drain, Metrics, Timing, access,
         dev::Dev,
-        fcgi,
+        fcgi, h3,
         listen::Listeners,
         service::{Needs, Service},
         tls::{
@@ -247,7 +248,8 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
-    let (records, figures) = Records::new(&config, &all, means.sockets.metrics, (&controls, &drain, &intake, &kept))?;
+    let ends = (means.sockets.metrics, &means.sockets.quic.0[..]);
+    let (records, figures) = Records::new(&config, &all, ends, (&controls, &drain, &intake, &kept))?;
     let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, (records, &drain), intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
@@ -335,11 +337,11 @@ struct Records {
 }
 
 impl Records {
-    /// Also the page of figures, which `listeners` are asked for.
+    /// Also the page of figures, which `listeners` are asked for, and which tells what is lost at the sockets of HTTP/3.
     fn new(
         config: &Config,
         all: &[Served],
-        listeners: Listeners,
+        (listeners, packets): (Listeners, &[UdpSocket]),
         (controls, drain, intake, kept): (&Controls, &Drain, &settings::Intake, &Kept),
     ) -> Result<(Self, Option<metrics::Figures>), Error> {
         let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
@@ -349,6 +351,7 @@ impl Records {
             drain: drain.clone(),
             place: intake.place.clone(),
             access: access.clone(),
+            packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
             collectors: kept.collectors.clone(),
             locks: kept.locks.clone(),
         };

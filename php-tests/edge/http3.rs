@@ -7,9 +7,13 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{has_curl, with};
+use super::{
+    has_curl,
+    metrics::{page, value},
+    with,
+};
 use crate::harness::{
-    Office, PATIENCE, Server, Setup,
+    Office, PATIENCE, Server, Setup, free_port,
     h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request, without_credit},
     reference, server, wait_until,
 };
@@ -89,6 +93,26 @@ fn clients_over_tcp_are_told_of_it() {
         assert_eq!(office.fetch("/pid.php", &[argument]).unwrap().header("alt-svc"), Some(expected.as_str()), "{argument}");
     }
     assert_eq!(server.get("/pid.php").send().header("alt-svc"), None, "not without TLS");
+}
+
+#[test]
+fn packets_that_find_no_room_are_counted() {
+    if reference().is_some() {
+        return;
+    }
+    let (office, figures) = (Office::new(), free_port());
+    let setup = site(&office).option(&format!("metrics.address={figures}")).option("http.http3.socket_buffer=64K");
+    let _server = setup.start();
+    let engine = pid(&mut Http3::connect(&office));
+    let dropped = || value(&page(figures).text(), "rr_http_quic_packets_dropped_total").unwrap();
+    assert_eq!(dropped(), 0.0);
+    // Nobody reads meanwhile.
+    kill(engine, Signal::SIGSTOP).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    (0..2000).for_each(|_| drop(socket.send_to(&[0x40; 1000], office.port).unwrap()));
+    kill(engine, Signal::SIGCONT).unwrap();
+    assert!(wait_until(PATIENCE, || dropped() > 1000.0));
+    is_well(&office);
 }
 
 #[test]

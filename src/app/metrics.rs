@@ -19,7 +19,7 @@ use crate::{
     http::{
         Body, Drain, Incoming, Metrics, Peer, access,
         conn::{self, Entry, Handler},
-        listen,
+        h3, listen,
         spool::Place,
     },
     lock::{self, Locks},
@@ -36,6 +36,8 @@ pub(super) struct Sources {
     pub(super) drain: Drain,
     pub(super) place: Place,
     pub(super) access: access::Log,
+    /// None without HTTP/3.
+    pub(super) packets: Option<h3::Dropped>,
     /// What applications keep.
     pub(super) collectors: Option<Collectors>,
     /// Those of this engine.
@@ -172,6 +174,14 @@ impl Page {
         }
         pools(&registry, &sources.pools)?;
         connections(&registry, &sources.drain)?;
+        if let Some(packets) = &sources.packets {
+            count(
+                &registry,
+                "rr_http_quic_packets_dropped_total",
+                "Packets of HTTP/3 that the kernel had no room for; see http.http3.socket_buffer.",
+                packets.count(),
+            )?;
+        }
         process::figures(&registry, self.0.began)?;
         if let Some(locks) = &sources.locks {
             lock(&registry, locks.figures())?;

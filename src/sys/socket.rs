@@ -1,5 +1,5 @@
-//! What a socket holds, without waiting for it; and which of several sockets gets a packet.
-#![allow(unsafe_code, reason = "none of our dependencies asks how much there is to read, or steers packets")]
+//! What a socket holds, without waiting for it, and what it had no room for; and which of several sockets gets a packet.
+#![allow(unsafe_code, reason = "none of our dependencies asks how much there is to read or was lost, or steers packets")]
 
 use std::{
     io,
@@ -20,6 +20,23 @@ pub fn arrived(socket: &impl AsFd) -> usize {
 pub fn has_ended(socket: &impl AsFd) -> bool {
     let look = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     recv(socket.as_fd().as_raw_fd(), &mut [0], look) == Ok(0)
+}
+
+/// Packets that the kernel threw away because there was no room for them here; 0 if that cannot be known (Linux before 4.12).
+pub fn dropped(socket: &impl AsFd) -> u64 {
+    let mut figures = [0_u32; libc::SK_MEMINFO_DROPS as usize + 1];
+    let mut length = size_of_val(&figures) as libc::socklen_t;
+    // SAFETY: the descriptor is open while it is borrowed, and the call writes no more than `length` bytes, which `figures` has.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            figures.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 { figures[libc::SK_MEMINFO_DROPS as usize].into() } else { 0 }
 }
 
 /// A step of a program that looks at a packet.
@@ -100,6 +117,7 @@ const BPF_A: u32 = 0x10;
 mod tests {
     use std::{
         io::{Read, Write},
+        net::UdpSocket,
         os::unix::net::UnixStream,
     };
 
@@ -115,5 +133,17 @@ mod tests {
         assert_eq!((arrived(&here), has_ended(&here)), (7, false));
         here.read_exact(&mut [0; 7]).unwrap();
         assert_eq!((arrived(&here), has_ended(&here)), (0, true));
+    }
+
+    #[test]
+    fn counts_what_it_had_no_room_for() {
+        let [here, there] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let send = || there.send_to(&[0; 1000], here.local_addr().unwrap()).unwrap();
+        send();
+        assert_eq!(dropped(&here), 0);
+        (0..10_000).for_each(|_| drop(send()));
+        here.set_nonblocking(true).unwrap();
+        let kept = std::iter::from_fn(|| here.recv(&mut [0; 1000]).ok()).count() as u64;
+        assert_eq!((dropped(&here) + kept, kept < 10_000), (10_001, true));
     }
 }

@@ -163,7 +163,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.http3.socket_buffer",
-        "Packets that the kernel keeps for a socket, in bytes, as far as net.core.rmem_max and wmem_max allow.",
+        "Packets that the kernel keeps for a socket, in bytes, as far as net.core.rmem_max and wmem_max allow. Those it had no room for are counted (rr_http_quic_packets_dropped_total).",
         &Field(|c| &mut http3(c).socket_buffer, WINDOW),
     ),
     key(

@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 pub use body::Received;
 pub use endpoint::Server;
 pub use keys::{Secret, Terms};
-pub use socket::{Port, Slot};
+pub use socket::{Dropped, Port, Slot};
 
 use super::tls::Tls;
 

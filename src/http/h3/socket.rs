@@ -6,14 +6,14 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::sys::socket::{Instruction, steer};
+use crate::sys::socket::{self, Instruction, steer};
 
 /// One of the two processes that may share a port.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -28,6 +28,10 @@ pub enum Slot {
 /// A UDP port, for as long as it is kept.
 #[derive(Debug)]
 pub struct Port([Socket; 2]);
+
+/// What the kernel throws away of what comes to some sockets.
+#[derive(Debug)]
+pub struct Dropped(Vec<UdpSocket>);
 
 /// Bytes of a connection id. Clients choose eight, or sixteen and more, for the first packets of a connection, before they know ours:
 /// whatever has this length is taken for one of ours.
@@ -112,6 +116,20 @@ impl Port {
     }
 }
 
+// === impl Dropped ===
+
+impl Dropped {
+    /// To be asked while another reads from `sockets`.
+    pub fn by(sockets: &[UdpSocket]) -> io::Result<Self> {
+        sockets.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// Packets that there was no room for (`http.http3.socket_buffer`), since the sockets were bound.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(socket::dropped).sum()
+    }
+}
+
 fn open(address: SocketAddr, buffer: usize, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     if address.is_ipv6() {
@@ -127,7 +145,7 @@ fn open(address: SocketAddr, buffer: usize, is_shared: bool) -> io::Result<Socke
 
 #[cfg(test)]
 mod tests {
-    use std::{net::UdpSocket, time::Duration};
+    use std::time::Duration;
 
     use super::*;
 
