@@ -6,6 +6,7 @@ mod crash;
 mod health;
 mod notify;
 mod operator;
+mod outage;
 mod processes;
 pub(crate) mod reload;
 mod rights;

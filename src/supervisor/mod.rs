@@ -6,6 +6,7 @@
 //! reload: the program that is there now reads the configuration, in a process of its own
 //!         ─> start the next beside the active ──ready──> the next is active, the other drains and ends
 //!                                            └─ died first ─> the active goes on
+//! the active died while the next boots: the next is active once it is ready, or is ended if it takes longer than a start does
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! ```
 //!
@@ -22,6 +23,7 @@ mod handover;
 mod line;
 mod load;
 mod notify;
+mod outage;
 mod release;
 mod report;
 mod signals;
@@ -35,10 +37,7 @@ use std::{
     ffi::CStr,
     future::poll_fn,
     io,
-    os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::process::ExitStatusExt,
-    },
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::ExitStatus,
     task::Poll,
@@ -119,7 +118,10 @@ struct Supervisor {
     draining: Vec<Engine>,
     loads: Vec<Load>,
     backoff: Backoff,
+    /// When the engines that are missing are started, unless one that boots already is to take their place.
     restart_at: Option<Instant>,
+    /// How long the last engine took that became ready.
+    boots_in: Duration,
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,
     has_served: bool,
@@ -246,6 +248,7 @@ impl Supervisor {
             loads: Vec::new(),
             backoff: Backoff::default(),
             restart_at: None,
+            boots_in: Duration::ZERO,
             reload_again: None,
             has_served: false,
             stopping: false,
@@ -411,37 +414,6 @@ impl Supervisor {
         (self.stopping && self.engines().next().is_none()).then_some(self.code)
     }
 
-    fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
-        if self.stopping {
-            // Told to stop before it listened to signals, it had begun nothing.
-            let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
-            if !status.success() && !at_our_word {
-                // Others may still finish what they have begun.
-                self.code = code_of(status);
-            }
-            return None;
-        }
-        if !self.has_served && self.next.is_none() {
-            // It has said why.
-            self.code = if status.success() { ExitCode::Failure } else { code_of(status) };
-            self.stop();
-            return None;
-        }
-        report::death(engine, status);
-        if !self.has_served {
-            return None;
-        }
-        let pause = self.backoff.after(engine.started, Instant::now());
-        if self.is_awaited() {
-            return None;
-        }
-        self.restart_at = Some(Instant::now() + pause);
-        if !pause.is_zero() {
-            tracing::warn!(pause_ms = pause.as_millis(), "engines keep dying; the next one is started after a pause");
-        }
-        None
-    }
-
     /// Answers health checks where the release in force says.
     fn answer_checks(&mut self) {
         // The one before has let its sockets go first: of two, either could get a connection.
@@ -485,11 +457,8 @@ impl Supervisor {
     fn tick(&mut self) {
         let now = Instant::now();
         self.loads.iter_mut().for_each(|load| load.look(now));
-        if self.restart_at.is_some_and(|at| now >= at)
-            && let Err(error) = self.start()
-        {
-            tracing::error!("{error}");
-            self.restart_at = Some(now + Duration::from_secs(1));
+        if self.restarts_at().is_some_and(|at| now >= at) {
+            self.restart();
         }
         for engine in self.engines_mut().filter(|engine| engine.kill_at.is_some_and(|at| now >= at)) {
             tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
@@ -511,7 +480,7 @@ impl Supervisor {
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restart_at).min();
+        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }
 

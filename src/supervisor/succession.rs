@@ -60,7 +60,10 @@ impl Supervisor {
             return;
         }
         match self.engine_mut(|engine| engine.generation == generation) {
-            Some(engine) => engine.ready = true,
+            Some(engine) => {
+                engine.ready = true;
+                self.boots_in = engine.started.elapsed();
+            }
             None => return,
         }
         if let Some(next) = self.next.take_if(|next| next.engines.iter().all(|engine| engine.ready)) {
@@ -132,7 +135,8 @@ impl Supervisor {
         if self.stopping {
             return None;
         }
-        let why = format!("the new engine ended before it served ({}); the old one goes on", report::describe(status));
+        let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
+        let why = format!("the new engine ended before it served ({}); {instead}", report::describe(status));
         tracing::error!(generation, "{why}");
         self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
         if self.active.is_empty() && !self.has_served {
@@ -285,13 +289,10 @@ impl Supervisor {
     fn succeed(&mut self, next: Next) {
         self.generation = next.engines.iter().map(|engine| engine.generation).max().unwrap_or(self.generation);
         self.next = Some(next);
-        if self.is_awaited() {
-            self.restart_at = None;
-        }
     }
 
     /// The engine that boots takes the place of the only one, dead or not. Another beside it would keep in memory what this one keeps
-    /// too. If it fails, the place is filled then.
+    /// too. If it fails, or takes too long, the place is filled then.
     pub(super) fn is_awaited(&self) -> bool {
         self.next.is_some() && self.installed.release.processes == 1
     }

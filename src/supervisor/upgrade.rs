@@ -4,6 +4,7 @@ use std::{
     env, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,8 @@ pub struct Left {
     sockets: sockets::Left,
     ticket_keys: tickets::Left,
     generation: u64,
+    #[serde(default)]
+    boots_in: Duration,
     active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
     reload_again: Option<Vec<Asker>>,
@@ -128,6 +131,7 @@ impl Supervisor {
             sockets,
             ticket_keys: self.ticket_keys.left(),
             generation: self.generation,
+            boots_in: self.boots_in,
             active: self.active.iter().map(Engine::left).collect(),
             draining: self.draining.iter().map(Engine::left).collect(),
             reload_again: self.reload_again.clone(),
@@ -157,6 +161,7 @@ impl Supervisor {
             pid_file: pid_file.transpose()?,
             ticket_keys: TicketKeys::adopt(left.ticket_keys),
             generation: left.generation,
+            boots_in: left.boots_in,
             active,
             draining: left.draining.into_iter().map(Engine::adopt).collect::<io::Result<_>>()?,
             reload_again: left.reload_again,
