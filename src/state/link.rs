@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
 };
 
 use bytes::Bytes;
@@ -24,12 +24,14 @@ pub(super) struct Link {
     outbox: mpsc::Sender<Bytes>,
     calls: Mutex<Calls>,
     close: Notify,
+    is_gone: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct Calls {
     next: u32,
     waiting: HashMap<u32, oneshot::Sender<Outcome>>,
+    /// Nothing more is heard of the other engine, which may live.
     has_ended: bool,
 }
 
@@ -64,7 +66,16 @@ impl Link {
     pub(super) fn new() -> (Self, mpsc::Receiver<Bytes>) {
         static LINKS: AtomicU64 = AtomicU64::new(0);
         let (outbox, frames) = mpsc::channel(OUTBOX);
-        (Self { number: LINKS.fetch_add(1, Relaxed), outbox, calls: Mutex::default(), close: Notify::new() }, frames)
+        (
+            Self {
+                number: LINKS.fetch_add(1, Relaxed),
+                outbox,
+                calls: Mutex::default(),
+                close: Notify::new(),
+                is_gone: AtomicBool::new(false),
+            },
+            frames,
+        )
     }
 
     /// Before all others.
@@ -124,11 +135,21 @@ impl Link {
         self.close.notified().await;
     }
 
+    /// Nothing more is heard of the other engine. Whether it lives, [`is_gone`](Self::is_gone) says.
     pub(super) fn has_ended(&self) -> bool {
         self.calls.lock().has_ended
     }
 
     /// Nobody is at the other end any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(SeqCst)
+    }
+
+    pub(super) fn set_gone(&self) {
+        self.is_gone.store(true, SeqCst);
+    }
+
+    /// Calls have no outcome any more.
     pub(super) fn end(&self) {
         let mut calls = self.calls.lock();
         calls.has_ended = true;

@@ -19,7 +19,8 @@
 //! # How engines find each other
 //! The supervisor makes a pair of sockets for each engine: one end is the engine's, the other is inherited by the engine that is to
 //! succeed it, which makes a connection of its own and sends an end of that through. The supervisor reads nothing of it. So each
-//! attempt to succeed has its own connection, whose end tells of the other engine's end.
+//! attempt to succeed has its own connection. The newer engine has the way to the older one as long as it lives: that this has no
+//! other end any more tells of a death, which the end of a connection alone does not.
 //!
 //! # What can fail
 //! - The newer engine fails, or the state cannot be put in its place: the older one goes on as the owner, with all it had. The newer
@@ -28,8 +29,9 @@
 //!   handed over.
 //! - The owner dies: what it kept is lost, and the log says so. A call that it had not answered is an error, for nobody knows whether
 //!   it was made.
-//! - One cannot understand what the other says: the newer one ends, and the reload tells why. Nobody takes what lives for dead, so
-//!   that the older one stays the only owner.
+//! - One cannot understand what the other says, or the older one leaves the connection and lives: the newer one ends, and the reload
+//!   tells why. Nobody takes what lives for dead, so that there is one owner: the older one, or none from the moment on that the
+//!   newer one was told that it is the owner and until it ends.
 //! - The newer engine is of a program that keeps this state in another form: it is handed over all the same, and that part starts
 //!   empty, as the log says. The older one makes no more calls then, so that there are never two owners.
 //! - The newer engine speaks another [version](frame): its calls are errors until it is ready, and then it starts empty, as the log
@@ -47,6 +49,7 @@ mod peer;
 mod transfer;
 
 use std::{
+    io,
     os::{fd::OwnedFd, unix::net},
     pin::Pin,
     sync::Arc,
@@ -58,7 +61,10 @@ use tokio::{io::Interest, net::UnixDatagram};
 
 use crate::sys::passing;
 
-use self::owner::{Owner, Shared};
+use self::{
+    owner::{Owner, Shared},
+    peer::Unjoined,
+};
 
 /// A part of the server that keeps state in memory.
 ///
@@ -140,7 +146,10 @@ impl State {
         let shared = Arc::new(Shared::new(plugins));
         match kin.predecessor.map(|before| peer::join(&shared, &before)) {
             Some(Ok(())) => {}
-            Some(Err(error)) => shared.begin(Some(&format!("the engine before cannot be asked for it ({error})"))),
+            Some(Err(Unjoined::Dead)) => shared.begin(Some("the engine before has died")),
+            Some(Err(Unjoined::Alive(error))) => {
+                shared.set_apart(&format!("the engine that owns the state cannot be asked for it ({error})"));
+            }
             None => shared.begin(kin.is_later.then_some("no engine is there that could hand it over")),
         }
         if let Some(heir) = kin.heir {
@@ -177,6 +186,10 @@ async fn meet(shared: Arc<Shared>, heir: OwnedFd) {
     let Ok(heir) = heir.set_nonblocking(true).and_then(|()| UnixDatagram::from_std(heir)) else { return };
     loop {
         let met = heir.async_io(Interest::READABLE, || passing::receive(&heir)).await;
+        if met.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::UnexpectedEof) {
+            // Nor will any: the supervisor is gone.
+            return;
+        }
         if let Err(error) = met.and_then(|stream| peer::adopt(&shared, stream.into())) {
             tracing::error!(%error, "an engine that is to succeed this one introduced itself badly");
             // Whatever it is, it is not to be heard of all the time.

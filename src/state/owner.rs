@@ -83,14 +83,23 @@ impl Shared {
         self.owner.read().clone()
     }
 
-    /// Plugins must serve before this engine is the owner, and be frozen before another is.
-    pub(super) fn set_owner(&self, owner: Owner) {
-        *self.owner.write() = owner;
+    /// One change at a time, and no call in between: plugins serve from the moment on that this engine is the owner, and not after.
+    fn change<T>(&self, step: impl FnOnce(&mut Owner) -> T) -> T {
+        let result = step(&mut self.owner.write());
         self.changed.send_replace(());
+        result
+    }
+
+    pub(super) fn set_owner(&self, owner: Owner) {
+        self.change(|now| *now = owner);
     }
 
     /// Starts empty; `why`, if there was a state before.
     pub(super) fn begin(&self, why: Option<&str>) {
+        self.change(|owner| self.begin_as(owner, why));
+    }
+
+    fn begin_as(&self, owner: &mut Owner, why: Option<&str>) {
         if let Some(why) = why.filter(|_| !self.plugins.is_empty()) {
             tracing::warn!("what plugins kept in memory is lost: {why}; {} starts empty", self.names());
         }
@@ -98,7 +107,7 @@ impl Shared {
             plugin.clear();
             plugin.serve();
         });
-        self.set_owner(Owner::Here);
+        *owner = Owner::Here;
     }
 
     fn names(&self) -> String {
@@ -150,35 +159,43 @@ impl Shared {
 
     /// Whether the state can be handed over.
     pub(super) fn owns(&self) -> bool {
-        matches!(*self.owner.read(), Owner::Here) && !self.is_leaving.load(Relaxed)
+        self.can_move(&self.owner.read())
     }
 
-    /// The same; if so, calls wait from here on.
+    /// If it can, calls wait from here on.
     pub(super) fn begin_to_move(&self) -> bool {
-        let mut owner = self.owner.write();
-        let is_here = matches!(*owner, Owner::Here) && !self.is_leaving.load(Relaxed);
-        if is_here {
-            *owner = Owner::Moving;
-        }
-        is_here
+        self.change(|owner| {
+            let can = self.can_move(owner);
+            if can {
+                *owner = Owner::Moving;
+            }
+            can
+        })
+    }
+
+    fn can_move(&self, owner: &Owner) -> bool {
+        matches!(owner, Owner::Here) && !self.is_leaving.load(Relaxed)
     }
 
     /// It stays here, if it is here.
     pub(super) fn keep(&self) {
-        if matches!(self.owner(), Owner::Gone) {
-            return;
+        self.change(|owner| self.keep_as(owner));
+    }
+
+    fn keep_as(&self, owner: &mut Owner) {
+        match owner {
+            Owner::Gone => {}
+            _ if self.is_leaving.load(Relaxed) => self.lose(owner),
+            _ => {
+                self.plugins.iter().for_each(|plugin| plugin.serve());
+                *owner = Owner::Here;
+            }
         }
-        if self.is_leaving.load(Relaxed) {
-            return self.lose();
-        }
-        self.plugins.iter().for_each(|plugin| plugin.serve());
-        self.set_owner(Owner::Here);
     }
 
     /// Another engine serves, and cannot be reached from here.
-    fn lose(&self) {
-        // First: what is frozen must not be called.
-        self.set_owner(Owner::Gone);
+    fn lose(&self, owner: &mut Owner) {
+        *owner = Owner::Gone;
         for plugin in &self.plugins {
             drop(plugin.freeze());
             if plugin.entries() > 0 {
@@ -194,23 +211,27 @@ impl Shared {
 
     /// Another engine serves.
     pub(super) fn leave(&self) {
-        self.is_leaving.store(true, Relaxed);
-        match self.owner() {
-            Owner::Here => self.lose(),
-            Owner::There { link, kept: true } => {
-                self.plugins.iter().for_each(|plugin| plugin.clear());
-                self.set_owner(Owner::There { link, kept: false });
+        self.change(|owner| {
+            self.is_leaving.store(true, Relaxed);
+            match owner {
+                Owner::Here => self.lose(owner),
+                Owner::There { kept: kept @ true, .. } => {
+                    self.plugins.iter().for_each(|plugin| plugin.clear());
+                    *kept = false;
+                }
+                // Who moves it looks again.
+                Owner::There { kept: false, .. } | Owner::Moving | Owner::Gone => {}
             }
-            // Who moves it looks again.
-            Owner::There { kept: false, .. } | Owner::Moving | Owner::Gone => {}
-        }
+        });
     }
 
     /// The state has come as a whole; false if nobody waits for it any more.
     pub(super) fn own(&self) -> bool {
         let Some(waiting) = self.taking.lock().take() else { return false };
-        self.plugins.iter().for_each(|plugin| plugin.serve());
-        self.set_owner(Owner::Here);
+        self.change(|owner| {
+            self.plugins.iter().for_each(|plugin| plugin.serve());
+            *owner = Owner::Here;
+        });
         // It waits no longer than it is there.
         drop(waiting.send(Ok(())));
         true
@@ -241,33 +262,44 @@ impl Shared {
         }
     }
 
+    /// The engine that owns the state lives, and nothing can be heard of it.
+    pub(super) fn set_apart(&self, why: &str) {
+        *self.apart.lock() = Some(Apart::Severed(why.to_owned()));
+    }
+
     /// False if the engine at the other end is not the one whose state this one is to have.
     fn part(&self, link: &Link, apart: Apart) -> bool {
-        let is_owner = matches!(self.owner(), Owner::There { link: other, kept: false } if other.number == link.number);
-        if is_owner {
-            // In this order: whoever sees the one has the other.
-            *self.apart.lock() = Some(apart);
-            self.set_owner(Owner::Gone);
-        }
-        is_owner
+        self.change(|owner| {
+            let is_owner = matches!(owner, Owner::There { link: other, kept: false } if other.number == link.number);
+            if is_owner {
+                *self.apart.lock() = Some(apart);
+                *owner = Owner::Gone;
+            }
+            is_owner
+        })
     }
 
     /// The engine at the other end is gone.
     pub(super) fn died(&self, gone: &Link, why: &str) {
-        match self.owner() {
-            Owner::There { link, .. } if link.number != gone.number => {}
-            Owner::There { .. } if self.is_leaving.load(Relaxed) => self.set_owner(Owner::Gone),
+        let has_begun = self.change(|owner| match owner {
+            Owner::There { link, .. } if link.number != gone.number => false,
+            Owner::There { .. } if self.is_leaving.load(Relaxed) => {
+                *owner = Owner::Gone;
+                false
+            }
             Owner::There { kept: true, .. } => {
                 tracing::warn!("{why}: {} goes on here with what was handed over", self.names());
-                self.keep();
+                self.keep_as(owner);
+                false
             }
             Owner::There { kept: false, .. } => {
-                self.begin(Some(why));
-                if let Some(waiting) = self.taking.lock().take() {
-                    drop(waiting.send(Ok(())));
-                }
+                self.begin_as(owner, Some(why));
+                true
             }
-            Owner::Here | Owner::Moving | Owner::Gone => {}
+            Owner::Here | Owner::Moving | Owner::Gone => false,
+        });
+        if has_begun && let Some(waiting) = self.taking.lock().take() {
+            drop(waiting.send(Ok(())));
         }
     }
 }

@@ -7,14 +7,16 @@ use std::{
         unix::net::{self, UnixStream as Plain},
     },
     sync::Arc,
+    time::Duration,
 };
 
 use bytes::Bytes;
 use tokio::{
-    io::AsyncReadExt,
-    net::{UnixStream, unix::OwnedReadHalf},
+    io::{AsyncReadExt, Interest},
+    net::{UnixDatagram, UnixStream, unix::OwnedReadHalf},
     sync::mpsc,
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
@@ -37,25 +39,43 @@ struct Peer {
     replies: Option<mpsc::Sender<Reply>>,
     /// The state that is coming.
     restoring: Restoring,
+    /// The way to the older one, which tells when that is dead.
+    before: Option<OwnedFd>,
+}
+
+/// A dead engine's descriptors are closed one after another, in no more than this.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why an engine cannot introduce itself to the one that it is to succeed.
+pub(super) enum Unjoined {
+    /// Nobody owns the state any more.
+    Dead,
+    /// That one does.
+    Alive(io::Error),
 }
 
 /// Introduces this engine to the one that it is to succeed, which owns the state from now on, as far as this one is concerned.
-pub(super) fn join(shared: &Arc<Shared>, before: &OwnedFd) -> io::Result<()> {
+pub(super) fn join(shared: &Arc<Shared>, before: &OwnedFd) -> Result<(), Unjoined> {
+    try_to_join(shared, before).map_err(|error| passing::ended(before).map_or(Unjoined::Alive(error), |()| Unjoined::Dead))
+}
+
+fn try_to_join(shared: &Arc<Shared>, before: &OwnedFd) -> io::Result<()> {
     let (ours, theirs) = Plain::pair()?;
     let (link, frames) = register(ours)?;
+    let way = before.try_clone()?;
     passing::send(before, &theirs)?;
     let forms = shared.plugins.iter().map(|plugin| (plugin.name().to_owned(), plugin.form())).collect();
     // Before anybody knows the link: nothing may come before it.
     link.0.send_first(&Frame::Hello { protocol: PROTOCOL, forms });
     shared.set_owner(Owner::There { link: link.0.clone(), kept: false });
-    begin(shared, link, frames);
+    begin(shared, link, frames, Some(way));
     Ok(())
 }
 
 /// Listens to an engine that is to succeed this one.
 pub(super) fn adopt(shared: &Arc<Shared>, stream: Plain) -> io::Result<()> {
     let (link, frames) = register(stream)?;
-    begin(shared, link, frames);
+    begin(shared, link, frames, None);
     Ok(())
 }
 
@@ -67,10 +87,18 @@ fn register(stream: net::UnixStream) -> io::Result<(Ends, mpsc::Receiver<Bytes>)
     Ok(((Arc::new(link), UnixStream::from_std(stream)?), frames))
 }
 
-fn begin(shared: &Arc<Shared>, (link, stream): Ends, frames: mpsc::Receiver<Bytes>) {
-    let peer =
-        Peer { shared: shared.clone(), link, forms: None, calls: JoinSet::new(), replies: None, restoring: Restoring::default() };
+fn begin(shared: &Arc<Shared>, (link, stream): Ends, frames: mpsc::Receiver<Bytes>, before: Option<OwnedFd>) {
+    let (shared, restoring) = (shared.clone(), Restoring::default());
+    let peer = Peer { shared, link, forms: None, calls: JoinSet::new(), replies: None, restoring, before };
     tokio::spawn(peer.attend(stream, frames));
+}
+
+/// Waits until nobody is at the other end of the way to an engine; an error if somebody stays there.
+async fn dead(way: OwnedFd) -> io::Result<()> {
+    let way = net::UnixDatagram::from(way);
+    way.set_nonblocking(true)?;
+    let way = UnixDatagram::from_std(way)?;
+    timeout(ENDS_WITHIN, way.async_io(Interest::READABLE, || passing::ended(&way))).await?
 }
 
 // === impl Peer ===
@@ -87,6 +115,12 @@ impl Peer {
             self.sever(&mut reader, &error).await;
         }
         writing.abort();
+        if let Some(before) = self.before.take()
+            && let Err(error) = dead(before).await
+        {
+            return self.shared.sever(&self.link, &format!("the engine that owns the state has left, and is not dead ({error})"));
+        }
+        self.link.set_gone();
         self.shared.died(&self.link, "the other engine has ended");
     }
 
@@ -100,7 +134,14 @@ impl Peer {
         self.replies = None;
         let told = self.link.send(Frame::Severed(error.to_string()));
         let mut sink = tokio::io::sink();
-        let unheard = tokio::io::copy(reader, &mut sink);
+        let unheard = async {
+            match tokio::io::copy(reader, &mut sink).await {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                // This is no end, and the other engine must not take this one's for it.
+                Err(_) => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = async { tokio::join!(told, unheard) } => {}
             () = self.link.closed() => {}
@@ -154,7 +195,8 @@ impl Peer {
                 self.acknowledge(whole.map(|()| Frame::Complete)).await;
             }
             Frame::Yours => {
-                if !self.shared.own() {
+                // Otherwise the other one cannot know that it owns nothing any more.
+                if !self.restoring.is_whole() || !self.shared.own() {
                     return Err(io::Error::other("it hands over what nobody waits for"));
                 }
             }

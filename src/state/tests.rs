@@ -1,5 +1,7 @@
 //! Engines in one process, tied to each other as a supervisor ties them, with a plugin that counts.
 
+mod faults;
+
 use std::{
     io::{Read, Write},
     sync::{

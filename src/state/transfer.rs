@@ -29,6 +29,7 @@ pub(super) enum Reply {
 #[derive(Debug, Default)]
 pub(super) struct Restoring {
     chunks: u32,
+    is_whole: bool,
 }
 
 /// What was handed over.
@@ -109,13 +110,15 @@ pub(super) async fn hand_over(shared: Arc<Shared>, link: Arc<Link>, forms: Vec<(
         return link.send(Frame::Aborted("the engine before does not own the state".into())).await;
     }
     let mut sending = Sending { shared: &shared, link: &link, forms, told, load: Load::default(), on_their_way: 0 };
-    match sending.all().await {
+    let is_heard = |frozen| if link.has_ended() { Err("the new engine is not heard of any more".to_owned()) } else { Ok(frozen) };
+    match sending.all().await.and_then(is_heard) {
         Ok(frozen) => {
             // The other engine is the owner once it reads this; calls follow it.
             link.send(Frame::Yours).await;
             shared.set_owner(Owner::There { link: link.clone(), kept: true });
             let frozen_us = frozen.elapsed().as_micros();
-            if link.has_ended() {
+            // Otherwise it may have read it, and be the owner.
+            if link.is_gone() {
                 shared.died(&link, "the engine that took the state over has ended");
             }
             if !shared.plugins.is_empty() {
@@ -252,6 +255,12 @@ impl Restoring {
     /// Whether all of it is there.
     pub(super) fn end(&mut self, count: u32) -> Result<(), String> {
         let came = std::mem::take(&mut self.chunks);
-        if came == count { Ok(()) } else { Err(format!("{came} of {count} parts came")) }
+        self.is_whole = came == count;
+        if self.is_whole { Ok(()) } else { Err(format!("{came} of {count} parts came")) }
+    }
+
+    /// Whether it was said that it is.
+    pub(super) fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }

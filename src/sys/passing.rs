@@ -7,16 +7,17 @@ use std::{
 
 use nix::{
     cmsg_space,
+    errno::Errno,
     sys::socket::{
-        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+        AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, sendmsg, socketpair,
     },
 };
 
 use super::spawn;
 
-/// Two ends, each of which can be given to another process; they keep messages apart.
+/// Two ends, each of which can be given to another process; they keep messages apart, and each tells when nobody has the other.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::SOCK_CLOEXEC)?)
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
 }
 
 /// Sends `what` through one end; whoever has the other gets a descriptor of its own. Does not wait.
@@ -28,17 +29,29 @@ pub fn send(through: impl AsFd, what: impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-/// What was sent next. Does not wait, nor tell that nobody has the other end.
+/// What was sent next. Does not wait; [`io::ErrorKind::UnexpectedEof`] if nobody has the other end.
 pub fn receive(from: impl AsFd) -> io::Result<OwnedFd> {
     let (mut byte, mut space) = ([0], cmsg_space!([RawFd; 1]));
     let mut parts = [IoSliceMut::new(&mut byte)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(from.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    if message.bytes == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let received = message.cmsgs()?.find_map(|message| match message {
         ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
         _ => None,
     });
     spawn::adopt(received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message without a descriptor"))?)
+}
+
+/// Whether nobody has the other end of one through which nothing comes. Does not wait: [`io::ErrorKind::WouldBlock`] if somebody does.
+pub fn ended(end: impl AsFd) -> io::Result<()> {
+    match recv(end.as_fd().as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK) {
+        Ok(0) | Err(Errno::ECONNRESET) => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
@@ -69,6 +82,22 @@ mod tests {
     fn nobody_gets_what_is_sent_to_nobody() {
         let (ours, theirs) = pair().unwrap();
         drop(theirs);
-        assert_eq!(send(&ours, &ours).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(send(&ours, &ours).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn an_end_tells_when_nobody_has_the_other() {
+        let (ours, theirs) = pair().unwrap();
+        assert_eq!(ended(&ours).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        // Also if it was not received.
+        send(&ours, &ours).unwrap();
+        let copy = theirs.try_clone().unwrap();
+        drop(theirs);
+        assert_eq!(ended(&ours).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        drop(copy);
+        ended(&ours).unwrap();
+        let (ours, theirs) = pair().unwrap();
+        drop(ours);
+        assert_eq!(receive(&theirs).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
 }
