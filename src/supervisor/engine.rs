@@ -83,8 +83,10 @@ pub(super) struct Left {
     said: Vec<u8>,
 }
 
-/// No engine is listened to for longer at once, lest others wait.
-const REPORTS: usize = 64;
+/// Bytes that an engine is listened to for at once, lest others wait.
+const AT_ONCE: usize = 8 * 1024;
+/// The same for one that is dead: more than the kernel keeps of what it has said.
+const LAST_WORDS: usize = 1 << 20;
 
 // === impl Means ===
 
@@ -164,11 +166,20 @@ impl Engine {
     /// What it has said meanwhile. If that is much, not all of it: then [`Self::poll_said`] is ready again, for nothing whole is left
     /// unread but on the line.
     pub(super) fn hear(&mut self) -> Vec<Report> {
-        let mut reports = Vec::new();
-        while !self.is_silent && reports.len() < REPORTS {
-            match self.said.receive(&self.line) {
+        self.hear_most(AT_ONCE, Messages::receive)
+    }
+
+    /// The same of one that has ended: all that it has said.
+    pub(super) fn hear_last(&mut self) -> Vec<Report> {
+        self.hear_most(LAST_WORDS, |said, line| said.receive_now(line))
+    }
+
+    fn hear_most(&mut self, bytes: usize, receive: fn(&mut Messages<Report>, &UnixStream) -> io::Result<usize>) -> Vec<Report> {
+        let (mut reports, mut read) = (Vec::new(), 0);
+        while !self.is_silent && read < bytes {
+            match receive(&mut self.said, &self.line) {
                 Ok(0) => self.is_silent = true,
-                Ok(_) => {}
+                Ok(count) => read += count,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => self.is_silent = true,
             }
@@ -249,4 +260,44 @@ pub(super) fn command(program: &Program) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::{super::line::Wish, *};
+
+    #[test]
+    fn all_that_a_dead_engine_has_said_is_heard() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let Means { page, mut theirs, ours, .. } = Means::new(None).unwrap();
+            let mut engine = Engine {
+                generation: 1,
+                pid: 0,
+                started: Instant::now(),
+                ready: true,
+                board: page.board,
+                kill_at: None,
+                file: page.file,
+                line: UnixStream::from_std(ours).unwrap(),
+                door: None,
+                said: Messages::default(),
+                is_silent: false,
+            };
+            let all: Vec<_> = (0..2000).map(|id| Report::Ask { id, wish: Wish::Check }).collect();
+            theirs.write_all(&all.iter().flat_map(encode).collect::<Vec<_>>()).unwrap();
+            engine.line.readable().await.unwrap();
+            let mut heard = engine.hear();
+            assert!(!heard.is_empty() && heard.len() < all.len(), "others are heard too: {}", heard.len());
+            // Nothing has told yet that there is more.
+            theirs.write_all(&encode(&Report::WornOut)).unwrap();
+            drop(theirs);
+            heard.extend(engine.hear_last());
+            assert_eq!(heard.pop(), Some(Report::WornOut));
+            assert_eq!(heard, all);
+            assert!(engine.hear_last().is_empty());
+        });
+    }
 }

@@ -120,6 +120,14 @@ impl<T> Messages<T> {
     pub(super) fn receive(&mut self, line: &UnixStream) -> io::Result<usize> {
         line.try_read_buf(&mut self.buffer)
     }
+
+    /// The same, also of what the runtime has not been told of yet.
+    pub(super) fn receive_now(&mut self, line: &UnixStream) -> io::Result<usize> {
+        let mut chunk = [0; 4096];
+        let count = nix::unistd::read(line, &mut chunk)?;
+        self.buffer.extend_from_slice(&chunk[..count]);
+        Ok(count)
+    }
 }
 
 impl<T> Default for Messages<T> {

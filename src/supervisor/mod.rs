@@ -112,6 +112,8 @@ struct Supervisor {
     /// Where one engine writes for the next what OPcache has.
     scripts: OwnedFd,
     generation: u64,
+    /// The engine that was listened to last.
+    heard: u64,
     /// As many as the release wants, less those that have died.
     active: Vec<Engine>,
     next: Option<Next>,
@@ -242,6 +244,7 @@ impl Supervisor {
             ticket_keys: TicketKeys::default(),
             scripts,
             generation: 0,
+            heard: 0,
             active: Vec::new(),
             next: None,
             draining: Vec::new(),
@@ -320,11 +323,11 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The engine that has said something.
+    /// The engine that has said something: of several the next after the one that was heard last.
     async fn said(&self) -> u64 {
         poll_fn(|context| {
-            let said = self.engines().find(|engine| engine.poll_said(context).is_ready());
-            said.map_or(Poll::Pending, |engine| Poll::Ready(engine.generation))
+            let said = self.engines().filter(|engine| engine.poll_said(context).is_ready()).map(|engine| engine.generation);
+            turn(said, self.heard).map_or(Poll::Pending, Poll::Ready)
         })
         .await
     }
@@ -332,7 +335,10 @@ impl Supervisor {
     /// Takes one step; the exit code if it was the last.
     fn hear(&mut self, heard: Heard) -> Option<ExitCode> {
         match heard {
-            Heard::Engine(generation) => self.listen_to(generation),
+            Heard::Engine(generation) => {
+                self.heard = generation;
+                self.listen_to(generation);
+            }
             Heard::Child => return self.reap(),
             Heard::Stop => {
                 self.stop();
@@ -350,7 +356,11 @@ impl Supervisor {
     }
 
     fn listen_to(&mut self, generation: u64) {
-        let reports = self.engine_mut(|engine| engine.generation == generation).map(Engine::hear).unwrap_or_default();
+        let reports = self.engine_mut(|engine| engine.generation == generation).map(Engine::hear);
+        self.follow(generation, reports.unwrap_or_default());
+    }
+
+    fn follow(&mut self, generation: u64, reports: Vec<Report>) {
         for report in reports {
             match report {
                 Report::Ready => self.ready(generation),
@@ -367,9 +377,9 @@ impl Supervisor {
             if let Some(at) = self.loads.iter().position(|load| load.pid == pid) {
                 let (purpose, outcome) = self.loads.swap_remove(at).outcome(status);
                 self.loaded(purpose, outcome);
-            } else if let Some(generation) = self.engine_mut(|engine| engine.pid == pid).map(|engine| engine.generation) {
-                // Its last words come before its end.
-                self.listen_to(generation);
+            } else if let Some(engine) = self.engine_mut(|engine| engine.pid == pid) {
+                let (generation, last_words) = (engine.generation, engine.hear_last());
+                self.follow(generation, last_words);
                 if let Some(code) = self.ended(generation, status) {
                     return Some(code);
                 }
@@ -517,6 +527,11 @@ fn end_if_hung(engine: &mut Engine, now: Instant) {
     engine.end_within(KILL_AFTER);
 }
 
+/// Whose turn it is, by generations: all others' before the same one's again.
+fn turn(generations: impl Iterator<Item = u64>, last: u64) -> Option<u64> {
+    generations.min_by_key(|generation| (*generation <= last, *generation))
+}
+
 fn code_of(status: ExitStatus) -> ExitCode {
     match status.code() {
         Some(0) => ExitCode::Ok,
@@ -524,5 +539,21 @@ fn code_of(status: ExitStatus) -> ExitCode {
         Some(71) => ExitCode::System,
         Some(78) => ExitCode::Config,
         _ => ExitCode::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn engines_are_heard_by_turns() {
+        let talkative = [3, 1, 2];
+        let mut heard = vec![2];
+        for _ in 0..6 {
+            heard.extend(turn(talkative.into_iter(), heard[heard.len() - 1]));
+        }
+        assert_eq!(heard, [2, 3, 1, 2, 3, 1, 2]);
+        assert_eq!((turn([7].into_iter(), 7), turn([].into_iter(), 7)), (Some(7), None));
     }
 }
