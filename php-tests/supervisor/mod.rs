@@ -3,6 +3,7 @@
 mod activation;
 mod children;
 mod crash;
+mod draining;
 mod health;
 mod notify;
 mod operator;
