@@ -300,7 +300,7 @@ fn services(
     kept: &Kept,
 ) -> Vec<Arc<dyn crate::rpc::Service>> {
     let always = [reload::service(wishes), opcache::service(engine.opcache()), lock::service(kept.state.clone())];
-    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.collectors.clone().map(rpc::metrics)];
+    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.figures.clone().map(rpc::metrics)];
     always.into_iter().chain(at_times.into_iter().flatten()).collect()
 }
 
@@ -352,7 +352,7 @@ impl Records {
             place: intake.place.clone(),
             access: access.clone(),
             packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
-            collectors: kept.collectors.clone(),
+            kept: kept.figures.clone(),
             locks: kept.locks.clone(),
         };
         let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;

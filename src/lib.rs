@@ -86,7 +86,8 @@
 //! ## Who may name whom
 //!
 //! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `tcp → worker`, and the listening half of `http`;
-//! `lock → state → sys`; `worker → nothing`; `watch → nothing`. All may name [`telemetry`].
+//! `lock → state → sys`, and so the figures that applications keep ([`telemetry::collectors`]); `worker → nothing`; `watch → nothing`.
+//! All may name [`telemetry`].
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
 //! ## Strangers' bytes

@@ -7,7 +7,7 @@ mod fileserver;
 mod guards;
 pub(crate) mod http3;
 mod limits;
-mod metrics;
+pub(crate) mod metrics;
 mod middleware;
 mod proxy;
 mod refused;

@@ -1,6 +1,7 @@
-//! What plugins keep in memory, over reloads: locks, asked for by calls.
+//! What plugins keep in memory, over reloads: locks and figures, asked for by calls.
 
 mod crash;
+mod figures;
 mod locks;
 mod moves;
 

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     lock::Locks,
     state::{Kin, Plugin, State},
-    telemetry::collectors::Collectors,
+    telemetry::collectors::Figures,
 };
 
 /// All of it. What is in `state` outlives this engine.
@@ -19,7 +19,7 @@ pub(super) struct Kept {
     /// Those whom calls can reach.
     pub(super) locks: Option<Arc<Locks>>,
     /// What applications count.
-    pub(super) collectors: Option<Collectors>,
+    pub(super) figures: Option<Figures>,
 }
 
 impl Kept {
@@ -28,9 +28,14 @@ impl Kept {
         if let Some(locks) = locks.clone() {
             runtime.spawn(async move { locks.keep_time().await });
         }
-        let plugins = locks.iter().map(|locks| locks.clone() as Arc<dyn Plugin>).collect();
         let collectors = metrics::collectors(&config.metrics)?;
+        let plugins = [
+            locks.clone().map(|locks| locks as Arc<dyn Plugin>),
+            collectors.clone().map(|collectors| Arc::new(collectors) as Arc<dyn Plugin>),
+        ];
         let _inside = runtime.enter();
-        Ok(Self { state: State::start(plugins, kin), locks, collectors })
+        let state = State::start(plugins.into_iter().flatten().collect(), kin);
+        let figures = collectors.map(|collectors| Figures::new(collectors, state.clone()));
+        Ok(Self { state, locks, figures })
     }
 }

@@ -23,7 +23,10 @@ use crate::{
         spool::Place,
     },
     lock::{self, Locks},
-    telemetry::{Seldom, collectors::Collectors},
+    telemetry::{
+        Seldom,
+        collectors::{Collectors, Figures as Kept},
+    },
     worker::{Control, Controls, Pool, WorkerStatus},
 };
 
@@ -39,7 +42,7 @@ pub(super) struct Sources {
     /// None without HTTP/3.
     pub(super) packets: Option<h3::Dropped>,
     /// What applications keep.
-    pub(super) collectors: Option<Collectors>,
+    pub(super) kept: Option<Kept>,
     /// Those of this engine.
     pub(super) locks: Option<Arc<Locks>>,
 }
@@ -80,11 +83,8 @@ pub(super) fn collectors(section: &config::Metrics) -> Result<Option<Collectors>
     if section.address.is_none() {
         return Ok(None);
     }
-    let collectors = Collectors::new(section.max_series);
-    for declared in &section.collect {
-        collectors.declare(declared.clone()).map_err(|error| Error::Config(format!("metrics.collect: {error}")))?;
-    }
-    Ok(Some(collectors))
+    let collectors = Collectors::with(section.max_series, section.collect.clone());
+    collectors.map(Some).map_err(|error| Error::Config(format!("metrics.collect: {error}")))
 }
 
 /// Figures of requests, and the page on which `listeners` shows them; neither if nobody is to read them.
@@ -131,12 +131,14 @@ impl Figures {
 // === impl Page ===
 
 impl Page {
-    fn text(&self) -> prometheus::Result<String> {
+    async fn text(&self) -> prometheus::Result<String> {
         let mut families = self.0.registry.gather();
         families.extend(self.momentary()?);
-        if let Some(collectors) = &self.0.sources.collectors {
+        if let Some((theirs, count)) = self.kept().await {
+            let registry = Registry::new();
+            put(&registry, "rr_metrics_series", "Figures that applications keep; see metrics.max_series.", count as u64)?;
+            families.extend(registry.gather());
             // Two families of one name, and no reader takes any of the page.
-            let theirs = collectors.gather();
             let is_new = |family: &MetricFamily| !families.iter().any(|own| own.name() == family.name());
             let (new, hidden): (Vec<_>, Vec<_>) = theirs.into_iter().partition(is_new);
             if let Some(family) = hidden.first() {
@@ -152,6 +154,20 @@ impl Page {
         Ok(text)
     }
 
+    /// What applications keep, and how many series that is; none if nobody keeps anything, or it cannot be had now.
+    async fn kept(&self) -> Option<(Vec<MetricFamily>, usize)> {
+        match self.0.sources.kept.as_ref()?.gather().await {
+            Ok(kept) => Some(kept),
+            Err(error) => {
+                static SELDOM: Seldom = Seldom::new();
+                if let Some(unsaid) = SELDOM.say() {
+                    tracing::error!(unsaid, "metrics: what applications keep is not shown: {error}");
+                }
+                None
+            }
+        }
+    }
+
     /// What is known without counting.
     fn momentary(&self) -> prometheus::Result<Vec<MetricFamily>> {
         let registry = Registry::new();
@@ -163,14 +179,6 @@ impl Page {
                 plugins.push(plugin);
                 workers(&registry, plugin, &sources.controls.of(plugin))?;
             }
-        }
-        if let Some(collectors) = &sources.collectors {
-            put(
-                &registry,
-                "rr_metrics_series",
-                "Figures that applications keep; see metrics.max_series.",
-                collectors.len() as u64,
-            )?;
         }
         pools(&registry, &sources.pools)?;
         connections(&registry, &sources.drain)?;
@@ -206,7 +214,7 @@ impl Handler for Page {
             *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
             return response;
         }
-        match self.text() {
+        match self.text().await {
             Ok(text) => {
                 let mut response = Response::new(Body::from(Bytes::from(text)));
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(prometheus::TEXT_FORMAT));

@@ -9,7 +9,7 @@ use crate::{
     http::listen,
     php::Threads,
     rpc::{About, Config as Bounds, Informer, Metrics, Resetter, Server, Service, Services, Status},
-    telemetry::collectors::Collectors,
+    telemetry::collectors::Figures,
     worker::{Control, Controls, process::Processes},
 };
 
@@ -53,8 +53,8 @@ pub(super) fn controls(threads: &[Arc<Threads>], processes: &[Option<Arc<Process
 }
 
 /// The figures that applications keep.
-pub(super) fn metrics(collectors: Collectors) -> Arc<dyn Service> {
-    Arc::new(Metrics::new(collectors))
+pub(super) fn metrics(figures: Figures) -> Arc<dyn Service> {
+    Arc::new(Metrics::new(figures))
 }
 
 // === impl Bound ===

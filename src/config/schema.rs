@@ -560,7 +560,7 @@ const OWN: &[Key] = &[
     key("metrics.max_connections", "Connections at once.", &Field(|c| &mut c.metrics.max_connections, Count(1, 10_000))),
     key(
         "metrics.collect",
-        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They begin at zero in a new engine, so at a reload.",
+        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They go on over a reload, but for those that are then declared in another way, and begin at zero after a crash.",
         &Field(|c| &mut c.metrics.collect, Declarations),
     ),
     key(

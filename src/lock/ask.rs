@@ -1,10 +1,11 @@
-//! Calls and locks as bytes, for another engine. Numbers are little-endian, texts have their length before them.
+//! Calls and locks as bytes, for another engine.
 
 use std::io;
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::table::Held;
+use crate::state::form::{put_text, take_text};
 
 /// What is asked of the locks. It means the same whenever it is read, also in another process.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -127,19 +128,6 @@ pub(super) fn take_entry<'a>(from: &mut &'a [u8]) -> io::Result<Entry<'a>> {
         }
         _ => return Err(io::ErrorKind::InvalidData.into()),
     })
-}
-
-/// No text is longer than `lock.max_name` lets it be.
-fn put_text(into: &mut Vec<u8>, text: &str) {
-    into.put_u32_le(text.len() as u32);
-    into.put_slice(text.as_bytes());
-}
-
-fn take_text<'a>(from: &mut &'a [u8]) -> io::Result<&'a str> {
-    let length = from.try_get_u32_le()? as usize;
-    let text = from.get(..length).ok_or(io::ErrorKind::UnexpectedEof)?;
-    from.advance(length);
-    str::from_utf8(text).map_err(io::Error::other)
 }
 
 #[cfg(test)]

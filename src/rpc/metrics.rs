@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Error, Payload, Service};
-use crate::telemetry::collectors::{Change, Collectors, Declaration, Kind};
+use crate::telemetry::collectors::{Act, Change, Declaration, Figures, Kind};
 
 /// Answers `metrics.Declare`, `Unregister`, `Add`, `Sub`, `Observe` and `Set`.
 #[derive(Clone, Debug)]
-pub struct Metrics(Collectors);
+pub struct Metrics(Figures);
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -42,17 +42,17 @@ struct Collector {
 // === impl Metrics ===
 
 impl Metrics {
-    /// Keeps `collectors`.
-    pub fn new(collectors: Collectors) -> Self {
-        Self(collectors)
+    /// Has `figures` kept.
+    pub fn new(figures: Figures) -> Self {
+        Self(figures)
     }
 
-    fn change(&self, change: Change, argument: &Payload) -> Result<(), Error> {
+    async fn change(&self, change: Change, argument: &Payload) -> Result<(), Error> {
         let Metric { name, value, labels } = argument.read()?;
-        self.0.change(&name, change, value, &labels.unwrap_or_default()).map_err(failed)
+        self.0.act(&Act::Change { change, name, value, labels: labels.unwrap_or_default() }).await.map_err(Error::Failed)
     }
 
-    fn declare(&self, argument: &Payload) -> Result<(), Error> {
+    async fn declare(&self, argument: &Payload) -> Result<(), Error> {
         let NamedCollector { name, collector } = argument.read()?;
         let kind = Kind::named(&collector.kind);
         let kind =
@@ -67,7 +67,8 @@ impl Metrics {
             buckets: collector.buckets.unwrap_or_default(),
             objectives: objectives(&collector.objectives)?,
         };
-        self.0.declare(declared).map_err(|error| Error::Failed(format!("metrics_rpc_declare: {error}")))
+        let told = |error| Error::Failed(format!("metrics_rpc_declare: {error}"));
+        self.0.act(&Act::Declare(declared)).await.map_err(told)
     }
 }
 
@@ -79,21 +80,17 @@ impl Service for Metrics {
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {
         Box::pin(async move {
             match method {
-                "Add" => self.change(Change::Add, &argument)?,
-                "Sub" => self.change(Change::Sub, &argument)?,
-                "Observe" => self.change(Change::Observe, &argument)?,
-                "Set" => self.change(Change::Set, &argument)?,
-                "Declare" => self.declare(&argument)?,
-                "Unregister" => self.0.unregister(&argument.read::<String>()?).map_err(failed)?,
+                "Add" => self.change(Change::Add, &argument).await?,
+                "Sub" => self.change(Change::Sub, &argument).await?,
+                "Observe" => self.change(Change::Observe, &argument).await?,
+                "Set" => self.change(Change::Set, &argument).await?,
+                "Declare" => self.declare(&argument).await?,
+                "Unregister" => self.0.act(&Act::Unregister(argument.read()?)).await.map_err(Error::Failed)?,
                 _ => return Err(Error::UnknownMethod),
             }
             argument.reply(&true)
         })
     }
-}
-
-fn failed(error: crate::telemetry::collectors::Error) -> Error {
-    Error::Failed(error.to_string())
 }
 
 fn objectives(raw: &Value) -> Result<Vec<(f64, f64)>, Error> {

@@ -42,6 +42,7 @@
 //! may take: 20 s for the copy, 2 s frozen, after which the older engine is the owner again. How long calls waited does not depend on
 //! how much there is, but on how much has changed meanwhile; the log tells it.
 
+pub mod form;
 mod frame;
 mod link;
 mod owner;
@@ -49,7 +50,7 @@ mod peer;
 mod transfer;
 
 use std::{
-    io,
+    fmt, io,
     os::{fd::OwnedFd, unix::net},
     pin::Pin,
     sync::Arc,
@@ -177,6 +178,12 @@ impl State {
     /// Whether calls are made here.
     pub fn is_here(&self) -> bool {
         matches!(self.0.owner(), Owner::Here)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
     }
 }
 

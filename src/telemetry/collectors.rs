@@ -1,25 +1,36 @@
 //! Figures that applications declare and keep: counters, gauges, histograms and summaries, as RoadRunner's plugin `metrics` has them.
 //!
-//! They are kept in memory, by the engine: a new one begins at zero, which Prometheus takes for a restart of the counters. So that
-//! labels cannot fill the memory, there is a bound for all of them together.
+//! They are in memory, and go with a reload to the next engine ([`crate::state`]); a crash loses them, which Prometheus takes for a
+//! restart of the counters. What the configuration of the next engine declares in another way, or not any more, does not go on. So
+//! that labels cannot fill the memory, there is a bound for all of them together.
 
+mod act;
 mod declaration;
+mod figures;
+mod moving;
 mod series;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLock};
 use prometheus::proto::MetricFamily;
 
+pub use act::Act;
 pub use declaration::{Declaration, Kind};
-use series::Series;
+pub use figures::Figures;
+
+use self::series::Series;
+use crate::sys::clock;
+
+/// What this is called by.
+pub const NAME: &str = "metrics";
 
 /// The figures. Cheap to clone; clones share them.
 #[derive(Clone, Debug)]
@@ -29,14 +40,36 @@ pub struct Collectors(Arc<Shared>);
 struct Shared {
     max_series: usize,
     taken: AtomicUsize,
-    by_name: RwLock<BTreeMap<String, Arc<Collector>>>,
+    /// Those that are declared from the start on.
+    fixed: Vec<Declaration>,
+    names: RwLock<Names>,
+    /// Goes up when a copy begins, so that what has changed since then can be told.
+    epoch: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    known: BTreeMap<String, Arc<Collector>>,
+    /// Those that were forgotten since a copy began; none if nobody asks, or they are too many.
+    forgotten: Option<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
 struct Collector {
     declared: Declaration,
+    /// It was declared from the start on.
+    is_fixed: bool,
+    /// When it was declared.
+    epoch: u64,
     /// None once it is forgotten, for whoever has found it before.
-    series: Mutex<Option<BTreeMap<Vec<String>, Series>>>,
+    series: Mutex<Option<BTreeMap<Vec<String>, Line>>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    series: Series,
+    /// When it was changed last.
+    epoch: u64,
 }
 
 /// What is done to a figure.
@@ -75,6 +108,8 @@ pub enum Error {
 
 /// Bytes of a label's value.
 const LONGEST_VALUE: usize = 1024;
+/// More than these are not kept in mind of what was forgotten.
+const MOST_FORGOTTEN: usize = 1024;
 
 // === impl Collectors ===
 
@@ -82,36 +117,71 @@ impl Collectors {
     /// None yet, and never more than `max_series`; one without labels counts as one, one with labels as one and one for each set of
     /// their values.
     pub fn new(max_series: usize) -> Self {
-        Self(Arc::new(Shared { max_series, taken: AtomicUsize::new(0), by_name: RwLock::default() }))
+        Self::of(max_series, Vec::new())
+    }
+
+    /// The same with some that are declared.
+    pub fn with(max_series: usize, fixed: Vec<Declaration>) -> Result<Self, Error> {
+        let all = Self::of(max_series, fixed);
+        all.declare_fixed(&mut all.0.names.write())?;
+        Ok(all)
+    }
+
+    fn of(max_series: usize, fixed: Vec<Declaration>) -> Self {
+        let (taken, names, epoch) = (AtomicUsize::new(0), RwLock::default(), AtomicU64::new(0));
+        Self(Arc::new(Shared { max_series, taken, fixed, names, epoch }))
+    }
+
+    fn declare_fixed(&self, names: &mut Names) -> Result<(), Error> {
+        self.0.fixed.iter().try_for_each(|declared| self.insert(names, declared.clone(), true).map(drop))
     }
 
     /// Declares one; if its name is known already, that one stays as it is.
     pub fn declare(&self, declared: Declaration) -> Result<(), Error> {
+        let mut names = self.0.names.write();
+        self.insert(&mut names, declared, false).map(drop)
+    }
+
+    fn insert(&self, names: &mut Names, declared: Declaration, is_fixed: bool) -> Result<Arc<Collector>, Error> {
         declared.check().map_err(|reason| Error::Declaration { name: declared.name.clone(), reason })?;
         let full_name = declared.full_name();
-        let mut by_name = self.0.by_name.write();
-        if by_name.contains_key(&declared.name) {
-            return Ok(());
+        if let Some(known) = names.known.get(&declared.name) {
+            return Ok(known.clone());
         }
-        if by_name.values().any(|known| known.declared.full_name() == full_name) {
+        if names.known.values().any(|known| known.declared.full_name() == full_name) {
             return Err(Error::Duplicate(full_name));
         }
         self.take(&declared.name)?;
+        let epoch = self.0.epoch.load(Relaxed);
         let mut series = BTreeMap::new();
         if declared.labels.is_empty() {
-            series.insert(Vec::new(), Series::new(&declared));
+            series.insert(Vec::new(), Line { series: Series::new(&declared), epoch });
         }
-        by_name.insert(declared.name.clone(), Arc::new(Collector { declared, series: Mutex::new(Some(series)) }));
-        Ok(())
+        let name = declared.name.clone();
+        let collector = Arc::new(Collector { declared, is_fixed, epoch, series: Mutex::new(Some(series)) });
+        names.known.insert(name, collector.clone());
+        Ok(collector)
     }
 
     /// Forgets one, with all its values.
     pub fn unregister(&self, name: &str) -> Result<(), Error> {
-        let removed = self.0.by_name.write().remove(name).ok_or_else(|| Error::Undefined(name.to_owned()))?;
+        let mut names = self.0.names.write();
+        if !self.remove(&mut names, name) {
+            return Err(Error::Undefined(name.to_owned()));
+        }
+        names.forgotten = names.forgotten.take().filter(|forgotten| forgotten.len() < MOST_FORGOTTEN);
+        if let Some(forgotten) = &mut names.forgotten {
+            forgotten.insert(name.to_owned());
+        }
+        Ok(())
+    }
+
+    fn remove(&self, names: &mut Names, name: &str) -> bool {
+        let Some(removed) = names.known.remove(name) else { return false };
         let series = removed.series.lock().take().unwrap_or_default();
         let with_labels = if removed.declared.labels.is_empty() { 0 } else { series.len() };
         self.0.taken.fetch_sub(1 + with_labels, Relaxed);
-        Ok(())
+        true
     }
 
     /// Does `change` with `value` to the figure called `name`, of these label values.
@@ -139,21 +209,25 @@ impl Collectors {
         }
         let mut all = collector.series.lock();
         let all = all.as_mut().ok_or_else(|| Error::Undefined(name()))?;
-        if let Some(series) = all.get_mut(labels) {
-            series.change(declared, change, value, Instant::now());
+        // Looked at in here: a copy that has begun by then comes to this one later, or takes this for a change.
+        let (epoch, now) = (self.0.epoch.load(Relaxed), clock::monotonic());
+        if let Some(line) = all.get_mut(labels) {
+            line.series.change(declared, change, value, now);
+            line.epoch = epoch;
             return Ok(());
         }
         self.take(&declared.name)?;
         let mut series = Series::new(declared);
-        series.change(declared, change, value, Instant::now());
-        all.insert(labels.to_vec(), series);
+        series.change(declared, change, value, now);
+        all.insert(labels.to_vec(), Line { series, epoch });
         Ok(())
     }
 
     /// All that have a value, by their full names.
     pub fn gather(&self) -> Vec<MetricFamily> {
-        let all: Vec<_> = self.0.by_name.read().values().cloned().collect();
-        let mut families: Vec<_> = all.iter().filter_map(|collector| collector.family(Instant::now())).collect();
+        let all: Vec<_> = self.0.names.read().known.values().cloned().collect();
+        let now = clock::monotonic();
+        let mut families: Vec<_> = all.iter().filter_map(|collector| collector.family(now)).collect();
         families.sort_by(|a, b| a.name().cmp(b.name()));
         families
     }
@@ -169,9 +243,9 @@ impl Collectors {
     }
 
     fn find(&self, name: &str) -> Result<Arc<Collector>, Error> {
-        let by_name = self.0.by_name.read();
+        let known = &self.0.names.read().known;
         // Names in a configuration are in lower case, however they are written there.
-        let found = by_name.get(name).or_else(|| by_name.get(&name.to_lowercase()));
+        let found = known.get(name).or_else(|| known.get(&name.to_lowercase()));
         found.cloned().ok_or_else(|| Error::Undefined(name.to_owned()))
     }
 
@@ -186,10 +260,10 @@ impl Collectors {
 // === impl Collector ===
 
 impl Collector {
-    fn family(&self, now: Instant) -> Option<MetricFamily> {
+    fn family(&self, now: Duration) -> Option<MetricFamily> {
         let mut all = self.series.lock();
         let metrics: Vec<_> =
-            all.iter_mut().flatten().map(|(labels, series)| series.metric(&self.declared, labels, now)).collect();
+            all.iter_mut().flatten().map(|(labels, line)| line.series.metric(&self.declared, labels, now)).collect();
         drop(all);
         let mut family = MetricFamily::default();
         family.set_name(self.declared.full_name());

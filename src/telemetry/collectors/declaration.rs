@@ -1,6 +1,11 @@
 //! What an application says of a figure before it keeps it.
 
+use std::io;
+
+use bytes::{Buf, BufMut};
 use prometheus::proto::MetricType;
+
+use crate::state::form::{put_text, take_text};
 
 /// A figure that is declared.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,13 +46,17 @@ const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 
 const MOST_LABELS: usize = 32;
 const MOST_BUCKETS: usize = 500;
 const MOST_OBJECTIVES: usize = 32;
+/// Bytes of a name or a help.
+const LONGEST_TEXT: usize = 4096;
+
+const KINDS: [Kind; 4] = [Kind::Counter, Kind::Gauge, Kind::Histogram, Kind::Summary];
 
 // === impl Kind ===
 
 impl Kind {
     /// The one that RoadRunner calls `name`.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Counter, Self::Gauge, Self::Histogram, Self::Summary].into_iter().find(|kind| kind.name() == name)
+        KINDS.into_iter().find(|kind| kind.name() == name)
     }
 
     /// Its name.
@@ -114,7 +123,44 @@ impl Declaration {
                 return Err(format!("it has {has} {what}, more than {most}"));
             }
         }
+        let texts = [&self.name, &self.namespace, &self.subsystem, &self.help];
+        if texts.into_iter().chain(&self.labels).any(|text| text.len() > LONGEST_TEXT) {
+            return Err(format!("one of its texts is longer than {LONGEST_TEXT} bytes"));
+        }
         Ok(())
+    }
+
+    /// Whether the values of one can be those of the other.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.labels == other.labels && self.buckets() == other.buckets()
+    }
+
+    /// As bytes.
+    pub(super) fn put(&self, into: &mut Vec<u8>) {
+        into.put_u8(KINDS.iter().position(|kind| *kind == self.kind).unwrap_or_default() as u8);
+        [&self.name, &self.namespace, &self.subsystem, &self.help].into_iter().for_each(|text| put_text(into, text));
+        into.put_u32_le(self.labels.len() as u32);
+        self.labels.iter().for_each(|label| put_text(into, label));
+        into.put_u32_le(self.buckets.len() as u32);
+        self.buckets.iter().for_each(|bound| into.put_f64_le(*bound));
+        into.put_u32_le(self.objectives.len() as u32);
+        for (quantile, error) in &self.objectives {
+            into.put_f64_le(*quantile);
+            into.put_f64_le(*error);
+        }
+    }
+
+    /// What was put.
+    pub(super) fn take(from: &mut &[u8]) -> io::Result<Self> {
+        let kind = *KINDS.get(usize::from(from.try_get_u8()?)).ok_or(io::ErrorKind::InvalidData)?;
+        let mut text = || take_text(from).map(str::to_owned);
+        let (name, namespace, subsystem, help) = (text()?, text()?, text()?, text()?);
+        let labels = (0..from.try_get_u32_le()?).map(|_| take_text(from).map(str::to_owned)).collect::<io::Result<_>>()?;
+        let buckets = (0..from.try_get_u32_le()?).map(|_| Ok(from.try_get_f64_le()?)).collect::<io::Result<_>>()?;
+        let objectives = (0..from.try_get_u32_le()?)
+            .map(|_| Ok((from.try_get_f64_le()?, from.try_get_f64_le()?)))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { name, namespace, subsystem, kind, help, labels, buckets, objectives })
     }
 
     /// The bounds of its buckets, but for the last, which has none.

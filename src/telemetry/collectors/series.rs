@@ -1,10 +1,8 @@
-//! The values of one figure under one set of labels.
+//! The values of one figure under one set of labels. Times are those of the [monotonic clock](crate::sys::clock::monotonic).
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, io, time::Duration};
 
+use bytes::{Buf, BufMut};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Quantile, Summary};
 
 use super::{Change, Declaration, Kind};
@@ -21,7 +19,7 @@ pub(super) enum Series {
     },
     Summary {
         /// What the quantiles are of.
-        recent: VecDeque<(Instant, f64)>,
+        recent: VecDeque<(Duration, f64)>,
         count: u64,
         sum: f64,
     },
@@ -42,7 +40,7 @@ impl Series {
         }
     }
 
-    pub(super) fn change(&mut self, declared: &Declaration, change: Change, value: f64, now: Instant) {
+    pub(super) fn change(&mut self, declared: &Declaration, change: Change, value: f64, now: Duration) {
         match self {
             Self::Value(held) => match change {
                 Change::Add => *held += value,
@@ -67,8 +65,54 @@ impl Series {
         }
     }
 
+    /// As bytes, which mean the same to whoever has the declaration.
+    pub(super) fn put(&self, into: &mut Vec<u8>) {
+        match self {
+            Self::Value(value) => into.put_f64_le(*value),
+            Self::Histogram { counts, count, sum } => {
+                counts.iter().for_each(|count| into.put_u64_le(*count));
+                into.put_u64_le(*count);
+                into.put_f64_le(*sum);
+            }
+            Self::Summary { recent, count, sum } => {
+                into.put_u32_le(recent.len() as u32);
+                for (then, value) in recent {
+                    into.put_u64_le(u64::try_from(then.as_nanos()).unwrap_or(u64::MAX));
+                    into.put_f64_le(*value);
+                }
+                into.put_u64_le(*count);
+                into.put_f64_le(*sum);
+            }
+        }
+    }
+
+    /// What was put.
+    pub(super) fn take(declared: &Declaration, from: &mut &[u8]) -> io::Result<Self> {
+        let mut series = Self::new(declared);
+        match &mut series {
+            Self::Value(value) => *value = from.try_get_f64_le()?,
+            Self::Histogram { counts, count, sum } => {
+                for count in counts {
+                    *count = from.try_get_u64_le()?;
+                }
+                (*count, *sum) = (from.try_get_u64_le()?, from.try_get_f64_le()?);
+            }
+            Self::Summary { recent, count, sum } => {
+                let length = from.try_get_u32_le()? as usize;
+                if length > MOST_RECENT {
+                    return Err(io::Error::other("a summary is of too much"));
+                }
+                for _ in 0..length {
+                    recent.push_back((Duration::from_nanos(from.try_get_u64_le()?), from.try_get_f64_le()?));
+                }
+                (*count, *sum) = (from.try_get_u64_le()?, from.try_get_f64_le()?);
+            }
+        }
+        Ok(series)
+    }
+
     /// What Prometheus is shown.
-    pub(super) fn metric(&mut self, declared: &Declaration, labels: &[String], now: Instant) -> Metric {
+    pub(super) fn metric(&mut self, declared: &Declaration, labels: &[String], now: Duration) -> Metric {
         let pair = |(name, value): (&String, &String)| {
             let mut pair = LabelPair::default();
             pair.set_name(name.clone());
@@ -89,7 +133,7 @@ impl Series {
             }
             Self::Histogram { counts, count, sum } => metric.set_histogram(histogram(declared, counts, *count, *sum)),
             Self::Summary { recent, count, sum } => {
-                while recent.front().is_some_and(|(then, _)| now.saturating_duration_since(*then) > RECENT) {
+                while recent.front().is_some_and(|(then, _)| now.saturating_sub(*then) > RECENT) {
                     recent.pop_front();
                 }
                 metric.set_summary(summary(declared, recent, *count, *sum));
@@ -115,7 +159,7 @@ fn histogram(declared: &Declaration, counts: &[u64], count: u64, sum: f64) -> Hi
     shown
 }
 
-fn summary(declared: &Declaration, recent: &VecDeque<(Instant, f64)>, count: u64, sum: f64) -> Summary {
+fn summary(declared: &Declaration, recent: &VecDeque<(Duration, f64)>, count: u64, sum: f64) -> Summary {
     let mut values: Vec<f64> = recent.iter().map(|(_, value)| *value).collect();
     values.sort_by(f64::total_cmp);
     let quantiles = declared.objectives.iter().map(|(quantile, _)| {
