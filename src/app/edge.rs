@@ -50,8 +50,7 @@ pub(super) fn check(http: &config::Http) -> Result<(), Error> {
 
 /// A web server that speaks FastCGI has done all that middleware does, or could have; whoever thinks otherwise should know.
 fn warn_of_fastcgi(listed: &[Name]) {
-    let guards =
-        [Name::BasicAuth, Name::BodyLimit, Name::CircuitBreaker, Name::IpFilter, Name::Maintenance, Name::RateLimit];
+    let guards = [Name::BasicAuth, Name::BodyLimit, Name::CircuitBreaker, Name::IpFilter, Name::Maintenance, Name::RateLimit];
     let names: Vec<_> = listed.iter().filter(|name| guards.contains(name)).map(|name| name.name()).collect();
     if !names.is_empty() {
         tracing::warn!(
