@@ -9,6 +9,7 @@ use std::{
 use super::{Target, target};
 use crate::harness::{
     Connection, Fcgi, PATIENCE,
+    census::Census,
     fastcgi::{PARAMS, STDIN},
     frames::{DATA, END_STREAM, Frames, RESET, frame, get},
     h3::{Http3, request},
@@ -222,8 +223,11 @@ fn who_leaves_the_queue_is_served_or_not_as_the_protocol_says() {
     for (what, leave) in ways {
         target.forget();
         let held = target.hold();
+        let sockets = || Census::now(&target.server).map(|now| now.engine.sockets);
+        let before = sockets();
         let kept = leave(&target);
         // The server has heard of it when its connection is gone; of a reset, when what came behind it was answered.
+        assert!(kept.is_some() || wait_until(PATIENCE, || sockets() == before), "{what}: it stays");
         target.release(held);
         assert_eq!(target.server.text("/well.php"), "well");
         assert!(!target.noted("began"), "{what}: it ran");
