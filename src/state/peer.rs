@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    frame::{Frame, Frames, PROTOCOL},
+    frame::{Frame, Frames, MAX_BODY, PROTOCOL},
     link::{Link, Outcome, write},
     owner::{Owner, Shared},
     transfer::{self, Reply, Restoring},
@@ -238,7 +238,11 @@ impl Peer {
         let (shared, link) = (self.shared.clone(), self.link.clone());
         self.calls.spawn(async move {
             let frame = match shared.call(&plugin, request, Some(link.number)).await {
-                Ok(Some(result)) => Frame::Answer { number, result },
+                Ok(Some(result)) if result.len() <= MAX_BODY => Frame::Answer { number, result },
+                // The other engine would take a longer frame for a broken one.
+                Ok(Some(result)) => {
+                    Frame::Failed { number, why: format!("the result of {} bytes is too long for a message", result.len()) }
+                }
                 Ok(None) => Frame::Moved(number),
                 Err(error) => Frame::Failed { number, why: error.to_string() },
             };

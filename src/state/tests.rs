@@ -61,6 +61,7 @@ impl Plugin for Counter {
                 kept.waiting.retain(|(target, _)| now < *target);
             }
             (b'=', _) => {}
+            (b'*', _) => return Called::Done(vec![b'0'; 2 << 20].into()),
             (_, target) if kept.count < number(target) => {
                 let (tell, told) = oneshot::channel::<()>();
                 kept.waiting.push((number(target), tell));
@@ -308,13 +309,16 @@ fn an_engine_whose_successor_has_died_makes_no_more_calls() {
 }
 
 #[test]
-fn a_request_that_no_message_holds_is_an_error_and_the_engines_stay_tied() {
+fn what_no_message_holds_is_an_error_and_the_engines_stay_tied() {
     let old = Engine::start(None);
     old.call("+7").unwrap();
     let new = Engine::start(Some(&old));
     let error = new.call(&"+".repeat(1 << 20)).unwrap_err();
     assert!(error.to_string().contains("is too long"), "{error}");
-    assert_eq!(new.call("="), Ok(7));
+    // Nor is there one for this result.
+    let error = new.call("*").unwrap_err();
+    assert!(error.to_string().contains("is too long for a message"), "{error}");
+    assert_eq!((old.call("*"), new.call("=")), (Ok(0), Ok(7)));
     new.take_over().unwrap();
     assert_eq!((old.call("+1"), new.call("=")), (Ok(8), Ok(8)));
 }
