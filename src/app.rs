@@ -30,7 +30,7 @@ use crate::{
     php,
     state::{Kin, State},
     supervisor::{self, Inherited, Left, Plan, Release},
-    sys::{crash, exit, memory::Shared, pid::PidFile, priority::Lowered},
+    sys::{crash, exit, memory::Shared, pid::PidFile, priority::Lowered, signal},
     telemetry::logs,
     worker::{
         Controls, Pool, Replace,
@@ -146,6 +146,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
 
 /// Serves as the engine that a supervisor has started.
 pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
+    signal::pass_over_reloads().map_err(Error::system("signals"))?;
     // Started by its descriptor, a program is known by the number of that.
     _ = prctl::set_name(supervisor::NAME);
     crash::report().map_err(Error::system("crash handler"))?;

@@ -11,9 +11,11 @@ mod outage;
 mod processes;
 pub(crate) mod reload;
 mod rights;
+mod signals;
 pub(crate) mod upgrade;
 
 use std::{
+    collections::HashSet,
     fs,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -68,6 +70,12 @@ impl Releases {
 /// The engine that answers now.
 pub(crate) fn engine(server: &Server) -> Pid {
     Pid::from_raw(server.text("/pid.php").parse().unwrap())
+}
+
+/// All engines there are.
+pub(crate) fn engines(server: &Server) -> HashSet<Pid> {
+    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
+    children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 
 pub(crate) fn is_gone(process: Pid) -> bool {

@@ -1,19 +1,14 @@
 //! Several engines side by side.
 
-use std::{collections::HashSet, fs};
+use std::collections::HashSet;
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
-use super::{engine, is_gone, reload::while_clients_send, site};
+use super::{engine, engines, is_gone, reload::while_clients_send, site};
 use crate::harness::{PATIENCE, Server, free_port, reference, wait_until};
-
-fn engines(server: &Server) -> HashSet<Pid> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
-    children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
-}
 
 #[test]
 fn engines_serve_side_by_side_and_are_replaced_one_by_one_or_all() {

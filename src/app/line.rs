@@ -30,6 +30,8 @@ pub(super) enum Asked {
 /// What an engine listens to.
 pub(super) struct Line {
     signals: [Signal; 4],
+    /// Those that ask for a reload; none if they are for the supervisor.
+    reloads: Option<[Signal; 2]>,
     supervisor: Option<UnixStream>,
     orders: Messages<Order>,
     wishes: mpsc::Receiver<Wished>,
@@ -65,20 +67,14 @@ impl Line {
             .transpose()?;
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
         let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
+        let reloads = match supervisor {
+            Some(_) => None,
+            None => Some([signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?]),
+        };
         let (sender, wishes) = mpsc::channel(WISHES);
-        Ok((
-            Self {
-                signals,
-                supervisor,
-                orders: Messages::default(),
-                wishes,
-                waiting: Vec::new(),
-                next_id: 0,
-                tickets,
-                scripts: None,
-            },
-            sender,
-        ))
+        let orders = Messages::default();
+        let waiting = Vec::new();
+        Ok((Self { signals, reloads, supervisor, orders, wishes, waiting, next_id: 0, tickets, scripts: None }, sender))
     }
 
     /// Tells the supervisor that requests are answered.
@@ -115,6 +111,7 @@ impl Line {
             match self.hear().await {
                 Heard::Asked(asked) => return asked,
                 Heard::ReopenLogs => logs::reopen(),
+                Heard::Reload => tracing::error!("not reloaded: {ALONE}"),
                 Heard::TicketKeys(keys) => self.tickets.change_to(keys),
                 Heard::TellScripts => self.scripts.iter().for_each(compiled::Writer::write),
                 Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
@@ -137,6 +134,15 @@ impl Line {
     async fn hear(&mut self) -> Heard {
         let [term, int, quit, usr1] = &mut self.signals;
         let (supervisor, orders) = (&mut self.supervisor, &mut self.orders);
+        let reload = async {
+            match &mut self.reloads {
+                Some([hup, usr2]) => tokio::select! {
+                    _ = hup.recv() => {}
+                    _ = usr2.recv() => {}
+                },
+                None => std::future::pending().await,
+            }
+        };
         let heard = async {
             match supervisor {
                 Some(line) => orders.next(line).await,
@@ -148,6 +154,7 @@ impl Line {
             _ = int.recv() => Heard::Asked(Asked::Stop),
             _ = quit.recv() => Heard::Asked(Asked::Stop),
             _ = usr1.recv() => Heard::ReopenLogs,
+            () = reload => Heard::Reload,
             Some(wished) = self.wishes.recv() => Heard::Wish(wished),
             heard = heard => match heard {
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
@@ -169,6 +176,7 @@ impl Line {
 enum Heard {
     Asked(Asked),
     ReopenLogs,
+    Reload,
     TicketKeys(Keys),
     TellScripts,
     Wish(Wished),

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     sys::{
         memory::Shared,
-        passing,
+        passing, signal,
         spawn::{self, Program},
     },
     worker::scoreboard::{Scoreboard, WORDS},
@@ -259,6 +259,7 @@ pub(super) fn command(program: &Program) -> Command {
     for name in spawn::NOT_FOR_CHILDREN {
         command.env_remove(name);
     }
+    signal::hold_reloads(&mut command);
     command
 }
 
