@@ -495,6 +495,26 @@ fn stop_ends_the_server_that_wrote_the_pid_file() {
 }
 
 #[test]
+fn a_server_that_cannot_listen_leaves_the_pid_file_of_the_one_that_does() {
+    if reference().is_some() {
+        return;
+    }
+    for supervisor in ["engine.supervisor=true", "engine.supervisor=false"] {
+        let mut server = configured(&["-p"]);
+        let mut command = rr();
+        command.args(["serve", "-p", "-o", supervisor]).current_dir(server.dir.path());
+        let second = finish(command, b"");
+        assert!(second.status.code() == Some(71) && err(&second).contains("address in use"), "{}", err(&second));
+        let pid = std::fs::read_to_string(server.dir.path().join(".pid")).unwrap();
+        assert_eq!(pid, server.child.id().to_string());
+        let mut command = rr();
+        command.arg("stop").current_dir(server.dir.path());
+        assert!(finish(command, b"").status.success());
+        assert_eq!(server.ended(), Some(0), "{}", server.log.text());
+    }
+}
+
+#[test]
 fn stop_spares_a_process_that_has_a_dead_server_s_number() {
     if reference().is_some() {
         return;

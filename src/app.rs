@@ -104,9 +104,8 @@ pub fn supervise(config: &Config, options: Options, start: PathBuf) -> Result<Ex
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
     drop(served::find(config, options.dir.as_deref())?);
     rights::raise_descriptors(config);
-    let pid_file = pid_file(&options)?;
     let release = release(config, options.dir)?;
-    supervisor::run(Plan { release, start, silent: options.silent, pid_file })
+    supervisor::run(Plan { release, start, silent: options.silent, pid_file: options.pid_file })
 }
 
 /// Goes on in the place of the program that kept engines running in this process.
@@ -182,9 +181,9 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
 /// Serves without a supervisor until a signal asks to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
-    let pid_file = pid_file(options)?;
     let rights = rights::of(&config)?;
     let sockets = sockets::own(&config)?;
+    let pid_file = PidFile::write_if(options.pid_file).map_err(Error::system("pid file .pid"))?;
     rights::give_logs(&config, &rights)?;
     rights::raise_descriptors(&config);
     rights.assume().map_err(Error::system("server.user"))?;
@@ -194,10 +193,6 @@ pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     let served = run_engine(config, options, means);
     drop(pid_file);
     served
-}
-
-fn pid_file(options: &Options) -> Result<Option<PidFile>, Error> {
-    options.pid_file.then(|| PidFile::write(Path::new("."))).transpose().map_err(Error::system("pid file .pid"))
 }
 
 /// What an engine serves on.

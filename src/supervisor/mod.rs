@@ -95,8 +95,8 @@ pub struct Plan {
     pub start: PathBuf,
     /// No banner.
     pub silent: bool,
-    /// Removed at the end.
-    pub pid_file: Option<PidFile>,
+    /// Write `.pid` into the working directory, to be removed at the end.
+    pub pid_file: bool,
 }
 
 struct Supervisor {
@@ -163,6 +163,8 @@ pub fn run(plan: Plan) -> Result<ExitCode, Error> {
         let Plan { release, start, silent, pid_file } = plan;
         let own = Program::own().map_err(Error::system("this program"))?;
         let table = Table::open(&release.sockets)?;
+        // Only now: a server that cannot listen must not take the place of the one that does.
+        let pid_file = PidFile::write_if(pid_file).map_err(Error::system("pid file .pid"))?;
         let origin = Origin::of(start, &own);
         let installed = Installed { release, program: own.clone() };
         let scripts = no_scripts().map_err(Error::system("the list of compiled scripts"))?;

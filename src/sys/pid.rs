@@ -43,6 +43,11 @@ pub enum Unknown {
 // === impl PidFile ===
 
 impl PidFile {
+    /// Writes it into the working directory if it is `wanted`.
+    pub fn write_if(wanted: bool) -> io::Result<Option<Self>> {
+        wanted.then(|| Self::write(Path::new("."))).transpose()
+    }
+
     /// Writes it into `directory`, in the place of one that is there: of two servers, the later one is meant.
     pub fn write(directory: &Path) -> io::Result<Self> {
         // The working directory may be another by the time it is removed.
