@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 
 use super::{engine, is_gone, site};
-use crate::harness::{PATIENCE, reference, wait_until};
+use crate::harness::{PATIENCE, free_port, reference, wait_until};
 
 #[test]
 fn an_engine_that_crashes_is_replaced_and_the_log_says_what_it_ran() {
@@ -117,4 +117,34 @@ fn a_server_whose_engines_keep_dying_can_be_stopped() {
     }
     assert!(server.logs("engines keep dying"), "{}", server.log.text());
     server.stop();
+}
+
+#[test]
+fn a_crash_at_the_end_is_told() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    let (old, began) = (engine(&server), server.dir().join("began"));
+    let _lost = server.get(&format!("/slow.php?ms=20000&began={}", began.display())).fire();
+    assert!(wait_until(PATIENCE, || began.exists()));
+    server.signal(Signal::SIGTERM);
+    assert!(server.logs("stopping: requests in progress"), "{}", server.log.text());
+    kill(old, Signal::SIGSEGV).unwrap();
+    assert_eq!(server.ended_within(PATIENCE).and_then(|status| status.code()), Some(1), "{}", server.log.text());
+    assert!(server.logs("the engine died: killed by SIGSEGV"), "{}", server.log.text());
+    assert!(server.logs("GET /slow.php"), "{}", server.log.text());
+}
+
+#[test]
+fn a_crash_at_the_first_boot_is_told() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = site().file("boot.php", "<?php posix_kill(getmypid(), 9);");
+    let worker = setup.document_root().join("boot.php");
+    let output = setup.option(&format!("http.worker={}", worker.display())).command(free_port(), None).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the engine died: killed by SIGKILL"), "{said}");
+    assert_eq!(output.status.code(), Some(1), "{said}");
 }

@@ -22,13 +22,15 @@ impl Supervisor {
             // Told to stop before it listened to signals, it had begun nothing.
             let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
             if !status.success() && !at_our_word {
+                report::crash(engine, status);
                 // Others may still finish what they have begun.
                 self.code = code_of(status);
             }
             return None;
         }
         if !self.has_served && self.next.is_none() {
-            // It has said why.
+            // It has said why, unless it could not.
+            report::crash(engine, status);
             self.code = if status.success() { ExitCode::Failure } else { code_of(status) };
             self.stop();
             return None;

@@ -20,6 +20,13 @@ pub(super) fn death(engine: &Engine, status: ExitStatus) {
     running(engine);
 }
 
+/// The same, if a signal ended it; else it has said why it ends.
+pub(super) fn crash(engine: &Engine, status: ExitStatus) {
+    if status.signal().is_some() {
+        death(engine, status);
+    }
+}
+
 /// One line for each request that runs, or ran when the engine died.
 pub(super) fn running(engine: &Engine) {
     let now = now_ms();
