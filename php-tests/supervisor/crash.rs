@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::{Signal, kill};
 
@@ -63,6 +66,25 @@ fn an_engine_that_hangs_is_replaced() {
     assert!(server.log.contains("the engine is hung", Duration::from_secs(30)), "{}", server.log.text());
     assert!(server.logs("the engine died: killed by"), "{}", server.log.text());
     assert_ne!(engine(&server), old);
+}
+
+#[test]
+fn a_server_that_was_stopped_as_a_whole_goes_on() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().start();
+    let old = engine(&server);
+    server.signal(Signal::SIGSTOP);
+    kill(old, Signal::SIGSTOP).unwrap();
+    // Longer than an engine may be silent.
+    thread::sleep(Duration::from_secs(12));
+    server.signal(Signal::SIGCONT);
+    assert!(server.logs("has not run for a while"), "{}", server.log.text());
+    kill(old, Signal::SIGCONT).unwrap();
+    assert_eq!(engine(&server), old, "{}", server.log.text());
+    assert!(!server.log.text().contains("is hung"), "{}", server.log.text());
+    server.stop();
 }
 
 #[test]

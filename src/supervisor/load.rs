@@ -31,7 +31,7 @@ pub(super) struct Load {
     program: Program,
     told: OwnedFd,
     complaint: OwnedFd,
-    kill_at: Instant,
+    pub(super) kill_at: Instant,
     is_late: bool,
 }
 

@@ -76,6 +76,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// An engine that has shown no sign of life for so long is hung.
 const HUNG_AFTER: Duration = Duration::from_secs(10);
+/// A look that comes so much later than it should tells that this process was stopped, and others perhaps with it.
+const LATE: Duration = Duration::from_secs(2);
 /// An engine that does not serve by then is hung as well.
 const BOOTS_WITHIN: Duration = Duration::from_secs(120);
 /// From SIGABRT, or from being told twice to stop, to SIGKILL.
@@ -128,6 +130,10 @@ struct Supervisor {
     reload_again: Option<Vec<Asker>>,
     has_served: bool,
     stopping: bool,
+    /// When all was looked at last.
+    looked: Instant,
+    /// Since when this process has not been stopped, by [`now_ms`].
+    awake_since: u64,
     /// The last one, unless an engine ends badly at the end.
     code: ExitCode,
     /// Scoreboards of engines that are gone.
@@ -257,6 +263,8 @@ impl Supervisor {
             reload_again: None,
             has_served: false,
             stopping: false,
+            looked: Instant::now(),
+            awake_since: now_ms(),
             code: ExitCode::Ok,
             spare: RefCell::default(),
             health: Health::default(),
@@ -468,6 +476,8 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = Instant::now();
+        self.forgive(now.duration_since(self.looked).saturating_sub(TICK));
+        self.looked = now;
         self.loads.iter_mut().for_each(|load| load.look(now));
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
@@ -483,11 +493,22 @@ impl Supervisor {
             return;
         }
         for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
-            end_if_hung(engine, now);
+            end_if_hung(engine, self.awake_since);
         }
         if self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none()) {
             notify::watchdog();
         }
+    }
+
+    /// Nobody had the time in which this process was `stopped`: by SIGSTOP, with its container or with the machine.
+    fn forgive(&mut self, stopped: Duration) {
+        if stopped < LATE {
+            return;
+        }
+        tracing::warn!(seconds = stopped.as_secs(), "this process has not run for a while; engines are given that time");
+        self.awake_since = now_ms();
+        self.loads.iter_mut().for_each(|load| load.kill_at += stopped);
+        self.engines_mut().filter_map(|engine| engine.kill_at.as_mut()).for_each(|at| *at += stopped);
     }
 
     fn until_next(&self) -> Duration {
@@ -510,11 +531,13 @@ impl Supervisor {
 }
 
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
-fn end_if_hung(engine: &mut Engine, now: Instant) {
+fn end_if_hung(engine: &mut Engine, awake_since: u64) {
+    let awake = Duration::from_millis(now_ms().saturating_sub(awake_since));
     let (since, limit) = match engine.board.beat() {
-        0 => (now.duration_since(engine.started), BOOTS_WITHIN),
+        0 => (engine.started.elapsed(), BOOTS_WITHIN),
         beat => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER),
     };
+    let since = since.min(awake);
     if since < limit || engine.kill_at.is_some() {
         return;
     }
