@@ -1,6 +1,6 @@
 //! What systemd is told.
 
-use std::{os::unix::net::UnixDatagram, time::Duration};
+use std::{os::unix::net::UnixDatagram, path::Path, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -8,10 +8,48 @@ use nix::{
 };
 
 use super::{engine, is_gone, site};
-use crate::harness::{PATIENCE, reference};
+use crate::harness::{PATIENCE, reference, wait_until};
 
 fn monotonic() -> u64 {
     u64::try_from(Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap()).as_micros()).unwrap()
+}
+
+/// systemd's end, and where it is.
+struct Manager(UnixDatagram);
+
+impl Manager {
+    fn new(path: &Path) -> Self {
+        let socket = UnixDatagram::bind(path).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    /// The next message.
+    fn next(&self) -> String {
+        let mut message = [0; 256];
+        let length = self.0.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).into_owned()
+    }
+
+    /// The next one of this kind.
+    fn hear(&self, wanted: &str) -> String {
+        loop {
+            let text = self.next();
+            if text.lines().next() == Some(wanted) {
+                return text;
+            }
+        }
+    }
+
+    /// What came meanwhile.
+    fn rest(&self) -> Vec<String> {
+        self.0.set_nonblocking(true).unwrap();
+        let mut message = [0; 256];
+        let next = || self.0.recv(&mut message).ok().map(|length| String::from_utf8_lossy(&message[..length]).into_owned());
+        let all = std::iter::from_fn(next).collect();
+        self.0.set_nonblocking(false).unwrap();
+        all
+    }
 }
 
 #[test]
@@ -21,18 +59,8 @@ fn systemd_is_told_of_every_turn() {
     }
     let setup = site();
     let path = setup.scratch().join("notify.sock");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let hear = |wanted: &str| {
-        let mut message = [0; 256];
-        loop {
-            let length = socket.recv(&mut message).unwrap_or_else(|error| panic!("{wanted}: {error}"));
-            let text = String::from_utf8_lossy(&message[..length]).into_owned();
-            if text.lines().next() == Some(wanted) {
-                return text;
-            }
-        }
-    };
+    let manager = Manager::new(&path);
+    let hear = |wanted: &str| manager.hear(wanted);
     let server = setup
         .env("NOTIFY_SOCKET", path.to_str().unwrap())
         .env("WATCHDOG_USEC", "20000000")
@@ -58,4 +86,62 @@ fn systemd_is_told_of_every_turn() {
     server.signal(Signal::SIGTERM);
     hear("STOPPING=1");
     assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn the_watchdog_is_fed_until_the_stop_which_is_told_once() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = site();
+    let path = setup.scratch().join("notify.sock");
+    let manager = Manager::new(&path);
+    let server = setup.env("NOTIFY_SOCKET", path.to_str().unwrap()).env("WATCHDOG_USEC", "400000").start();
+    manager.hear("READY=1");
+    (0..5).for_each(|_| drop(manager.hear("WATCHDOG=1")));
+    let began = server.dir().join("began");
+    let _running = server.get(&format!("/slow.php?ms=20000&began={}", began.display())).fire();
+    assert!(wait_until(PATIENCE, || began.exists()));
+    server.signal(Signal::SIGTERM);
+    manager.hear("STOPPING=1");
+    server.signal(Signal::SIGTERM);
+    assert!(server.ended_within(PATIENCE).is_some());
+    assert_eq!(manager.rest(), [""; 0]);
+}
+
+#[test]
+fn nothing_is_ready_while_no_engine_serves() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = site();
+    let path = setup.scratch().join("notify.sock");
+    let manager = Manager::new(&path);
+    let server = setup.env("NOTIFY_SOCKET", path.to_str().unwrap()).start();
+    manager.hear("READY=1");
+    let (old, elsewhere) = (engine(&server), server.dir().join("elsewhere"));
+    std::fs::rename(server.root(), &elsewhere).unwrap();
+    kill(old, Signal::SIGKILL).unwrap();
+    assert!(server.logs("not restarted, nothing has changed"), "{}", server.log.text());
+    assert_eq!(manager.rest(), [""; 0]);
+    std::fs::rename(&elsewhere, server.root()).unwrap();
+    manager.hear("READY=1");
+    assert_ne!(engine(&server), old);
+}
+
+#[test]
+fn scripts_and_their_children_cannot_speak_for_the_server() {
+    if reference().is_some() {
+        return;
+    }
+    for supervisor in [true, false] {
+        let setup = site().option(&format!("engine.supervisor={supervisor}"));
+        let path = setup.scratch().join("notify.sock");
+        let code = "echo json_encode(getenv()), json_encode($_SERVER); passthru('env');";
+        let setup = setup.php("env.php", code).env("NOTIFY_SOCKET", path.to_str().unwrap());
+        let server = setup.env("WATCHDOG_USEC", "20000000").env("WATCHDOG_PID", "1").env("SEEN", "yes").start();
+        let told = server.text("/env.php");
+        assert!(told.contains("SEEN") && !told.contains("NOTIFY_SOCKET") && !told.contains("WATCHDOG"), "{told}");
+        server.stop();
+    }
 }

@@ -256,7 +256,7 @@ pub(super) fn command(program: &Program) -> Command {
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
     }
-    for name in spawn::NOT_FOR_CHILDREN {
+    for name in spawn::OURS {
         command.env_remove(name);
     }
     signal::hold_reloads(&mut command);

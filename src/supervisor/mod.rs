@@ -58,6 +58,7 @@ use self::{
     engine::{Engine, Means, Page},
     handover::Handover,
     load::{Load, Origin, Purpose},
+    notify::Watchdog,
     release::Installed,
     signals::Signals,
     sockets::{Lent, Table},
@@ -138,6 +139,7 @@ struct Supervisor {
     code: ExitCode,
     /// Scoreboards of engines that are gone.
     spare: RefCell<Vec<Page>>,
+    watchdog: Watchdog,
     health: Health,
     checks: Option<health::Server>,
 }
@@ -267,6 +269,7 @@ impl Supervisor {
             awake_since: now_ms(),
             code: ExitCode::Ok,
             spare: RefCell::default(),
+            watchdog: Watchdog::new(),
             health: Health::default(),
             checks: None,
         }
@@ -434,6 +437,13 @@ impl Supervisor {
         (self.stopping && self.engines().next().is_none()).then_some(self.code)
     }
 
+    /// Tells the service manager that a reload is over. While no engine serves it is told by the next that does.
+    fn notify_ready(&self) {
+        if self.active.iter().any(|engine| engine.ready) {
+            notify::send("READY=1");
+        }
+    }
+
     /// Answers health checks where the release in force says.
     fn answer_checks(&mut self) {
         // The one before has let its sockets go first: of two, either could get a connection.
@@ -456,11 +466,11 @@ impl Supervisor {
     }
 
     fn stop(&mut self) {
-        notify::send("STOPPING=1");
         if std::mem::replace(&mut self.stopping, true) {
             self.engines().for_each(|engine| engine.say(&Order::Leave));
             self.engines_mut().for_each(|engine| engine.end_within(KILL_AFTER));
         } else {
+            notify::send("STOPPING=1");
             let next = self.next.iter().flat_map(|next| next.askers.clone());
             let loads = self.loads.drain(..).flat_map(Load::give_up);
             let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).chain(loads).collect();
@@ -495,9 +505,8 @@ impl Supervisor {
         for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
             end_if_hung(engine, self.awake_since);
         }
-        if self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none()) {
-            notify::watchdog();
-        }
+        let is_well = self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none());
+        self.watchdog.feed(is_well, now);
     }
 
     /// Nobody had the time in which this process was `stopped`: by SIGSTOP, with its container or with the machine.
@@ -514,6 +523,7 @@ impl Supervisor {
     fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).min();
+        let next = next.into_iter().chain(self.watchdog.due().filter(|_| !self.stopping)).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }
 

@@ -4,6 +4,8 @@ use std::{
     env,
     os::linux::net::SocketAddrExt,
     os::unix::net::{SocketAddr, UnixDatagram},
+    process,
+    time::{Duration, Instant},
 };
 
 use crate::sys::clock;
@@ -27,9 +29,51 @@ pub(super) fn reloading() {
     send(&format!("RELOADING=1\nMONOTONIC_USEC={}", clock::monotonic().as_micros()));
 }
 
-/// All is well, if systemd wants to hear it.
-pub(super) fn watchdog() {
-    if env::var_os("WATCHDOG_USEC").is_some() {
-        send("WATCHDOG=1");
+/// When systemd wants to hear that all is well.
+#[derive(Debug)]
+pub(super) struct Watchdog {
+    /// Twice as often as it asks for; none if it does not.
+    every: Option<Duration>,
+    next: Instant,
+}
+
+// === impl Watchdog ===
+
+impl Watchdog {
+    pub(super) fn new() -> Self {
+        let variable = |name| env::var(name).ok()?.parse::<u64>().ok();
+        let is_ours = variable("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(process::id()));
+        let every = variable("WATCHDOG_USEC").filter(|micros| is_ours && *micros > 0);
+        Self { every: every.map(|micros| Duration::from_micros(micros) / 2), next: Instant::now() }
+    }
+
+    /// When it is due; at no time if nobody asks.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.every.map(|_| self.next)
+    }
+
+    /// Tells that all is well, if it is and if that is due.
+    pub(super) fn feed(&mut self, is_well: bool, now: Instant) {
+        let Some(every) = self.every.filter(|_| now >= self.next) else { return };
+        self.next = now + every;
+        if is_well {
+            send("WATCHDOG=1");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watchdog_is_due_twice_as_often_as_systemd_looks() {
+        let now = Instant::now();
+        let mut watchdog = Watchdog { every: Some(Duration::from_millis(200)), next: now };
+        watchdog.feed(false, now);
+        assert_eq!(watchdog.due(), Some(now + Duration::from_millis(200)));
+        watchdog.feed(false, now + Duration::from_millis(100));
+        assert_eq!(watchdog.due(), Some(now + Duration::from_millis(200)), "it was not due");
+        assert_eq!(Watchdog { every: None, next: now }.due(), None);
     }
 }

@@ -78,7 +78,7 @@ impl Supervisor {
             return;
         }
         self.has_served = true;
-        notify::send("READY=1");
+        self.notify_ready();
         self.reload_if_asked_meanwhile();
     }
 
@@ -143,7 +143,7 @@ impl Supervisor {
             return Some(ExitCode::Failure);
         }
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
-        notify::send("READY=1");
+        self.notify_ready();
         self.reload_if_asked_meanwhile();
         None
     }
@@ -253,7 +253,7 @@ impl Supervisor {
         tracing::error!("{not_done}, nothing has changed: {why}");
         self.tell(askers, Err(why));
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
-        notify::send("READY=1");
+        self.notify_ready();
         self.reload_if_asked_meanwhile();
     }
 

@@ -96,7 +96,7 @@ impl Supervisor {
     fn try_to_replace(&self) -> io::Result<()> {
         let (left, keep) = self.left();
         let file: OwnedFd = memory::file_of(c"rr takeover", &serde_json::to_vec(&left)?)?;
-        let others = env::vars_os().filter(|(name, _)| !spawn::NOT_FOR_CHILDREN.iter().any(|own| name == own));
+        let others = env::vars_os().filter(|(name, _)| !spawn::TAKEN.iter().any(|own| name == own));
         let takeover = (spawn::TAKEOVER.into(), file.as_raw_fd().to_string().into());
         Err(Replacement {
             program: &self.installed.program,

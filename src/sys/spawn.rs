@@ -29,11 +29,13 @@ pub const HANDOVER: &str = "RR_HANDOVER";
 /// The variable that tells a program under which descriptor to find what the program had that was this process before.
 pub const TAKEOVER: &str = "RR_TAKEOVER";
 
-/// What programs of ours tell each other in the environment is no business of scripts.
-pub const OURS: [&str; 2] = [HANDOVER, TAKEOVER];
+/// What programs of ours tell each other in the environment, and what the service manager tells this process, is no business of
+/// scripts.
+pub const OURS: [&str; 8] =
+    [HANDOVER, TAKEOVER, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// Variables that are about this very process.
-pub const NOT_FOR_CHILDREN: [&str; 4] = [TAKEOVER, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
+/// Variables about sockets and files that were passed to this process and taken by it.
+pub const TAKEN: [&str; 4] = [TAKEOVER, "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"];
 
 /// A program's file, which can be run also after another has been put in its place or after it was deleted.
 #[derive(Clone, Debug)]
