@@ -266,7 +266,7 @@ fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Err
         dev,
         certificates,
     };
-    let io_threads = front.start(&config.engine)?;
+    let io_threads = front.start(&config.engine, board)?;
     if !options.silent {
         banner::print(&banner::Facts {
             all: &all,

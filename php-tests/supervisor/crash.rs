@@ -1,12 +1,19 @@
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::signal::{Signal, kill};
+use nix::{
+    sys::{
+        ptrace,
+        signal::{Signal, kill},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
 
 use super::{engine, is_gone, site};
-use crate::harness::{PATIENCE, free_port, reference, wait_until};
+use crate::harness::{PATIENCE, free_port, not_run, reference, wait_until};
 
 #[test]
 fn an_engine_that_crashes_is_replaced_and_the_log_says_what_it_ran() {
@@ -66,6 +73,39 @@ fn an_engine_that_hangs_is_replaced() {
     assert!(server.log.contains("the engine is hung", Duration::from_secs(30)), "{}", server.log.text());
     assert!(server.logs("the engine died: killed by"), "{}", server.log.text());
     assert_ne!(engine(&server), old);
+}
+
+/// The engine's thread of that name.
+fn thread_of(engine: Pid, name: &str) -> Option<Pid> {
+    let threads = fs::read_dir(format!("/proc/{engine}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let mut called = threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == name));
+    called.next().map(|path| Pid::from_raw(path.file_name().unwrap().to_str().unwrap().parse().unwrap()))
+}
+
+#[test]
+fn an_engine_of_which_one_thread_is_stuck_is_replaced() {
+    if reference().is_some() {
+        return;
+    }
+    for name in ["io-0", "php-watchdog"] {
+        let server = site().option("engine.io_threads=2").start();
+        let old = engine(&server);
+        let thread = thread_of(old, name).unwrap();
+        if let Err(error) = ptrace::seize(thread, ptrace::Options::empty()) {
+            return not_run("a thread that is stuck", &format!("this machine lets no process stop a thread of another: {error}"));
+        }
+        ptrace::interrupt(thread).unwrap();
+        assert!(server.log.contains("the engine is hung", Duration::from_secs(30)), "{}", server.log.text());
+        assert!(server.logs(&format!("thread={name}")), "{}", server.log.text());
+        // The process ends when all its threads were waited for, this one by who traces it.
+        while !matches!(
+            waitpid(thread, Some(WaitPidFlag::__WALL)),
+            Ok(WaitStatus::Signaled(..) | WaitStatus::Exited(..)) | Err(_)
+        ) {}
+        assert!(server.logs("the engine died: killed by"), "{}", server.log.text());
+        assert!(wait_until(PATIENCE, || server.get("/pid.php").try_send().is_ok_and(|reply| reply.text() != old.to_string())));
+        server.stop();
+    }
 }
 
 #[test]

@@ -176,12 +176,12 @@ fn a_program_that_is_of_no_use_changes_nothing() {
     }
     // One that hands over in another way.
     let mut other = fs::read(program()).unwrap();
-    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, b"rr-handover-3").collect();
+    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, b"rr-handover-4").collect();
     for at in spoken {
         other[at + b"rr-handover-".len()] = b'9';
     }
     put(&other, &path);
-    refuses("speaks rr-handover-3, the one to take its place rr-handover-9: restart the server");
+    refuses("speaks rr-handover-4, the one to take its place rr-handover-9: restart the server");
     // A good one with a bad configuration, and with one that no engine can be made of.
     put_copy(&path);
     let file = server.dir().join(".rr.yaml");

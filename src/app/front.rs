@@ -1,7 +1,7 @@
 //! All that listens, and the io threads that answer there.
 
 use std::{
-    io,
+    io, process,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     runtime::{Builder, Runtime},
     task::AbortHandle,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{PATIENCE, fileserver, rpc};
@@ -23,8 +24,12 @@ use crate::{
         fcgi, h3,
         service::Service,
     },
-    sys::limits,
-    worker::{Pool, doorbell, process::Processes},
+    sys::{exit::Vital, limits},
+    worker::{
+        Pool, doorbell,
+        process::Processes,
+        scoreboard::{Heart, Scoreboard},
+    },
 };
 
 /// How long calls may take that are in progress when everything else has ended.
@@ -32,6 +37,9 @@ const LAST_CALLS: Duration = Duration::from_secs(1);
 
 /// What workers' processes have to end in, when the requests have used up the grace period.
 const LAST_CHANCE: Duration = Duration::from_millis(500);
+
+/// How often an io thread shows that it goes on.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// All that listens, shared by the io threads.
 #[derive(Clone)]
@@ -56,17 +64,23 @@ pub(super) struct Front {
 
 impl Front {
     /// Serves on `count` threads.
-    pub(super) fn start(&self, config: &config::Engine) -> Result<Vec<JoinHandle<()>>, Error> {
+    pub(super) fn start(&self, config: &config::Engine, board: Option<Scoreboard>) -> Result<Vec<JoinHandle<()>>, Error> {
         let count = config.io_threads.unwrap_or_else(|| limits::io_threads(limits::cpus() / config.processes));
         (0..count)
             .map(|index| {
                 let front = self.clone();
                 let runtime = runtime(&self.pools).map_err(Error::system("io runtime"))?;
+                let name = format!("io-{index}");
+                let heart = board.and_then(|board| board.heart(&name));
                 let run = move || {
+                    let _vital = Vital;
                     doorbell::hang_up();
+                    if let Some(heart) = heart {
+                        drop(runtime.spawn(beat(heart)));
+                    }
                     runtime.block_on(front.serve(index, count));
                 };
-                thread::Builder::new().name(format!("io-{index}")).spawn(run).map_err(Error::system("io thread"))
+                thread::Builder::new().name(name).spawn(run).map_err(Error::system("io thread"))
             })
             .collect()
     }
@@ -75,7 +89,7 @@ impl Front {
         let http = async {
             let served = conn::serve(&self.entries, self.config.clone(), self.service.clone(), self.drain.clone()).await;
             if let Err(error) = served {
-                tracing::error!(%error, "the HTTP listener ended");
+                lost("the HTTP listener", &error);
             }
         };
         let quic = async {
@@ -89,14 +103,14 @@ impl Front {
             if let Some(server) = &self.fcgi
                 && let Err(error) = server.serve().await
             {
-                tracing::error!(%error, "the FastCGI listener ended");
+                lost("the FastCGI listener", &error);
             }
         };
         let tcp = async {
             if let Some(server) = &self.tcp
                 && let Err(error) = server.serve().await
             {
-                tracing::error!(%error, "the TCP servers ended");
+                lost("the TCP servers", &error);
             }
         };
         let calls = async {
@@ -172,6 +186,22 @@ impl Front {
         for processes in &*self.processes {
             processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
         }
+    }
+}
+
+/// A loop that takes connections is gone, and a process that goes on would leave some of them waiting.
+fn lost(what: &str, error: &io::Error) -> ! {
+    tracing::error!(%error, "{what} ended too soon: the process is aborted");
+    process::abort()
+}
+
+/// Shows that the runtime's thread goes on.
+async fn beat(heart: Heart) {
+    let mut ticks = interval(BEAT);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        heart.beat();
     }
 }
 

@@ -32,7 +32,10 @@ use std::{
 use http::StatusCode;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    task::JoinSet,
+};
 
 pub(super) use head::is_host;
 pub use hints::EarlyHints;
@@ -157,7 +160,7 @@ pub async fn serve<S: Handler>(entries: &[Entry], config: Arc<Config>, handler: 
     let plain = if config.h2c { Protocol::Sniff } else { Protocol::Http1 };
     let (all, here) = (config.max_connections, config.max_per_listener);
     let server = Arc::new(Server::new(config, handler, drain.clone()));
-    let mut loops = Vec::new();
+    let mut loops = JoinSet::new();
     let mut doors = Vec::new();
     for entry in entries {
         let proxies = entry.proxies.iter().cloned().chain(iter::repeat(None));
@@ -169,7 +172,7 @@ pub async fn serve<S: Handler>(entries: &[Entry], config: Arc<Config>, handler: 
     }
     for (acceptor, door) in doors {
         let (server, drain) = (server.clone(), drain.clone());
-        loops.push(tokio::spawn(async move {
+        loops.spawn(async move {
             let room = Room { all, here, listened: door.listened.clone() };
             accept(acceptor, &drain, room, |stream, peer, open| {
                 let server = server.clone();
@@ -189,10 +192,10 @@ pub async fn serve<S: Handler>(entries: &[Entry], config: Arc<Config>, handler: 
                 }
             })
             .await;
-        }));
+        });
     }
-    for running in loops {
-        running.await?;
+    while let Some(ended) = loops.join_next().await {
+        ended?;
     }
     Ok(())
 }

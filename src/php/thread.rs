@@ -184,7 +184,7 @@ impl Threads {
         for _ in 0..threads.pool.config().num_workers {
             threads.spawn()?;
         }
-        watchdog::start(threads.clone())?;
+        watchdog::start(threads.clone(), board)?;
         Ok(threads)
     }
 

@@ -22,7 +22,13 @@ use super::{
     supervise::{self, Supervisor},
     thread::{Settings, Slot, Threads},
 };
-use crate::worker::{Failure, WorkerStatus};
+use crate::{
+    sys::exit::Vital,
+    worker::{
+        Failure, WorkerStatus,
+        scoreboard::{Heart, Scoreboard},
+    },
+};
 
 /// How often the limits are looked at: PHP counts whole seconds.
 const TICK: Duration = Duration::from_millis(50);
@@ -81,17 +87,20 @@ enum Over {
     Stop,
 }
 
-pub(super) fn start(threads: Arc<Threads>) -> io::Result<()> {
+pub(super) fn start(threads: Arc<Threads>, board: Option<Scoreboard>) -> io::Result<()> {
     install_signal()?;
-    thread::Builder::new().name("php-watchdog".into()).spawn(move || watch(&threads)).map(drop)
+    let heart = board.and_then(|board| board.heart("php-watchdog"));
+    thread::Builder::new().name("php-watchdog".into()).spawn(move || watch(&threads, heart.as_ref())).map(drop)
 }
 
-fn watch(threads: &Arc<Threads>) {
+fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
+    let _vital = Vital;
     let mut seen: HashMap<String, Seen> = HashMap::new();
     let mut supervisor = Supervisor::new();
     let mut slow_boots: HashMap<String, Instant> = HashMap::new();
     while !threads.is_stopping() {
         thread::sleep(TICK);
+        heart.inspect(|heart| heart.beat());
         let slots = threads.slots();
         supervisor.tick(threads, &slots);
         for slot in slots {

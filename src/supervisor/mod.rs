@@ -543,9 +543,9 @@ impl Supervisor {
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
 fn end_if_hung(engine: &mut Engine, awake_since: u64) {
     let awake = Duration::from_millis(now_ms().saturating_sub(awake_since));
-    let (since, limit) = match engine.board.beat() {
-        0 => (engine.started.elapsed(), BOOTS_WITHIN),
-        beat => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER),
+    let (since, limit, thread) = match engine.board.beat() {
+        None => (engine.started.elapsed(), BOOTS_WITHIN, "main".into()),
+        Some((beat, thread)) => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER, thread),
     };
     let since = since.min(awake);
     if since < limit || engine.kill_at.is_some() {
@@ -554,6 +554,7 @@ fn end_if_hung(engine: &mut Engine, awake_since: u64) {
     tracing::error!(
         generation = engine.generation,
         pid = engine.pid,
+        thread,
         "the engine is hung: no sign of life for {} s",
         since.as_secs()
     );

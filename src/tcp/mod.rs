@@ -36,7 +36,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     http::{Acceptor, Drain, DrainSnapshot, Room, accept, listen::Listeners},
@@ -142,22 +142,22 @@ impl Server {
     /// Accepts connections on the calling runtime until [`stop`](Self::stop). They are served by tasks of the runtime;
     /// [`wait`](Self::wait) tells when they are done.
     pub async fn serve(&self) -> io::Result<()> {
-        let mut loops = Vec::new();
+        let mut loops = JoinSet::new();
         for endpoint in &self.endpoints {
             for acceptor in Acceptor::register(&endpoint.listeners)? {
                 let (shared, endpoint) = (self.shared.clone(), endpoint.clone());
-                loops.push(tokio::spawn(async move {
+                loops.spawn(async move {
                     let room = Room::of_all(shared.config.max_connections);
                     let serve = |stream, peer, open| {
                         let connection = Connection::new(stream, peer, open, (shared.clone(), endpoint.clone()));
                         tokio::spawn(doorbell::heeding(connection.run()));
                     };
                     accept(acceptor, &shared.drain, room, serve).await;
-                }));
+                });
             }
         }
-        for running in loops {
-            running.await?;
+        while let Some(ended) = loops.join_next().await {
+            ended?;
         }
         Ok(())
     }

@@ -27,11 +27,15 @@ const PLUGINS: usize = 16;
 /// The state, then the name.
 const PLUGIN: usize = 1 + NAME;
 const NAME: usize = 3;
+/// Threads besides the main one that beat; those beyond are not watched.
+const HEARTS: usize = 256;
+/// The beat, then the name.
+const HEART: usize = 1 + NAME;
 const NOT_READY: u64 = 1;
 const IS_READY: u64 = 2;
 
 /// Words that a scoreboard takes.
-pub const WORDS: usize = HEAD + SLOTS * SLOT;
+pub const WORDS: usize = HEAD + SLOTS * SLOT + HEARTS * HEART;
 
 /// The page.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +54,16 @@ pub struct Lease {
 
 /// The slots that are somebody's in this process.
 static LEASED: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
+
+/// The beat of one thread that must not stand still, until this is dropped.
+#[derive(Debug)]
+pub struct Heart {
+    heart: usize,
+    words: &'static [AtomicU64],
+}
+
+/// The hearts that are somebody's in this process.
+static BEATING: Mutex<BTreeSet<usize>> = Mutex::new(BTreeSet::new());
 
 /// A request that was running.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -90,26 +104,39 @@ impl Scoreboard {
         (slot < SLOTS).then(|| Writer(&self.0[start..start + SLOT]))
     }
 
-    /// Says that the process is alive; see [`Self::beat`].
+    /// Says that the main thread is alive; see [`Self::beat`].
     pub fn alive(self) {
         self.0[0].store(now_ms(), Relaxed);
     }
 
-    /// When [`Self::alive`] was last called, by [`now_ms`]; 0 if never.
-    pub fn beat(self) -> u64 {
-        self.0[0].load(Relaxed)
+    /// For a thread called `name`, alive from now on; none if there are too many.
+    pub fn heart(self, name: &str) -> Option<Heart> {
+        let mut beating = BEATING.lock();
+        let heart = (0..HEARTS).find(|heart| !beating.contains(heart))?;
+        beating.insert(heart);
+        let heart = Heart { heart, words: self.hearts().nth(heart)? };
+        put_name(&heart.words[1..], name);
+        heart.beat();
+        Some(heart)
+    }
+
+    /// The thread that has been silent for longest, and since when by [`now_ms`]; none before the main thread is alive.
+    pub fn beat(self) -> Option<(u64, String)> {
+        let main = self.0[0].load(Relaxed);
+        let others = self.hearts().map(|words| (words[0].load(Acquire), name(&words[1..])));
+        let all = others.filter(|(beat, _)| *beat != 0).chain([(main, "main".into())]);
+        all.min_by_key(|(beat, _)| *beat).filter(|_| main != 0)
+    }
+
+    fn hearts(self) -> impl Iterator<Item = &'static [AtomicU64]> {
+        self.0[HEAD + SLOTS * SLOT..WORDS].chunks_exact(HEART)
     }
 
     /// Says of each plugin whether all its pools can work; `plugins` must come in the same order each time.
     pub fn note_plugins<'a>(self, plugins: impl Iterator<Item = (&'a str, bool)>) {
         for (entry, (name, is_ready)) in self.plugin_entries().zip(plugins) {
             if entry[0].load(Relaxed) == 0 {
-                let mut bytes = [0; NAME * 8];
-                let length = name.len().min(bytes.len());
-                bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
-                for (word, bytes) in entry[1..].iter().zip(bytes.as_chunks().0) {
-                    word.store(u64::from_le_bytes(*bytes), Relaxed);
-                }
+                put_name(&entry[1..], name);
             }
             entry[0].store(if is_ready { IS_READY } else { NOT_READY }, Release);
         }
@@ -119,9 +146,7 @@ impl Scoreboard {
     pub fn plugins(self) -> Vec<(String, bool)> {
         let told = self.plugin_entries().map_while(|entry| {
             let state = entry[0].load(Acquire);
-            let bytes = entry[1..].iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).take_while(|&byte| byte != 0);
-            let name = String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).into_owned();
-            (state != 0).then_some((name, state == IS_READY))
+            (state != 0).then(|| (name(&entry[1..]), state == IS_READY))
         });
         told.collect()
     }
@@ -138,6 +163,41 @@ impl Scoreboard {
     /// Forgets everything, for a new process.
     pub fn clear(self) {
         self.0.iter().for_each(|word| word.store(0, Relaxed));
+    }
+}
+
+fn put_name(words: &[AtomicU64], name: &str) {
+    let mut bytes = [0; NAME * 8];
+    let length = name.len().min(bytes.len());
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    for (word, bytes) in words.iter().zip(bytes.as_chunks().0) {
+        word.store(u64::from_le_bytes(*bytes), Relaxed);
+    }
+}
+
+fn name(words: &[AtomicU64]) -> String {
+    let bytes = words.iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).take_while(|&byte| byte != 0);
+    String::from_utf8_lossy(&bytes.collect::<Vec<_>>()).chars().map(printable).collect()
+}
+
+/// A log line must not be forged by what a client sent.
+fn printable(char: char) -> char {
+    if char.is_control() { '?' } else { char }
+}
+
+// === impl Heart ===
+
+impl Heart {
+    /// The thread is alive.
+    pub fn beat(&self) {
+        self.words[0].store(now_ms(), Release);
+    }
+}
+
+impl Drop for Heart {
+    fn drop(&mut self) {
+        self.words[0].store(0, Release);
+        BEATING.lock().remove(&self.heart);
     }
 }
 
@@ -201,8 +261,7 @@ impl Writer {
         }
         let length = usize::try_from(self.0[2].load(Relaxed)).unwrap_or(usize::MAX).min(TEXT * 8);
         let bytes: Vec<u8> = self.0[3..].iter().flat_map(|word| word.load(Relaxed).to_le_bytes()).take(length).collect();
-        // A log line must not be forged by what a client sent.
-        let what = String::from_utf8_lossy(&bytes).chars().map(|char| if char.is_control() { '?' } else { char }).collect();
+        let what = String::from_utf8_lossy(&bytes).chars().map(printable).collect();
         Some(Running { slot, began_ms, what })
     }
 }
@@ -265,10 +324,29 @@ mod tests {
     }
 
     #[test]
+    fn the_thread_that_is_silent_for_longest_speaks_for_all() {
+        let board = board();
+        let (io, watchdog) = (board.heart("io-0").expect("a heart"), board.heart("php-watchdog").expect("a heart"));
+        assert_eq!(board.beat(), None, "it boots");
+        board.alive();
+        io.words[0].store(7, Relaxed);
+        assert_eq!(board.beat(), Some((7, "io-0".into())));
+        io.beat();
+        watchdog.words[0].store(8, Relaxed);
+        assert_eq!(board.beat(), Some((8, "php-watchdog".into())));
+        drop((io, watchdog));
+        board.0[0].store(9, Relaxed);
+        assert_eq!(board.beat(), Some((9, "main".into())), "threads that have ended need not beat");
+        let all: Vec<_> = (0..).map_while(|_| board.heart("io")).collect();
+        assert!(all.len() <= HEARTS && board.heart("io").is_none());
+    }
+
+    #[test]
     fn garbage_is_survived() {
         let board = board();
         board.0.iter().for_each(|word| word.store(u64::MAX, Relaxed));
         assert_eq!(board.running().len(), SLOTS);
         assert_eq!(board.plugins().len(), PLUGINS);
+        assert_eq!(board.beat().map(|(beat, _)| beat), Some(u64::MAX));
     }
 }

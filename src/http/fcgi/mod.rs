@@ -30,6 +30,7 @@ use std::{
 };
 
 use http::HeaderValue;
+use tokio::task::JoinSet;
 
 use self::connection::Connection;
 use super::{
@@ -133,16 +134,16 @@ impl Server {
     /// Accepts connections on the calling runtime until [`stop`](Self::stop). They are served by tasks of the runtime;
     /// [`wait`](Self::wait) tells when they are done.
     pub async fn serve(&self) -> io::Result<()> {
-        let mut loops = Vec::new();
+        let mut loops = JoinSet::new();
         for acceptor in Acceptor::register(&self.listeners)? {
             let shared = self.shared.clone();
-            loops.push(tokio::spawn(async move {
+            loops.spawn(async move {
                 let room = Room::of_all(shared.settings.max_connections);
                 accept(acceptor, &shared.drain, room, |stream, peer, open| shared.connection(stream, peer, open)).await;
-            }));
+            });
         }
-        for running in loops {
-            running.await?;
+        while let Some(ended) = loops.join_next().await {
+            ended?;
         }
         Ok(())
     }
