@@ -26,6 +26,20 @@ fn record(kind: u8, id: u8, length: u16, padding: u8, content: &[u8]) -> Vec<u8>
 
 const BEGUN: [u8; 8] = [0, 1, 1, 0, 0, 0, 0, 0];
 
+/// A web server that lets every header pass (nginx's `ignore_invalid_headers off`) makes such names.
+#[test]
+fn a_parameter_cannot_pose_as_a_header_by_its_spelling() {
+    if reference().is_some() {
+        return;
+    }
+    let seen = "echo json_encode([$_SERVER['HTTP_X_AUTH_USER'], $_SERVER['OWN_NAME'], getallheaders()]);";
+    let target = target(|setup| setup.php("seen.php", seen));
+    let odd = [("HTTP_X_AUTH_USER", "proxy"), ("HTTP_X.AUTH.USER", "admin"), ("HTTP_X AUTH_USER", "admin"), ("OWN.NAME", "own")];
+    let reply = connect(&target).request(false, &script(&target, "seen.php", &odd), &[]).unwrap();
+    assert_eq!(reply.body(), r#"["proxy","own",{"X-Auth-User":"proxy"}]"#);
+    target.is_well();
+}
+
 #[test]
 fn a_body_ends_where_length_or_stream_do_and_nothing_of_it_is_a_request() {
     let target = target(|setup| setup);

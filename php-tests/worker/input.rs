@@ -201,6 +201,23 @@ fn the_server_table_is_that_of_a_classic_script() {
     }
 }
 
+/// PHP makes an underscore of a dot, and of what comes last it says that it is the one.
+#[test]
+fn a_header_that_a_proxy_sets_cannot_be_set_by_another_spelling() {
+    if elsewhere() {
+        return;
+    }
+    for kind in KINDS {
+        let server = kind.start();
+        let request = server.get("/server").header("X-Auth-User", "proxy");
+        let odd = ["X.Auth.User", "X-Auth.User", "X_Auth_User", "X.Auth_User", "X~Auth~User", "X!Auth"];
+        let seen = odd.iter().fold(request, |request, name| request.header(name, "admin")).send().json();
+        assert_eq!(seen["table"]["HTTP_X_AUTH_USER"], "proxy", "{kind:?}");
+        assert_eq!(seen["headers"]["X-Auth-User"], "proxy", "{kind:?}");
+        assert!(!seen.to_string().contains("admin"), "{kind:?}: {seen}");
+    }
+}
+
 #[test]
 fn worker_scripts_know_what_they_are() {
     if elsewhere() {

@@ -77,7 +77,9 @@ impl Variables {
     pub fn fill_server(&mut self, request: &Request) {
         match &request.source {
             Source::Http(head) => self.fill_http(request, head),
-            Source::FastCgi(params) => params.iter().for_each(|(name, value)| self.push(name, value)),
+            Source::FastCgi(params) => {
+                params.iter().filter(|(name, _)| is_shown(name)).for_each(|(name, value)| self.push(name, value));
+            }
             Source::Task(_) | Source::Boot => {
                 self.push(b"SCRIPT_FILENAME", &request.script.filename);
                 self.push(b"SCRIPT_NAME", &request.script.name);
@@ -98,7 +100,7 @@ impl Variables {
                 }
             }
             Source::FastCgi(params) => {
-                for (name, value) in params {
+                for (name, value) in params.iter().filter(|(name, _)| is_shown(name)) {
                     let start = self.bytes.len();
                     match name.as_ref() {
                         b"CONTENT_TYPE" if !value.is_empty() => self.bytes.extend_from_slice(b"Content-Type"),
@@ -249,10 +251,18 @@ impl Request {
     }
 }
 
-/// The names that scripts are shown. `Proxy` would become HTTP_PROXY, which libraries take for a proxy setting (CVE-2016-5385),
-/// and a name with an underscore could pose as one with a hyphen.
+/// The names that scripts are shown: of letters, digits and hyphens, as nginx has it. `Proxy` would become HTTP_PROXY, which libraries
+/// take for a proxy setting (CVE-2016-5385), and an underscore, or a dot, which PHP makes one, could pose as a hyphen: `X.Auth.User`
+/// would take the place of the `X-Auth-User` that a proxy has set.
 pub(super) fn shown(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
-    headers.keys().filter(|name| *name != "proxy" && !name.as_str().contains('_'))
+    let is_plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    headers.keys().filter(move |name| is_plain(name.as_str()) && *name != "proxy")
+}
+
+/// Whether scripts are shown a FastCGI parameter: not what a web server that lets any header pass has made of an odd one.
+fn is_shown(name: &[u8]) -> bool {
+    let header = name.strip_prefix(b"HTTP_");
+    header.is_none_or(|header| header.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'))
 }
 
 pub(super) fn protocol(version: Version) -> &'static str {
