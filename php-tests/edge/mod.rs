@@ -3,6 +3,7 @@
 mod acme;
 mod answers;
 mod bare;
+mod bypass;
 mod fileserver;
 mod guards;
 pub(crate) mod http3;

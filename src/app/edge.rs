@@ -351,8 +351,8 @@ mod tests {
             let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), local: None, secure: None };
             let mut parts = request.into_parts().0;
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let (_, answer) = runtime.block_on(chain.before(&mut parts, &mut peer));
-            answer.map(|response| response.status().as_u16())
+            let (_, answer) = runtime.block_on(chain.before(&mut parts, &mut peer, None));
+            answer.err().map(|response| response.status().as_u16())
         };
         for order in [&[Name::ProxyIp][..], &[Name::Headers, Name::ProxyIp], &[Name::ProxyIp, Name::Headers, Name::Gzip]] {
             assert_eq!(status(order, "https"), None, "{order:?}");

@@ -93,7 +93,7 @@ impl Handler for FileServer {
         let path = parts.uri.path().to_owned();
         let Some((folder, rest)) = self.find(&path) else { return response::plain(StatusCode::NOT_FOUND) };
         let Some(chain) = &folder.compress else { return folder.respond(rest, &parts.method, parts.headers).await };
-        let (notes, _) = chain.before(&mut parts, &mut peer).await;
+        let (notes, _) = chain.before(&mut parts, &mut peer, None).await;
         let response = folder.respond(rest, &parts.method, parts.headers).await;
         chain.after(notes, response, &folder.files).await
     }

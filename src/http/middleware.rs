@@ -51,7 +51,9 @@ pub use statics::Statics;
 use super::{
     Body, Peer,
     files::{Coding, Files},
+    known::Known,
     service::host_of,
+    site::{Sites, Way},
 };
 
 /// One middleware.
@@ -127,6 +129,9 @@ enum Note {
     Tried(u64),
 }
 
+/// Where a request goes that has passed, if that is known; or the answer that it has got.
+pub(crate) type Passed<'s> = Result<Option<Way<'s>>, Box<Response<Body>>>;
+
 /// The notes of one request, in the order of the layers that it has passed.
 #[derive(Debug)]
 pub(crate) struct Notes(Vec<Note>);
@@ -140,16 +145,24 @@ impl Chain {
         (!listed.is_empty()).then_some(Self { layers: listed })
     }
 
-    /// Lets a request pass. The answer, if one of them has it already, still has to go through [`after`](Self::after).
-    pub(crate) async fn before(&self, parts: &mut Parts, peer: &mut Peer) -> (Notes, Option<Response<Body>>) {
+    /// Lets a request pass, and tells where it goes if one of them had to know that. The answer, if one of them has it already, still
+    /// has to go through [`after`](Self::after).
+    pub(crate) async fn before<'s>(&self, parts: &mut Parts, peer: &mut Peer, sites: Option<&'s Sites>) -> (Notes, Passed<'s>) {
         let mut notes = Vec::with_capacity(self.layers.len());
+        let mut way: Option<Way<'s>> = None;
         for layer in &self.layers {
-            match layer.before(parts, peer).await {
+            if layer.asks_for_paths() && way.is_none() {
+                way = sites.map(|sites| sites.known_way(parts, peer));
+            }
+            match layer.before(parts, peer, way.as_ref().map_or(&Known::default(), |way| &way.known)).await {
                 Verdict::Pass(note) => notes.push(note),
-                Verdict::Answer(response) => return (Notes(notes), Some(*response)),
+                Verdict::Answer(response) => return (Notes(notes), Err(response)),
+            }
+            if layer.changes_host() {
+                way = None;
             }
         }
-        (Notes(notes), None)
+        (Notes(notes), Ok(way))
     }
 
     /// Lets an answer pass those that the request has passed. A file that one of them answers with is sent by `files`.
@@ -168,20 +181,36 @@ impl Chain {
 // === impl Middleware ===
 
 impl Middleware {
-    async fn before(&self, parts: &mut Parts, peer: &mut Peer) -> Verdict {
+    /// Whether it is for some paths only.
+    fn asks_for_paths(&self) -> bool {
+        match self {
+            Self::BasicAuth(auth) => auth.is_for_some(),
+            Self::BodyLimit(_) => true,
+            Self::IpFilter(filter) => filter.paths.are_some(),
+            Self::RateLimit(limit) => limit.is_for_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether a request may be for another host when it has passed.
+    fn changes_host(&self) -> bool {
+        matches!(self, Self::Headers(_) | Self::ProxyIp(_))
+    }
+
+    async fn before(&self, parts: &mut Parts, peer: &mut Peer, known: &Known) -> Verdict {
         match self {
             Self::AltSvc(_) => AltSvc::before(parts, peer),
-            Self::BasicAuth(auth) => Box::pin(auth.before(parts)).await,
-            Self::BodyLimit(limit) => limit.before(parts),
+            Self::BasicAuth(auth) => Box::pin(auth.before(parts, known)).await,
+            Self::BodyLimit(limit) => limit.before(parts, known),
             Self::CircuitBreaker(breaker) => breaker.before(),
             Self::Compress(compress) => compress.before(parts),
             Self::Headers(headers) => headers.before(parts),
             Self::Https(https) => https.before(parts, peer),
             Self::HttpMetrics(metrics) => metrics.before(),
-            Self::IpFilter(filter) => filter.before(parts, peer),
+            Self::IpFilter(filter) => filter.before(known, peer),
             Self::Maintenance(maintenance) => maintenance.before(peer),
             Self::ProxyIp(proxy_ip) => proxy_ip.before(parts, peer),
-            Self::RateLimit(limit) => limit.before(parts, peer),
+            Self::RateLimit(limit) => limit.before(known, peer),
             Self::Redirect(redirect) => redirect.before(parts, &host_of(parts, peer)),
             Self::RequestId(ids) => ids.before(parts),
             Self::Sendfile(_) | Self::SendRemoteFile(_) => Sendfile::before(parts),

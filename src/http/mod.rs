@@ -13,6 +13,7 @@ pub mod files;
 pub mod fileserver;
 pub mod h3;
 mod incoming;
+mod known;
 pub mod listen;
 mod metrics;
 pub mod middleware;

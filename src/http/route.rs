@@ -87,6 +87,8 @@ struct Plan {
     made: Instant,
     answer: Answer,
     query: Query,
+    /// Paths that a request is known by besides its own.
+    known_as: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -166,16 +168,28 @@ impl Config {
 impl Router {
     /// Where a request goes. `path` is the undecoded path of its target, `query` what follows the `?`.
     pub fn route(&self, path: &str, query: &str, host: &str) -> Route {
+        self.route_telling(path, query, host, |_| ())
+    }
+
+    /// The same, and `tell` is told the other paths that such a request is known by, decoded: where a rule has sent it, and that of
+    /// the script, with what follows it, or of the file.
+    pub(super) fn route_telling(&self, path: &str, query: &str, host: &str, mut tell: impl FnMut(&str)) -> Route {
         if let Some(plan) = self.remembered(path) {
+            plan.known_as.iter().for_each(|path| tell(path));
             return plan.route(query, host);
         }
         let plan = self.plan(path);
+        plan.known_as.iter().for_each(|path| tell(path));
         match plan.answer {
             // Not remembered: there is no end of paths that are no files, and one that becomes a file counts at once.
-            Answer::FrontController => match self.internal(self.front_controller.as_deref().unwrap_or_default()) {
-                Some(front) => front.answer.route(&plan.query, query, host),
-                None => Route::Refuse(StatusCode::NOT_FOUND),
-            },
+            Answer::FrontController => {
+                let front = self.front_controller.as_deref().unwrap_or_default();
+                tell(front);
+                match self.internal(front) {
+                    Some(front) => front.answer.route(&plan.query, query, host),
+                    None => Route::Refuse(StatusCode::NOT_FOUND),
+                }
+            }
             Answer::Refuse(status) => Route::Refuse(status),
             _ => self.remember(path, plan).route(query, host),
         }
@@ -193,7 +207,7 @@ impl Router {
         if !accepts(&name[at..].to_ascii_lowercase()) {
             return None;
         }
-        let Found::File(target) = self.site.find(&decoded) else { return None };
+        let Found::File { target, .. } = self.site.find(&decoded) else { return None };
         self.remember(path, Plan::new(Answer::File(target.clone()), Query::AS_SENT));
         Some(target)
     }
@@ -220,7 +234,7 @@ impl Router {
         let key = path.strip_prefix('/')?;
         self.remembered(key).or_else(|| match self.site.find(path) {
             Found::Script(script) => Some(self.remember(key, Plan::new(Answer::Script(script), Query::AS_SENT))),
-            Found::File(target) => Some(self.remember(key, Plan::new(Answer::File(target), Query::AS_SENT))),
+            Found::File { target, .. } => Some(self.remember(key, Plan::new(Answer::File(target), Query::AS_SENT))),
             Found::Slash | Found::Missing | Found::Refused(_) => None,
         })
     }
@@ -241,22 +255,36 @@ impl Router {
         let bad = || Plan::new(Answer::Refuse(StatusCode::BAD_REQUEST), Query::AS_SENT);
         let Some(path) = path::decode(raw) else { return bad() };
         match self.rules.apply(&path) {
-            None => Plan::new(self.answer(&path), Query::AS_SENT),
+            None => self.planned(&path, &path, Query::AS_SENT),
             Some(Outcome::Refuse(status)) => Plan::new(Answer::Refuse(status), Query::AS_SENT),
             Some(Outcome::Redirect { status, location, keep_query }) => {
                 Plan::new(Answer::Redirect { status, location }, Query { added: None, keep: keep_query })
             }
-            Some(Outcome::Internal { path, query, keep_query }) => match path::resolve(&path) {
-                Some(path) => Plan::new(self.answer(&path), Query { added: query, keep: keep_query }),
+            Some(Outcome::Internal { path: to, query, keep_query }) => match path::resolve(&to) {
+                Some(to) => self.planned(&path, &to, Query { added: query, keep: keep_query }),
                 None => bad(),
             },
         }
     }
 
-    fn answer(&self, path: &str) -> Answer {
-        match self.site.find(path) {
+    /// The plan for `path`, which is what has become of `asked`.
+    fn planned(&self, asked: &str, path: &str, query: Query) -> Plan {
+        let found = self.site.find(path);
+        let found_at = match &found {
+            Found::Script(script) => Some(String::from_utf8_lossy(&[&script.name[..], &script.path_info].concat()).into_owned()),
+            Found::File { path, .. } => Some(path.clone()),
+            Found::Slash | Found::Missing | Found::Refused(_) => None,
+        };
+        let others = [Some(path.to_owned()), found_at].into_iter().flatten();
+        let mut plan = Plan::new(self.answer(path, found), query);
+        plan.known_as = others.filter(|other| other != asked).collect();
+        plan
+    }
+
+    fn answer(&self, path: &str, found: Found) -> Answer {
+        match found {
             Found::Script(script) => Answer::Script(script),
-            Found::File(target) => Answer::File(target),
+            Found::File { target, .. } => Answer::File(target),
             Found::Slash => Answer::Redirect { status: StatusCode::MOVED_PERMANENTLY, location: path::encode(path) + "/" },
             Found::Refused(status) => Answer::Refuse(status),
             Found::Missing if self.front_controller.is_some() => Answer::FrontController,
@@ -269,7 +297,7 @@ impl Router {
 
 impl Plan {
     fn new(answer: Answer, query: Query) -> Self {
-        Self { made: Instant::now(), answer, query }
+        Self { made: Instant::now(), answer, query, known_as: Vec::new() }
     }
 
     fn route(&self, query: &str, host: &str) -> Route {

@@ -21,7 +21,7 @@ use super::{
     record::Facts,
     request, response,
     route::Route,
-    site::{Site, Sites},
+    site::{Site, Sites, Way, target},
     slow::Timing,
     tls::acme::Acme,
 };
@@ -77,17 +77,21 @@ impl Service {
         Self(Arc::new(needs))
     }
 
-    async fn answer(&self, parts: Parts, body: Incoming, peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {
-        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        if let Some(response) = self.static_file(path, &parts).await {
+    /// Answers what is to go `way`, if that is known already.
+    async fn answer(
+        &self,
+        (parts, body): (Parts, Incoming),
+        peer: Peer,
+        passed: (Option<Way<'_>>, Option<EarlyHints>),
+    ) -> Response<Body> {
+        let (way, hints) = passed;
+        if let Some(response) = self.static_file(&parts).await {
             return response;
         }
-        let host = host_of(&parts, &peer);
-        let site = self.0.sites.find(&host, path);
-        match site.route(path, query, &host) {
+        let Way { site, route, host, .. } = way.unwrap_or_else(|| self.0.sites.way(&parts, &peer));
+        match route {
             Route::Script { script, query } => {
-                let target = target.to_owned();
+                let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
                 let arrived = self.now_if_timed();
                 let most = parts.extensions.get::<middleware::Most>();
                 let limits = most.map_or(Cow::Borrowed(&self.0.body), |most| Cow::Owned(self.0.body.within(most.0)));
@@ -120,9 +124,9 @@ impl Service {
         }
     }
 
-    async fn static_file(&self, path: &str, parts: &Parts) -> Option<Response<Body>> {
+    async fn static_file(&self, parts: &Parts) -> Option<Response<Body>> {
         let statics = self.0.statics.as_ref()?;
-        statics.respond(path, &parts.method, &parts.headers).await
+        statics.respond(target(parts).0, &parts.method, &parts.headers).await
     }
 
     /// Hands a script to the pool and waits for its answer.
@@ -296,20 +300,21 @@ impl Handler for Service {
             return response;
         }
         let passed = match &self.0.middleware {
-            Some(chain) => Some((chain, chain.before(&mut parts, &mut peer).await)),
+            Some(chain) => Some((chain, chain.before(&mut parts, &mut peer, Some(&self.0.sites)).await)),
             None => None,
         };
         let page = dev.and_then(|dev| dev.page(&mut parts));
         let site = self.0.sites.with_pages(|| host_of(&parts, &peer));
         // Recorded inside of all middleware, as RoadRunner does it, but for what that answers itself, which is recorded too.
         let facts = Facts::gather(&self.0.access, &parts, &peer);
-        let (around, answered) = match passed {
-            Some((chain, (notes, answered))) => (Some((chain, notes)), answered),
-            None => (None, None),
+        let (around, way, answered) = match passed {
+            Some((chain, (notes, Ok(way)))) => (Some((chain, notes)), way, None),
+            Some((chain, (notes, Err(answered)))) => (Some((chain, notes)), None, Some(*answered)),
+            None => (None, None, None),
         };
         let response = match answered {
             Some(response) => response,
-            None => self.answer(parts, body, peer, hints).await,
+            None => self.answer((parts, body), peer, (way, hints)).await,
         };
         let response = self.dressed(site, response).await;
         let response = match facts {
@@ -330,19 +335,6 @@ impl Handler for Service {
                 }
             }
             None => response,
-        }
-    }
-}
-
-impl Site {
-    fn route(&self, path: &str, query: &str, host: &str) -> Route {
-        let routed = self.router.as_ref().map(|router| router.route(path, query, host));
-        match (&self.worker, routed) {
-            // Malformed paths are nobody's.
-            (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
-            (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
-            (None, Some(route)) => route,
-            (None, None) => Route::Refuse(StatusCode::NOT_FOUND),
         }
     }
 }

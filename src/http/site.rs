@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use http::StatusCode;
+use http::{StatusCode, request::Parts};
 
 use super::{
+    Peer,
+    known::Known,
     nudge::Nudge,
-    route::{Router, decode},
+    route::{Route, Router},
+    service::host_of,
 };
 use crate::worker::{Pool, Script};
 
@@ -43,6 +46,17 @@ pub struct Sites {
     has_pages: bool,
 }
 
+/// Where a request goes.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    pub(super) site: &'a Arc<Site>,
+    pub(super) route: Route,
+    /// The host asked for, in lower case and without its port.
+    pub(super) host: String,
+    /// By what it is known, if somebody has asked.
+    pub(super) known: Known,
+}
+
 // === impl Sites ===
 
 impl Sites {
@@ -61,9 +75,21 @@ impl Sites {
         sites
     }
 
-    /// What answers `path` of `host`, which is in lower case and has no port.
-    pub fn find(&self, host: &str, path: &str) -> &Arc<Site> {
-        self.of_host(host).of_path(path)
+    /// Where a request goes.
+    pub(super) fn way(&self, parts: &Parts, peer: &Peer) -> Way<'_> {
+        let host = host_of(parts, peer);
+        let site = self.of_host(&host);
+        if !site.routes.is_empty() {
+            return site.known_way(parts, host);
+        }
+        let (path, query) = target(parts);
+        Way { site, route: site.route(path, query, &host, |_| ()), host, known: Known::default() }
+    }
+
+    /// The same, and by which paths it is known.
+    pub(super) fn known_way(&self, parts: &Parts, peer: &Peer) -> Way<'_> {
+        let host = host_of(parts, peer);
+        self.of_host(&host).known_way(parts, host)
     }
 
     /// The site of `host`, if one of all has error pages.
@@ -85,22 +111,32 @@ impl Sites {
 // === impl Site ===
 
 impl Site {
-    fn of_path<'a>(self: &'a Arc<Self>, path: &str) -> &'a Arc<Self> {
-        if self.routes.is_empty() {
-            return self;
+    fn known_way(self: &Arc<Self>, parts: &Parts, host: String) -> Way<'_> {
+        let (path, query) = target(parts);
+        let mut known = Known::of(path);
+        let route = self.route(path, query, &host, |other| known.add(other));
+        match self.routes.iter().find(|(pattern, _)| known.matches(pattern)) {
+            Some((_, site)) => Way { site, route: site.route(path, query, &host, |_| ()), host, known },
+            None => Way { site: self, route, host, known },
         }
-        // A path in disguise is the same path.
-        let Some(path) = decode(path) else { return self };
-        self.routes.iter().find(|(pattern, _)| matches(pattern, &path)).map_or(self, |(_, route)| route)
+    }
+
+    fn route(&self, path: &str, query: &str, host: &str, tell: impl FnMut(&str)) -> Route {
+        let routed = self.router.as_ref().map(|router| router.route_telling(path, query, host, tell));
+        match (&self.worker, routed) {
+            // Malformed paths are nobody's.
+            (_, Some(route @ (Route::File(_) | Route::Refuse(StatusCode::BAD_REQUEST)))) => route,
+            (Some(script), _) => Route::Script { script: script.clone(), query: query.into() },
+            (None, Some(route)) => route,
+            (None, None) => Route::Refuse(StatusCode::NOT_FOUND),
+        }
     }
 }
 
-/// Whether `path` is `pattern`, or with a `*` at its end begins so.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path),
-        None => path == pattern,
-    }
+/// What is asked for, undecoded: path and query.
+pub(super) fn target(parts: &Parts) -> (&str, &str) {
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    target.split_once('?').unwrap_or((target, ""))
 }
 
 #[cfg(test)]
@@ -149,7 +185,7 @@ mod tests {
             ("[::1]", "[::1]"),
             ("", "default"),
         ] {
-            assert_eq!(name(sites.find(host, "/")), expected, "{host}");
+            assert_eq!(name(sites.of_host(host)), expected, "{host}");
         }
     }
 
@@ -170,8 +206,10 @@ mod tests {
             ("/x/../api/y", "/api/*"),
             ("/api/../x", "default"),
             ("/%zz", "default"),
+            ("/index.php/api/v1/x", "/api/*"),
         ] {
-            assert_eq!(name(sites.find("any", path)), expected, "{path}");
+            let parts = http::Request::get(path).body(()).unwrap().into_parts().0;
+            assert_eq!(name(sites.way(&parts, &Peer::default()).site), expected, "{path}");
         }
     }
 }

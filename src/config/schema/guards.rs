@@ -28,7 +28,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.body_limit",
-        "For the middleware body_limit: the largest body by path, such as /api/* => 1M; the first that matches counts.",
+        "For the middleware body_limit: the largest body by path, such as /api/* => 1M; the first that matches counts, and what a path is, http.routes says.",
         &Field(|c| &mut c.http.body_limit, Sizes),
     ),
     section(
@@ -47,7 +47,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.ip_filter.paths",
-        "The paths that it is for, such as /admin/*; empty means all.",
+        "The paths that it is for, such as /admin/*, by every URL that leads there (see http.routes); empty means all.",
         &Field(|c| &mut c.http.ip_filter.paths, List(PATTERN)),
     ),
     section("http.basic_auth", "For the middleware basic_auth."),
@@ -66,7 +66,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.basic_auth.paths",
-        "The paths that it is for, such as /admin/*; empty means all.",
+        "The paths that it is for, such as /admin/*, by every URL that leads there (see http.routes); empty means all.",
         &Field(|c| &mut c.http.basic_auth.paths, List(PATTERN)),
     ),
     key("http.basic_auth.threads", "Threads that check passwords.", &Field(|c| &mut c.http.basic_auth.threads, Count(1, 64))),
@@ -96,7 +96,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.rate_limit.paths",
-        "The paths that it is for, such as /login; empty means all.",
+        "The paths that it is for, such as /login, by every URL that leads there (see http.routes); empty means all.",
         &Field(|c| &mut c.http.rate_limit.paths, List(PATTERN)),
     ),
     section("http.maintenance", "For the middleware maintenance: while a file is there, clients are answered 503."),

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::{Note, Paths, Verdict};
-use crate::http::{files::Threads, response};
+use crate::http::{files::Threads, known::Known, response};
 
 mod users;
 
@@ -76,8 +76,12 @@ impl Config {
 // === impl BasicAuth ===
 
 impl BasicAuth {
-    pub(super) async fn before(&self, parts: &Parts) -> Verdict {
-        if !self.paths.have(parts) {
+    pub(super) fn is_for_some(&self) -> bool {
+        self.paths.are_some()
+    }
+
+    pub(super) async fn before(&self, parts: &Parts, known: &Known) -> Verdict {
+        if !self.paths.have(known) {
             return Verdict::Pass(Note::Nothing);
         }
         let Some((name, password)) = parts.headers.get(header::AUTHORIZATION).and_then(credentials) else {

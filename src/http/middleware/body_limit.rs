@@ -3,7 +3,7 @@
 use http::{HeaderValue, StatusCode, header, request::Parts};
 
 use super::{Note, Verdict};
-use crate::http::{response, route::decode, site::matches};
+use crate::http::{known::Known, response};
 
 /// Refuses large bodies where none are wanted.
 #[derive(Debug)]
@@ -19,9 +19,8 @@ pub(crate) struct Most(pub(crate) u64);
 // === impl BodyLimit ===
 
 impl BodyLimit {
-    pub(super) fn before(&self, parts: &mut Parts) -> Verdict {
-        let path = decode(parts.uri.path());
-        let limit = path.and_then(|path| self.limits.iter().find(|(pattern, _)| matches(pattern, &path)));
+    pub(super) fn before(&self, parts: &mut Parts, known: &Known) -> Verdict {
+        let limit = self.limits.iter().find(|(pattern, _)| known.matches(pattern));
         let Some((_, most)) = limit else { return Verdict::Pass(Note::Nothing) };
         let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|announced| announced > *most) {

@@ -11,11 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{HeaderValue, StatusCode, header, request::Parts};
+use http::{HeaderValue, StatusCode, header};
 use quick_cache::sync::Cache;
 
 use super::{Note, Paths, Verdict};
-use crate::http::{Peer, response};
+use crate::http::{Peer, known::Known, response};
 
 /// How often clients may ask (`http.rate_limit`).
 #[derive(Clone, Debug)]
@@ -64,9 +64,13 @@ impl Config {
 // === impl RateLimit ===
 
 impl RateLimit {
-    pub(super) fn before(&self, parts: &Parts, peer: &Peer) -> Verdict {
+    pub(super) fn is_for_some(&self) -> bool {
+        self.paths.are_some()
+    }
+
+    pub(super) fn before(&self, known: &Known, peer: &Peer) -> Verdict {
         // Behind a unix socket there is a proxy: its clients are told apart by proxy_ip_parser, or not at all.
-        let Some(client) = peer.remote.filter(|_| self.paths.have(parts)) else { return Verdict::Pass(Note::Nothing) };
+        let Some(client) = peer.remote.filter(|_| self.paths.have(known)) else { return Verdict::Pass(Note::Nothing) };
         match self.take(client.ip(), nanoseconds(self.started.elapsed())) {
             Ok(()) => Verdict::Pass(Note::Nothing),
             Err(wait) => {

@@ -32,7 +32,11 @@ pub(super) struct Site {
 #[derive(Debug)]
 pub(super) enum Found {
     Script(Script),
-    File(Target),
+    File {
+        target: Target,
+        /// Its URL.
+        path: String,
+    },
     /// A directory that was asked for without its slash.
     Slash,
     /// Nothing; a front controller may answer.
@@ -156,7 +160,7 @@ impl Site {
         if names::is_private(&name) || names::is_hidden(&format!("/{}", within.display())) || self.refuses(path, &real) {
             return NOT_FOUND;
         }
-        Found::File(Target::new(real, OsStr::new(path)))
+        Found::File { target: Target::new(real, OsStr::new(path)), path: path.to_owned() }
     }
 
     /// True if the preset refuses it under its own name or under the name that a link leads to.

@@ -30,7 +30,7 @@ fn auth(name: &str, max_waiting: usize) -> (BasicAuth, File) {
 async fn status(auth: &BasicAuth, path: &str, credentials: Option<&str>) -> Option<u16> {
     let coded = credentials.map(|text| format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)));
     let request = coded.into_iter().fold(Request::get(path), |request, value| request.header("authorization", value));
-    match auth.before(&request.body(()).unwrap().into_parts().0).await {
+    match auth.before(&request.body(()).unwrap().into_parts().0, &Known::of(path)).await {
         Verdict::Pass(_) => None,
         Verdict::Answer(response) => Some(response.status().as_u16()),
     }
