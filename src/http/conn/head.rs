@@ -2,7 +2,7 @@
 //!
 //! The scan goes on where it stopped, so a head that comes byte by byte is still looked at once.
 
-use std::ops::Range;
+use std::{net::Ipv6Addr, ops::Range};
 
 use http::StatusCode;
 use memchr::memchr;
@@ -197,9 +197,31 @@ fn trim(line: &[u8], start: usize) -> Range<usize> {
     start..end
 }
 
-/// Whether these bytes may name a host and its port; nobody before it, and nothing after it.
+/// Whether these bytes may be a host and its port (RFC 9112, 3.2), or nothing; nobody before it, and nothing after it. A name is
+/// what resolvers take: no escapes, of which everybody makes something else, and no empty label but for that of the root.
 pub(in crate::http) fn is_host(bytes: &[u8]) -> bool {
-    are_all(bytes, HOST)
+    let (is_name, port) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = memchr(b']', rest) else { return false };
+            let address = str::from_utf8(&rest[..end]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            (address.is_some(), &rest[end + 1..])
+        }
+        None => {
+            let (name, port) = bytes.split_at(memchr(b':', bytes).unwrap_or(bytes.len()));
+            let has_empty_label = name.first() == Some(&b'.') || memchr::memmem::find(name, b"..").is_some();
+            (are_all(name, HOST) && !has_empty_label && name.is_empty() == bytes.is_empty(), port)
+        }
+    };
+    is_name && is_port(port)
+}
+
+/// Nothing, or a colon and a number that may be left out.
+fn is_port(bytes: &[u8]) -> bool {
+    match bytes.split_first() {
+        None | Some((b':', [])) => true,
+        Some((b':', digits)) => digits.len() <= 5 && decimal(digits).is_some_and(|port| port <= u16::MAX.into()),
+        Some(_) => false,
+    }
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -227,7 +249,7 @@ const CLASS: [u8; 256] = {
         if is_alphanumeric || contains(b"!#$%&'*+-.^_`|~", byte as u8) {
             table[byte] |= TOKEN;
         }
-        if is_alphanumeric || contains(b"-._~:[]%!$&'()*+;=", byte as u8) {
+        if is_alphanumeric || contains(b"-._~!$&'()*+;=", byte as u8) {
             table[byte] |= HOST;
         }
         if byte > 0x20 && byte != 0x7f {
@@ -312,6 +334,23 @@ mod tests {
         assert_eq!(line("GET / HTTP/1.2"), 505);
         assert_eq!(line("CONNECT a.b:80 HTTP/1.1"), 405);
         assert_eq!(line(&format!("GET /{} HTTP/1.1", "a".repeat(LIMITS.uri))), 414);
+    }
+
+    #[test]
+    fn hosts() {
+        for good in
+            ["", "a", "a.b", "a.b.", "a_b-c", "a:", "a:80", "a:65535", "127.0.0.1:1", "[::1]", "[::1]:80", "[::ffff:1.2.3.4]:"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        let bad =
+            ["[::1", "[::1]a", "[::1]80", "[]", "[1.2.3.4]", "[fe80::1%25eth0]", "::1", "a:b", "a:99999", "a:65536", "a:080000"];
+        let odd = [
+            ":", ":80", "a:80:80", "a..b", ".a", ".", "a%00b", "a%2eb", "a]", "a[b", "a b", "a,b", "a/b", "a@b", "a\\b", "\u{e9}",
+        ];
+        for bad in bad.iter().chain(&odd) {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, header, request::Parts};
 
 use super::{Note, Verdict};
-use crate::http::{Peer, subnet::Subnets};
+use crate::http::{Peer, conn, subnet::Subnets};
 
 /// Believes trusted proxies.
 #[derive(Debug)]
@@ -194,8 +194,7 @@ fn address(text: &str) -> Option<SocketAddr> {
 }
 
 fn is_host(text: &str) -> bool {
-    let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    !text.is_empty() && text.bytes().all(is_fit)
+    !text.is_empty() && conn::is_host(text.as_bytes())
 }
 
 #[cfg(test)]
