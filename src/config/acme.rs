@@ -1,6 +1,6 @@
 //! The resolved `http.ssl.acme` section.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
 
 use super::form::{Named, Text};
 
@@ -81,13 +81,11 @@ pub enum AcmeKeyType {
 }
 
 /// The name of one host, as a file can be called.
-pub(super) const HOST: Text =
-    Text("a host's name such as www.example.com; a wildcard cannot be had by these challenges", |text| {
-        let label = |label: &str| {
-            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-        };
-        text.len() <= LONGEST_HOST && text.split('.').all(label)
-    });
+pub(super) const HOST: Text = Text("a host's name such as www.example.com; a wildcard or an address cannot be had", |text| {
+    let label =
+        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    text.len() <= LONGEST_HOST && text.parse::<Ipv4Addr>().is_err() && text.split('.').all(label)
+});
 
 /// An `https` URL.
 pub(super) const DIRECTORY: Text =
