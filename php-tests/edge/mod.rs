@@ -13,6 +13,7 @@ mod middleware;
 mod proxy;
 mod refused;
 mod sendfile;
+mod targets;
 mod tickets;
 mod tls;
 

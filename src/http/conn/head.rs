@@ -26,6 +26,8 @@ pub(super) struct Head {
     pub(super) framing: Framing,
     /// True for HTTP/1.1, whose clients know interim responses.
     pub(super) is_http11: bool,
+    /// Where its target is, if the parser would not take that as it is: it is to be [escaped](escape).
+    pub(super) odd_target: Option<Range<usize>>,
 }
 
 /// How far a head has been looked at.
@@ -36,6 +38,7 @@ pub(super) struct Scan {
     fields: usize,
     has_request_line: bool,
     is_http11: bool,
+    odd_target: Option<Range<usize>>,
     authority: Option<Range<usize>>,
     host: Option<Range<usize>>,
     content_length: Option<u64>,
@@ -91,7 +94,12 @@ impl Scan {
         if method.is_empty() || method.len() > MAX_METHOD {
             return Err(BAD);
         }
-        let space = rest.iter().position(|&byte| CLASS[byte as usize] & TARGET == 0).ok_or(BAD)?;
+        let mut seen = 0;
+        let is_end = |&byte: &u8| {
+            seen |= CLASS[byte as usize];
+            CLASS[byte as usize] & TARGET == 0
+        };
+        let space = rest.iter().position(is_end).ok_or(BAD)?;
         let (target, rest) = (&rest[..space], &rest[space..]);
         let version = rest.strip_prefix(b" ").ok_or(BAD)?;
         self.is_http11 = match version {
@@ -106,13 +114,16 @@ impl Scan {
             return Err(StatusCode::URI_TOO_LONG);
         }
         self.has_request_line = true;
+        let at = start + method.len() + 1;
+        if seen & ODD != 0 || seen & HIGH != 0 && str::from_utf8(target).is_err() {
+            self.odd_target = Some(at..at + target.len());
+        }
         match target {
             _ if method == b"CONNECT" => Err(StatusCode::METHOD_NOT_ALLOWED),
             [b'/', ..] => Ok(()),
             b"*" if method == b"OPTIONS" => Ok(()),
             _ => {
                 let range = absolute_authority(target).ok_or(BAD)?;
-                let at = start + method.len() + 1;
                 self.authority = Some(at + range.start..at + range.end);
                 Ok(())
             }
@@ -173,8 +184,24 @@ impl Scan {
             (true, None) => Framing::chunked(),
             (false, length) => Framing::length(length.unwrap_or(0)),
         };
-        Ok(Head { length: self.line, framing, is_http11: self.is_http11 })
+        Ok(Head { length: self.line, framing, is_http11: self.is_http11, odd_target: self.odd_target.clone() })
     }
+}
+
+/// `target` as browsers would have sent it. What stands in no URL some clients send all the same, and web servers serve it.
+pub(super) fn escape(target: &[u8]) -> Vec<u8> {
+    let is_text = str::from_utf8(target).is_ok();
+    let mut escaped = Vec::with_capacity(target.len() + 16);
+    for &byte in target {
+        let class = CLASS[byte as usize];
+        if class & ODD != 0 || class & HIGH != 0 && !is_text {
+            let digit = |digit: u8| b"0123456789ABCDEF"[usize::from(digit)];
+            escaped.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+        } else {
+            escaped.push(byte);
+        }
+    }
+    escaped
 }
 
 /// Where the authority of an absolute-form target is.
@@ -255,6 +282,12 @@ const CLASS: [u8; 256] = {
         if byte > 0x20 && byte != 0x7f {
             table[byte] |= TARGET;
         }
+        if contains(b"\"<>`", byte as u8) {
+            table[byte] |= ODD;
+        }
+        if byte >= 0x80 {
+            table[byte] |= HIGH;
+        }
         byte += 1;
     }
     table
@@ -263,6 +296,8 @@ const CLASS: [u8; 256] = {
 const TOKEN: u8 = 1;
 const HOST: u8 = 2;
 const TARGET: u8 = 4;
+const ODD: u8 = 8;
+const HIGH: u8 = 16;
 
 const fn contains(bytes: &[u8], byte: u8) -> bool {
     let mut at = 0;
@@ -334,6 +369,22 @@ mod tests {
         assert_eq!(line("GET / HTTP/1.2"), 505);
         assert_eq!(line("CONNECT a.b:80 HTTP/1.1"), 405);
         assert_eq!(line(&format!("GET /{} HTTP/1.1", "a".repeat(LIMITS.uri))), 414);
+    }
+
+    #[test]
+    fn odd_targets_are_escaped() {
+        for (target, expected) in [
+            (&b"/a?b={c}|^\\"[..], None),
+            ("/\u{e9}".as_bytes(), None),
+            (b"/\"<>`?\"<>`", Some("/%22%3C%3E%60?%22%3C%3E%60")),
+            (b"/\xe9?\xff", Some("/%E9?%FF")),
+            ("/\u{e9}<".as_bytes(), Some("/\u{e9}%3C")),
+        ] {
+            let head = [b"\r\nGET ", target, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat();
+            let found = Scan::default().advance(&head, &LIMITS).unwrap().unwrap().odd_target;
+            let escaped = found.map(|range| String::from_utf8(escape(&head[range])).unwrap());
+            assert_eq!(escaped.as_deref(), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     io::{self, IoSlice},
     mem,
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -20,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     body::{Framing, malformed},
-    head::{Head, Limits, Scan},
+    head::{Head, Limits, Scan, escape},
     link::{Link, Wait},
     refusal::{LastWords, Refuses},
 };
@@ -35,6 +36,8 @@ pub(super) struct Wire<'h, I> {
     // Read, but not given to hyper yet.
     stash: BytesMut,
     scan: Scan,
+    // What hyper has still to get of a head that it would not have taken as it came.
+    rewritten: BytesMut,
     // What hyper has still to get of a checked head, and of the body behind it.
     head_left: usize,
     framing: Framing,
@@ -88,6 +91,7 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
             limits,
             stash: read,
             scan: Scan::default(),
+            rewritten: BytesMut::new(),
             head_left: 0,
             framing: Framing::length(0),
             is_eof: false,
@@ -110,7 +114,10 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
         if self.is_between_requests() {
             match self.scan.advance(bytes, &self.limits) {
                 Ok(None) => return Ok(0),
-                Ok(Some(head)) => self.begin(head),
+                Ok(Some(head)) => match head.odd_target.clone() {
+                    None => self.begin(head),
+                    Some(target) => return Ok(self.admit_rewritten(bytes, head, target, out)),
+                },
                 Err(status) => {
                     self.refuse(status);
                     return Ok(0);
@@ -131,6 +138,28 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
         }
         out.put_slice(&bytes[..used]);
         Ok(used)
+    }
+
+    /// Gives hyper a head whose target is another, and tells how much of `bytes` it was.
+    #[cold]
+    fn admit_rewritten(&mut self, bytes: &[u8], head: Head, target: Range<usize>, out: &mut ReadBufCursor<'_>) -> usize {
+        let length = head.length;
+        let escaped = escape(&bytes[target.clone()]);
+        let rewritten = [&bytes[..target.start], &escaped, &bytes[target.end..length]].concat();
+        if escaped.len() > self.limits.uri || rewritten.len() > self.limits.bytes {
+            self.refuse(StatusCode::URI_TOO_LONG);
+            return 0;
+        }
+        self.begin(Head { length: rewritten.len(), ..head });
+        self.rewritten = rewritten[..].into();
+        self.give_rewritten(out);
+        length
+    }
+
+    fn give_rewritten(&mut self, out: &mut ReadBufCursor<'_>) {
+        let given = self.rewritten.split_to(self.rewritten.len().min(out.remaining()));
+        self.head_left -= given.len();
+        out.put_slice(&given);
     }
 
     fn admit_stash(&mut self, out: &mut ReadBufCursor<'_>) -> io::Result<usize> {
@@ -277,6 +306,10 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<'_, I> {
         }
         if this.is_malformed {
             return Poll::Ready(Err(malformed()));
+        }
+        if !this.rewritten.is_empty() {
+            this.give_rewritten(&mut out);
+            return Poll::Ready(Ok(()));
         }
         if !this.stash.is_empty() && (this.admit_stash(&mut out)? > 0 || this.refusal.is_some()) {
             return Poll::Ready(Ok(()));
