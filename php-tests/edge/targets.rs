@@ -1,6 +1,48 @@
-//! Request heads that others refuse.
+//! Request heads that are refused, and those that others refuse.
 
-use crate::harness::{reference, server};
+use super::metrics::{page, value};
+use crate::harness::{
+    PATIENCE,
+    frames::{END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, fields, frame},
+    free_port, reference, server, wait_until,
+};
+
+#[test]
+fn refused_heads_are_recorded_and_counted() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, figures) = (server(), free_port());
+    let path = setup.scratch().join("access.log");
+    let setup = setup.option(&format!("metrics.address={figures}"));
+    let setup = setup.option(&format!("http.access_log.output={}", path.display()));
+    let server = setup.option("http.access_log.format=%R %m %{REQUEST_URI}e %s").start();
+    let lines = || std::fs::read_to_string(&path).unwrap_or_default().lines().map(str::to_owned).collect::<Vec<_>>();
+    let long = "a".repeat(100_000);
+    let mut expected = Vec::new();
+    for (head, target, status) in [
+        ("GET /one?a=b HTTP/1.1\r\n\r\n".to_owned(), "/one?a=b", 400),
+        ("GET /two words HTTP/1.1\r\nHost: x\r\n\r\n".into(), "/two", 400),
+        ("GET /\u{1} HTTP/1.1\r\nHost: x\r\n\r\n".into(), "/%01", 400),
+        ("\x16\x03\x01\r\n".into(), "%16%03%01", 400),
+        (format!("GET /{long} HTTP/1.1\r\nHost: x\r\n\r\n"), &format!("/{}...", &long[..199]), 414),
+        (format!("GET /big HTTP/1.1\r\nHost: x\r\nA: {long}\r\n\r\n"), "/big", 431),
+        ("GET /new HTTP/1.9\r\nHost: x\r\n\r\n".into(), "/new", 505),
+    ] {
+        let answer = server.raw(&head);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{head:.100}: {answer}");
+        expected.push(format!("127.0.0.1 - {target} {status}"));
+        assert!(wait_until(PATIENCE, || lines() == expected), "{:?}, expected {expected:?}", lines());
+    }
+    let mut client = Frames::open(server.address);
+    let head = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "x@y"), (":path", "/second")]);
+    client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &head));
+    assert_eq!(client.outcome(1), Outcome::Answer(400, Vec::new()));
+    expected.push("127.0.0.1 - /second 400".to_owned());
+    assert!(wait_until(PATIENCE, || lines() == expected), "{:?}, expected {expected:?}", lines());
+    let count = || value(&page(figures).text(), "rr_http_refused_total");
+    assert!(wait_until(PATIENCE, || count() == Some(expected.len() as f64)), "{:?}", count());
+}
 
 #[test]
 fn targets_with_bytes_that_no_url_has_reach_scripts() {

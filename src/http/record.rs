@@ -1,6 +1,6 @@
 //! What the access log is told of a request, gathered while it passes.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Response, Version, header, request::Parts};
 use http_body::Body as _;
@@ -8,6 +8,7 @@ use http_body::Body as _;
 use super::{
     Body, Peer,
     access::{Log, Ran, Record, Remote},
+    conn::RefusedHead,
     middleware, response,
 };
 use crate::worker::OutputReader;
@@ -121,6 +122,32 @@ impl Facts {
             ran: self.ran.as_ref(),
         });
     }
+}
+
+/// Records a request that nobody was asked to answer.
+pub(super) fn refused(log: &Log, refused: &RefusedHead, peer: &Peer) {
+    log.write(&Record {
+        status: refused.status.as_u16(),
+        method: "-",
+        uri: &refused.target,
+        url: &refused.target,
+        version: refused.version,
+        remote: peer.remote.map_or(Remote::Unix, Remote::Socket),
+        user: "",
+        request_id: b"",
+        read_bytes: 0,
+        write_bytes: 0,
+        start: SystemTime::now(),
+        elapsed: Duration::ZERO,
+        query: "",
+        content_length: None,
+        host: b"",
+        user_agent: b"",
+        referer: b"",
+        request: None,
+        response: None,
+        ran: None,
+    });
 }
 
 impl Drop for Recorded {

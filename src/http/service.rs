@@ -14,11 +14,11 @@ use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 
 use super::{
     Body, Incoming, Peer, access,
-    conn::{EarlyHints, Handler},
+    conn::{EarlyHints, Handler, RefusedHead},
     dev::{Dev, Outage},
     files::{Files, Target},
     middleware::{self, Chain, Statics},
-    record::Facts,
+    record::{self, Facts},
     request, response,
     route::Route,
     site::{Site, Sites, Way, target},
@@ -288,6 +288,10 @@ impl Handler for Service {
 
     async fn handle(&self, request: Request<Incoming>, peer: Peer) -> Response<Body> {
         self.handle_hinted(request, peer, None).await
+    }
+
+    fn refused(&self, refused: &RefusedHead, peer: &Peer) {
+        record::refused(&self.0.access, refused, peer);
     }
 
     async fn handle_hinted(&self, request: Request<Incoming>, mut peer: Peer, hints: Option<EarlyHints>) -> Response<Body> {

@@ -3,18 +3,19 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::Arc,
     task::Poll,
 };
 
 use bytes::BytesMut;
-use http::{HeaderValue, Version, header::CONNECTION};
+use http::{HeaderValue, StatusCode, Version, header::CONNECTION};
 use hyper::{Request, body::Incoming, service::service_fn};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    EarlyHints, Handler, Server,
+    EarlyHints, Handler, RefusedHead, Server,
     link::{Expired, Link, Timer},
     wire::Wire,
 };
@@ -52,14 +53,19 @@ where
     let mut connection = pin!(server.http1.serve_connection(wire, service));
     let mut drain = server.drain.signal();
     let mut timer = Timer::default();
+    let mut is_told = false;
     let result = poll_fn(|context| {
         link.set_task(context);
         if drain.hear(context) {
             link.hurry();
         }
         loop {
-            if let Poll::Ready(result) = connection.as_mut().poll(context) {
-                return Poll::Ready(result);
+            let polled = connection.as_mut().poll(context);
+            if let Some(refused) = link.refused().filter(|_| !mem::replace(&mut is_told, true)) {
+                server.handler.refused(refused, &peer);
+            }
+            if polled.is_ready() {
+                return polled;
             }
             if link.takes_leave() {
                 link.count_closed(true);
@@ -82,6 +88,13 @@ where
     })
     .await;
     if let Err(error) = result {
+        // hyper has refused a head by itself, in its own words.
+        if error.is_parse() && link.refused().is_none() {
+            link.drain.count_refusal();
+            let status =
+                if error.is_parse_too_large() { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+            server.handler.refused(&RefusedHead::new(status, Version::HTTP_11), &peer);
+        }
         tracing::debug!(%error, "connection ended early");
     }
 }

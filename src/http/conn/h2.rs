@@ -26,7 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::check::check;
 use super::{
-    Config, Handler, Server,
+    Config, Handler, RefusedHead, Server,
     frames::Frames,
     link::{Expired, Link, NEVER, Timer, now},
 };
@@ -163,6 +163,8 @@ async fn answer<S: Handler>(
         Ok(()) => handler.handle_hinted(request.map(Into::into), peer, None).await,
         Err(status) => {
             stream.streams.link.drain.count_refusal();
+            let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+            handler.refused(&RefusedHead::new(status, request.version()).with_target(target.as_bytes()), &peer);
             handler.refuse(status).await
         }
     };

@@ -20,6 +20,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
+    RefusedHead,
     body::{Framing, malformed},
     head::{Head, Limits, Scan, escape},
     link::{Link, Wait},
@@ -119,7 +120,7 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
                     Some(target) => return Ok(self.admit_rewritten(bytes, head, target, out)),
                 },
                 Err(status) => {
-                    self.refuse(status);
+                    self.refuse(status, bytes);
                     return Ok(0);
                 }
             }
@@ -147,7 +148,7 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
         let escaped = escape(&bytes[target.clone()]);
         let rewritten = [&bytes[..target.start], &escaped, &bytes[target.end..length]].concat();
         if escaped.len() > self.limits.uri || rewritten.len() > self.limits.bytes {
-            self.refuse(StatusCode::URI_TOO_LONG);
+            self.refuse(StatusCode::URI_TOO_LONG, bytes);
             return 0;
         }
         self.begin(Head { length: rewritten.len(), ..head });
@@ -186,9 +187,10 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
     }
 
     #[cold]
-    fn refuse(&mut self, status: StatusCode) {
+    fn refuse(&mut self, status: StatusCode, head: &[u8]) {
         tracing::debug!(status = status.as_u16(), "request head refused");
         self.link.drain.count_refusal();
+        self.link.refuse(RefusedHead::of_head(status, head));
         self.refusal = Some(status);
     }
 
@@ -298,7 +300,9 @@ impl<I: AsyncRead + AsyncWrite + SendFile + Unpin> Read for Wire<'_, I> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, mut out: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.refusal.is_none() && this.is_between_requests() && this.link.is_head_expired() {
-            this.refuse(StatusCode::REQUEST_TIMEOUT);
+            let head = mem::take(&mut this.stash);
+            this.refuse(StatusCode::REQUEST_TIMEOUT, &head);
+            this.stash = head;
         }
         if this.refusal.is_some() || this.is_eof {
             // As an end of file, upon which hyper flushes and shuts down; the refusal is written there.

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
+use http::{Method, Response, StatusCode, Version, header::CONTENT_LENGTH};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use quinn::{RecvStream, SendStream};
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::http::{
     Body, Drain, Incoming, Peer,
-    conn::{EarlyHints, Handler},
+    conn::{EarlyHints, Handler, RefusedHead},
     date,
     drain::Timeout,
     response,
@@ -91,6 +91,7 @@ pub(super) async fn serve<S: Handler>(shared: &Shared<S>, ends: Ends, peer: Peer
                     (StatusCode::REQUEST_TIMEOUT, Method::HEAD)
                 }
             };
+            shared.handler.refused(&RefusedHead::new(status, Version::HTTP_3), &peer);
             active.answer();
             let sent = answer.send_all(shared.handler.refuse(status).await, &method).await;
             reader.stop(code::NO_ERROR);
