@@ -22,6 +22,7 @@ mod golden;
 mod http;
 mod isolation;
 mod lifecycle;
+mod listen;
 mod opcache;
 mod phpt;
 mod pools;

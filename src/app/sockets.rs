@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     http::{
         h3::Terms,
-        listen::{self, Listeners},
+        listen::{self, Listeners, Scope},
     },
     supervisor::{self, Held, Kind, Wanted},
 };
@@ -40,7 +40,7 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
         let listen::Config { addresses, backlog } = wanted;
         all.extend(addresses.into_iter().map(|mut address| {
             rights::own_socket(&mut address, &rights);
-            Wanted { kind, key: key.to_owned(), address, backlog }
+            Wanted { kind, key: key.to_owned(), address, backlog, scope: Scope::Any }
         }));
     };
     if let Some(section) = &config.rpc {
@@ -66,6 +66,13 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
         add(Kind::Tcp, &key, tcp::listen(&key, server)?);
     }
     add(Kind::Http, "http.address", settings::listen("http.address", &http.address, backlog)?);
+    let (packets, connections): (Vec<_>, Vec<_>) = all.iter().partition(|wanted: &&Wanted| wanted.kind == Kind::Quic);
+    let scope = |wanted: &Wanted| {
+        let others = if wanted.kind == Kind::Quic { &packets } else { &connections };
+        wanted.address.scope(others.iter().map(|other| &other.address))
+    };
+    let scopes: Vec<_> = all.iter().map(scope).collect();
+    all.iter_mut().zip(scopes).for_each(|(wanted, scope)| wanted.scope = scope);
     Ok(all)
 }
 

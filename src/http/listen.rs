@@ -61,6 +61,16 @@ pub struct Permissions {
     pub mode: u32,
 }
 
+/// What `[::]` takes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Scope {
+    /// Connections of IPv6 and of IPv4.
+    #[default]
+    Any,
+    /// Those of IPv6, since those of IPv4 have a socket of their own.
+    Ipv6,
+}
+
 /// Bound sockets. Clones share them; the paths of unix sockets are removed with the last clone.
 #[derive(Clone, Debug)]
 pub struct Listeners(Vec<Arc<Bound>>);
@@ -93,11 +103,8 @@ struct Bound {
 impl Config {
     /// Binds every address and starts to listen.
     pub fn build(self) -> Result<Listeners, Error> {
-        let bound = self.addresses.into_iter().map(|address| match Bound::at(&address, self.backlog) {
-            Ok(bound) => Ok(Arc::new(bound)),
-            Err(error) => Err(Error { reason: explain(&error, &address), address }),
-        });
-        Ok(Listeners(bound.collect::<Result<_, _>>()?))
+        let bound = self.addresses.into_iter().map(|address| address.listen(self.backlog, Scope::Any));
+        Ok(Listeners::together(bound.collect::<Result<Vec<_>, _>>()?.into_iter()))
     }
 }
 
@@ -172,10 +179,10 @@ impl Listeners {
 // === impl Bound ===
 
 impl Bound {
-    fn at(address: &Address, backlog: i32) -> io::Result<Self> {
+    fn at(address: &Address, backlog: i32, scope: Scope) -> io::Result<Self> {
         let (socket, path) = match address {
             Address::Tcp { host, port } if host.is_empty() => (every_interface(*port, backlog)?, None),
-            Address::Tcp { host, port } => (tcp(resolve(host, *port)?, backlog)?, None),
+            Address::Tcp { host, port } => (tcp(resolve(host, *port)?, backlog, scope)?, None),
             Address::Unix { path, permissions } => (unix(path, permissions, backlog)?, Some(path.clone())),
         };
         Ok(Self::new(socket, path))
@@ -202,20 +209,20 @@ fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
 }
 
 fn every_interface(port: u16, backlog: i32) -> io::Result<Socket> {
-    match tcp((Ipv6Addr::UNSPECIFIED, port).into(), backlog) {
+    match tcp((Ipv6Addr::UNSPECIFIED, port).into(), backlog, Scope::Any) {
         // A kernel without IPv6.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)) => {
-            tcp((Ipv4Addr::UNSPECIFIED, port).into(), backlog)
+            tcp((Ipv4Addr::UNSPECIFIED, port).into(), backlog, Scope::Any)
         }
         result => result,
     }
 }
 
-fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Socket> {
+fn tcp(address: SocketAddr, backlog: i32, scope: Scope) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(scope == Scope::Ipv6 || !address.ip().is_unspecified())?;
     }
     // Inherited by accepted sockets, which saves a system call on each.
     socket.set_tcp_nodelay(true)?;
@@ -288,6 +295,28 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// Binds it and starts to listen; the kernel queues `backlog` connections.
+    pub fn listen(self, backlog: i32, scope: Scope) -> Result<Listeners, Error> {
+        match Bound::at(&self, backlog, scope) {
+            Ok(bound) => Ok(Listeners(vec![Arc::new(bound)])),
+            Err(error) => Err(Error { reason: explain(&error, &self), address: self }),
+        }
+    }
+
+    /// What it takes beside `others`, which are spoken the same way: `0.0.0.0` has the port's connections of IPv4.
+    pub fn scope<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Scope {
+        let wildcard = |address: &Self, every: IpAddr| match address {
+            Self::Tcp { host, port } => {
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                host.parse::<IpAddr>().is_ok_and(|host| host == every).then_some(*port).filter(|port| *port != 0)
+            }
+            Self::Unix { .. } => None,
+        };
+        let own = wildcard(self, Ipv6Addr::UNSPECIFIED.into());
+        let is_shared = own.is_some() && others.into_iter().any(|other| wildcard(other, Ipv4Addr::UNSPECIFIED.into()) == own);
+        if is_shared { Scope::Ipv6 } else { Scope::Any }
+    }
+
     /// Where UDP is spoken at it.
     pub fn udp(&self) -> io::Result<SocketAddr> {
         match self {

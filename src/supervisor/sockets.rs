@@ -14,7 +14,7 @@ use crate::{
     error::Error,
     http::{
         h3::{Port, Slot, Terms},
-        listen::{self, Address, Listeners},
+        listen::{self, Address, Listeners, Scope},
     },
     net::Socket,
     sys::spawn,
@@ -54,6 +54,9 @@ pub struct Wanted {
     pub address: Address,
     /// What the kernel queues: connections, or bytes of a UDP port.
     pub backlog: i32,
+    /// What it takes, if it is `[::]`.
+    #[serde(default)]
+    pub scope: Scope,
 }
 
 /// A place that is listened on.
@@ -118,12 +121,12 @@ impl Wanted {
     fn listen(&self, slot: Slot) -> Result<Held, Error> {
         if self.kind == Kind::Quic {
             let buffer = usize::try_from(self.backlog).unwrap_or_default();
-            let port = self.address.udp().and_then(|address| Port::bind(address, buffer, slot));
+            let port = self.address.udp().and_then(|address| Port::bind(address, self.scope, buffer, slot));
             let told = |error| format!("cannot listen on {}, UDP: {}", self.address, listen::explain(&error, &self.address));
             return Ok(Held::Port(Arc::new(port.map_err(|error| self.refused(told(error)))?)));
         }
-        let wanted = listen::Config { addresses: vec![self.address.clone()], backlog: self.backlog };
-        Ok(Held::Listeners(wanted.build().map_err(|error| self.refused(error))?))
+        let listening = self.address.clone().listen(self.backlog, self.scope);
+        Ok(Held::Listeners(listening.map_err(|error| self.refused(error))?))
     }
 
     /// Whether both are the same place: TCP and UDP have ports of their own.

@@ -13,7 +13,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
-use crate::sys::socket::{self, Instruction, steer};
+use crate::{
+    http::listen::Scope,
+    sys::socket::{self, Instruction, steer},
+};
 
 /// One of the two processes that may share a port.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -57,12 +60,13 @@ impl Slot {
 
 impl Port {
     /// Binds a port whose buffers have `buffer` bytes, as far as the system allows; all it gets is for `slot`.
-    pub fn bind(address: SocketAddr, buffer: usize, slot: Slot) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, scope: Scope, buffer: usize, slot: Slot) -> io::Result<Self> {
         // Sockets that share a port do not find out that another server has it.
-        drop(open(address, buffer, false)?);
-        let first = open(address, buffer, true)?;
+        let open = |address, is_shared| open((address, scope), buffer, is_shared);
+        drop(open(address, false)?);
+        let first = open(address, true)?;
         let address = first.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
-        let port = Self([first, open(address, buffer, true)?]);
+        let port = Self([first, open(address, true)?]);
         port.settle(slot)?;
         Ok(port)
     }
@@ -130,10 +134,10 @@ impl Dropped {
     }
 }
 
-fn open(address: SocketAddr, buffer: usize, is_shared: bool) -> io::Result<Socket> {
+fn open((address, scope): (SocketAddr, Scope), buffer: usize, is_shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        socket.set_only_v6(scope == Scope::Ipv6 || !address.ip().is_unspecified())?;
     }
     socket.set_reuse_port(is_shared)?;
     // The system has its own idea of how much is too much, and takes that.
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn packets_find_the_process_of_their_connection() {
-        let port = Port::bind("127.0.0.1:0".parse().unwrap(), 65536, Slot::First).unwrap();
+        let port = Port::bind("127.0.0.1:0".parse().unwrap(), Scope::Any, 65536, Slot::First).unwrap();
         let all = [short(0xfe), short(0xff), long(11, 2), long(11, 3), long(8, 1), long(20, 0), vec![0x40], vec![0xc0]];
         for slot in [Slot::First, Slot::Second] {
             port.settle(slot).unwrap();
@@ -193,8 +197,8 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_not_shared_with_others() {
-        let port = Port::bind("127.0.0.1:0".parse().unwrap(), 65536, Slot::First).unwrap();
-        let error = Port::bind(port.address().unwrap(), 65536, Slot::First).unwrap_err();
+        let port = Port::bind("127.0.0.1:0".parse().unwrap(), Scope::Any, 65536, Slot::First).unwrap();
+        let error = Port::bind(port.address().unwrap(), Scope::Any, 65536, Slot::First).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }
