@@ -1,8 +1,30 @@
-//! Where the server listens.
+//! Where the server listens, and who may come.
 
-use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::{
+    net::{Ipv6Addr, TcpListener, TcpStream},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use crate::harness::{PATIENCE, Request, free_port, not_run, reference, server, wait_until};
+
+#[test]
+fn unix_sockets_are_for_everybody_or_for_whom_they_are_said_to_be() {
+    if reference().is_some() {
+        return;
+    }
+    let group = nix::unistd::getgid().as_raw();
+    let own = format!("http.socket_group={group}");
+    for (options, mode) in [(&[][..], 0o666), (&["http.socket_mode=0660", own.as_str()], 0o660)] {
+        let (setup, address) = (server(), free_port());
+        let socket = setup.scratch().join("rr.sock");
+        let setup = setup.at(address).option(&format!("http.address=unix://{},{address}", socket.display()));
+        let server = options.iter().fold(setup, |setup, option| setup.option(option)).start();
+        let file = std::fs::symlink_metadata(&socket).unwrap();
+        assert_eq!((file.permissions().mode() & 0o777, file.gid()), (mode, group), "{options:?}");
+        server.stop();
+        assert!(!socket.exists());
+    }
+}
 
 #[test]
 fn both_wildcards_of_one_port_are_two_sockets() {

@@ -38,6 +38,18 @@ pub(super) fn pool(pool: &config::Pool, pools: usize) -> worker::Config {
     }
 }
 
+/// To listen for HTTP on `addresses`, given by `key`.
+pub(super) fn listen_http<'a>(
+    http: &config::Http,
+    key: &str,
+    addresses: impl IntoIterator<Item = &'a config::Address>,
+) -> Result<listen::Config, Error> {
+    let permissions =
+        listen::Permissions { owner: http.socket_owner.clone(), group: http.socket_group.clone(), mode: http.socket_mode };
+    let addresses = addresses.into_iter().map(|given| Ok(address(key, given)?.with_permissions(&permissions)));
+    Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: http.limits.backlog.into() })
+}
+
 /// To listen on `addresses`, given by `key`.
 pub(super) fn listen<'a>(
     key: &str,
@@ -50,13 +62,8 @@ pub(super) fn listen<'a>(
 
 /// The same for FastCGI.
 pub(super) fn listen_fastcgi(section: &config::Fcgi) -> Result<listen::Config, Error> {
-    let addresses = section.address.iter().map(|given| {
-        let mut address = address("http.fcgi.address", given)?;
-        if let listen::Address::Unix { permissions, .. } = &mut address {
-            *permissions = listen::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode };
-        }
-        Ok(address)
-    });
+    let permissions = listen::Permissions { owner: section.owner.clone(), group: section.group.clone(), mode: section.mode };
+    let addresses = section.address.iter().map(|given| Ok(address("http.fcgi.address", given)?.with_permissions(&permissions)));
     Ok(listen::Config { addresses: addresses.collect::<Result<_, _>>()?, backlog: section.backlog.into() })
 }
 

@@ -52,9 +52,8 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     if let Some(section) = &http.fcgi {
         add(Kind::Fcgi, "http.fcgi.address", settings::listen_fastcgi(section)?);
     }
-    let backlog = http.limits.backlog.into();
     if let Some(section) = &http.ssl {
-        add(Kind::Ssl, "http.ssl.address", settings::listen("http.ssl.address", &section.address, backlog)?);
+        add(Kind::Ssl, "http.ssl.address", settings::listen_http(http, "http.ssl.address", &section.address)?);
     }
     if let Some(section) = &http.http3 {
         // What the kernel queues of it are packets.
@@ -65,7 +64,7 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
         let key = format!("tcp.servers.{}.addr", server.name);
         add(Kind::Tcp, &key, tcp::listen(&key, server)?);
     }
-    add(Kind::Http, "http.address", settings::listen("http.address", &http.address, backlog)?);
+    add(Kind::Http, "http.address", settings::listen_http(http, "http.address", &http.address)?);
     let (packets, connections): (Vec<_>, Vec<_>) = all.iter().partition(|wanted: &&Wanted| wanted.kind == Kind::Quic);
     let scope = |wanted: &Wanted| {
         let others = if wanted.kind == Kind::Quic { &packets } else { &connections };

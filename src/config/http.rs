@@ -16,6 +16,9 @@ use super::{
 ///
 /// # Defaults
 /// - `http.address`: `null`
+/// - `http.socket_owner`: `null`
+/// - `http.socket_group`: `null`
+/// - `http.socket_mode`: `0666`
 /// - `http.root`: `null`
 /// - `http.worker`: `null`
 /// - `http.preset`: `auto`
@@ -48,6 +51,12 @@ use super::{
 pub struct Http {
     /// Where to listen: `127.0.0.1:8080`, unless only TLS or FastCGI is asked for.
     pub address: Vec<Address>,
+    /// The owner of its unix sockets, and of those of `http.ssl.address`; none means the server's.
+    pub socket_owner: Option<String>,
+    /// Their group; none means the server's.
+    pub socket_group: Option<String>,
+    /// Their permissions.
+    pub socket_mode: u32,
     /// The directory served; none means the command line says.
     pub root: Option<PathBuf>,
     /// The worker script, which boots once per thread and answers whatever no file does.
@@ -381,6 +390,9 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             address: vec![Address::Tcp("127.0.0.1:8080".into())],
+            socket_owner: None,
+            socket_group: None,
+            socket_mode: 0o666,
             root: None,
             worker: None,
             preset: Preset::Auto,

@@ -179,6 +179,17 @@ const OWN: &[Key] = &[
         "Where to listen, one or a list: 127.0.0.1:8080 unless only http.ssl or http.fcgi.address is set.",
         &Field(|c| &mut c.http.address, List(Listen(""))),
     ),
+    key(
+        "http.socket_owner",
+        "The owner of its unix sockets and of those of http.ssl.address, unless the server's user.",
+        &Field(|c| &mut c.http.socket_owner, Maybe(ACCOUNT)),
+    ),
+    key("http.socket_group", "Their group, unless the server's.", &Field(|c| &mut c.http.socket_group, Maybe(ACCOUNT))),
+    key(
+        "http.socket_mode",
+        "Their permissions. Whoever may connect is a proxy that proxy_ip_parser believes: 0660 leaves that to the group.",
+        &Field(|c| &mut c.http.socket_mode, Mode),
+    ),
     key("http.root", "The directory served, unless the command line names one.", &Field(|c| &mut c.http.root, Maybe(FilePath))),
     key(
         "http.worker",
@@ -452,7 +463,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.trusted_subnets",
-        "The proxies that proxy_ip_parser believes, such as 10.0.0.0/8.",
+        "The proxies that proxy_ip_parser believes, such as 10.0.0.0/8; whoever comes by a unix socket is one, see http.socket_mode.",
         &Field(|c| &mut c.http.trusted_subnets, List(Network)),
     ),
     key(

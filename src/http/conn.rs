@@ -16,6 +16,7 @@ mod head;
 mod hints;
 mod link;
 mod refusal;
+mod refused;
 mod sniff;
 mod wire;
 
@@ -40,6 +41,7 @@ use tokio::{
 pub(super) use head::is_host;
 pub use hints::EarlyHints;
 pub(super) use link::roughly;
+pub use refused::RefusedHead;
 pub(crate) use sniff::Protocol;
 
 use super::{
@@ -114,6 +116,11 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// knows for sure what it asks for.
     fn refuse(&self, status: StatusCode) -> impl Future<Output = Response<Body>> + Send {
         future::ready(response::plain(status))
+    }
+
+    /// Is told of a request that nobody is asked to answer.
+    fn refused(&self, refused: &RefusedHead, peer: &Peer) {
+        let (_, _) = (refused, peer);
     }
 }
 

@@ -331,9 +331,17 @@ impl Address {
         }
     }
 
-    /// A unix socket that everybody may connect to, as its directory is where access is decided.
+    /// A unix socket that everybody may connect to who gets to it: then its directory is where access is decided.
     pub fn unix(path: impl Into<PathBuf>) -> Self {
         Self::Unix { path: path.into(), permissions: Permissions { owner: None, group: None, mode: 0o666 } }
+    }
+
+    /// The same, with others who may connect if it is a unix socket.
+    pub fn with_permissions(self, permissions: &Permissions) -> Self {
+        match self {
+            Self::Unix { path, .. } => Self::Unix { path, permissions: permissions.clone() },
+            Self::Tcp { .. } => self,
+        }
     }
 
     /// Where a name leads; only for TCP.
