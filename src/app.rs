@@ -346,6 +346,7 @@ impl Records {
             pools: all.iter().map(|one| (one.name.clone(), one.pool.clone())).collect(),
             drain: drain.clone(),
             place: intake.place.clone(),
+            output: settings::output_budget(&config.http),
             access: access.clone(),
             packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
             kept: kept.figures.clone(),

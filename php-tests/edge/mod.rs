@@ -10,6 +10,7 @@ pub(crate) mod http3;
 mod limits;
 pub(crate) mod metrics;
 mod middleware;
+mod outputs;
 mod proxy;
 mod refused;
 mod sendfile;

@@ -27,7 +27,7 @@ use crate::{
         Seldom,
         collectors::{Collectors, Figures as Kept},
     },
-    worker::{Control, Controls, Pool, WorkerStatus},
+    worker::{Control, Controls, OutputBudget, Pool, WorkerStatus},
 };
 
 /// Where figures come from.
@@ -38,6 +38,7 @@ pub(super) struct Sources {
     pub(super) pools: Vec<(String, Pool)>,
     pub(super) drain: Drain,
     pub(super) place: Place,
+    pub(super) output: Arc<OutputBudget>,
     pub(super) access: access::Log,
     /// None without HTTP/3.
     pub(super) packets: Option<h3::Dropped>,
@@ -196,6 +197,16 @@ impl Page {
         }
         let gauge = |name: &str, help: &str, value: u64| put(&registry, name, help, value);
         gauge("rr_http_body_memory_bytes", "Shared memory that request bodies take.", sources.place.taken() as u64)?;
+        let output = &sources.output;
+        gauge("rr_http_output_memory_bytes", "Memory that answers take on their way.", output.memory() as u64)?;
+        gauge("rr_http_output_file_bytes", "Room in temporary files that answers take on their way.", output.file())?;
+        gauge("rr_http_output_files", "Temporary files of answers on their way.", output.files() as u64)?;
+        count(
+            &registry,
+            "rr_http_output_cut_total",
+            "Answers broken off because their clients did not read and there was no room left.",
+            output.cut(),
+        )?;
         gauge("rr_http_uptime_seconds", "Uptime in seconds.", self.0.started.elapsed().as_secs())?;
         count(
             &registry,

@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -238,7 +238,19 @@ fn output(http: &config::Http) -> worker::OutputLimits {
         file: http.output.file,
         write_timeout: http.output.write_timeout,
         directory: temp_dir(http),
+        budget: output_budget(http),
     }
+}
+
+/// What all answers may take together, of whichever pool.
+pub(super) fn output_budget(http: &config::Http) -> Arc<worker::OutputBudget> {
+    static BUDGET: OnceLock<Arc<worker::OutputBudget>> = OnceLock::new();
+    let new = || {
+        let output = &http.output;
+        let bounds = worker::OutputBounds { memory: size(output.memory_total), file: output.file_total, files: output.max_files };
+        worker::OutputBudget::new(bounds)
+    };
+    BUDGET.get_or_init(new).clone()
 }
 
 /// In development OPcache looks at every file every time, by the way that leads to it now, and nothing is compiled for good.

@@ -275,6 +275,9 @@ pub struct Limits {
 /// - `http.output.unsent`: `512K`
 /// - `http.output.memory`: `1M`
 /// - `http.output.file`: `1G`
+/// - `http.output.memory_total`: `256M`
+/// - `http.output.file_total`: `8G`
+/// - `http.output.max_files`: `1000`
 /// - `http.output.write_timeout`: `1m`
 /// - `http.output.first_chunk`: `128K`
 #[derive(Clone, Debug, PartialEq)]
@@ -285,6 +288,12 @@ pub struct Output {
     pub memory: u64,
     /// Bytes kept in a temporary file per answer, once memory is full.
     pub file: u64,
+    /// Bytes of all answers kept in memory; past it they go to their temporary files at once.
+    pub memory_total: u64,
+    /// Bytes of all answers kept in temporary files; past it, who has not read for the longest is disconnected.
+    pub file_total: u64,
+    /// Temporary files of all answers; the same.
+    pub max_files: usize,
     /// How long a script waits when both are full.
     pub write_timeout: Duration,
     /// An answer longer than this, in bytes, starts before its script ends; never more than `memory`.
@@ -486,7 +495,16 @@ impl Default for Limits {
 
 impl Default for Output {
     fn default() -> Self {
-        Self { unsent: 512 * KIB, memory: MIB, file: 1024 * MIB, write_timeout: Duration::from_secs(60), first_chunk: 128 * KIB }
+        Self {
+            unsent: 512 * KIB,
+            memory: MIB,
+            file: 1024 * MIB,
+            memory_total: 256 * MIB,
+            file_total: 8192 * MIB,
+            max_files: 1000,
+            write_timeout: Duration::from_secs(60),
+            first_chunk: 128 * KIB,
+        }
     }
 }
 

@@ -414,6 +414,21 @@ const OWN: &[Key] = &[
         &Field(|c| &mut c.http.output.file, Size(0)),
     ),
     key(
+        "http.output.memory_total",
+        "Bytes of all answers of a process kept in memory; past it they go to their temporary files at once.",
+        &Field(|c| &mut c.http.output.memory_total, Size(1 << 20)),
+    ),
+    key(
+        "http.output.file_total",
+        "Bytes of all answers of a process kept in temporary files; past it, who has not read for the longest is disconnected.",
+        &Field(|c| &mut c.http.output.file_total, Size(0)),
+    ),
+    key(
+        "http.output.max_files",
+        "Temporary files of all answers of a process; past it, the same.",
+        &Field(|c| &mut c.http.output.max_files, Count(1, 1_000_000)),
+    ),
+    key(
         "http.output.write_timeout",
         "How long a script waits for its client when both are full.",
         &Field(|c| &mut c.http.output.write_timeout, BOUND),

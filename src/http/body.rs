@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,7 +15,7 @@ use super::{
     middleware::{Compressed, Remote},
     record::Recorded,
 };
-use crate::worker::OutputReader;
+use crate::worker::{OutputConnection, OutputReader};
 
 /// A response body.
 #[derive(Debug, Default)]
@@ -113,6 +114,19 @@ impl http_body::Body for Body {
                 Some(length) => SizeHint::with_exact(length + appended.rest.len() as u64),
                 None => SizeHint::default(),
             },
+        }
+    }
+}
+
+impl Body {
+    /// Closes `connection` when the body is given up because nobody reads it.
+    pub(super) fn close_with(&self, connection: impl FnOnce() -> Arc<dyn OutputConnection>) {
+        match self {
+            Self::Output(reader) => reader.close_with(connection()),
+            Self::Recorded(recorded) => recorded.body.close_with(connection()),
+            Self::Appended(appended) => appended.body.close_with(connection),
+            Self::Compressed(compressed) => compressed.source().close_with(connection),
+            _ => {}
         }
     }
 }

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, request
 use parking_lot::Mutex;
 
 use super::{Body, body::Appended, response};
-use crate::worker::{OutputLimits, OutputWriter};
+use crate::worker::{OutputBudget, OutputLimits, OutputWriter};
 
 /// Development mode, as the front knows it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,6 +74,7 @@ impl Dev {
             file: 0,
             write_timeout: Duration::ZERO,
             directory: std::path::PathBuf::from("/nonexistent"),
+            budget: OutputBudget::unlimited(),
         };
         let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
         let listeners = Mutex::new(Some(Vec::new()));

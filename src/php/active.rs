@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
@@ -309,6 +309,7 @@ impl Active {
         self.log_lines(true);
         // SAFETY: this thread has a context.
         self.tell_used(|| unsafe { ffi::rr_php_memory_peak_so_far() });
+        let whole = self.take_whole();
         match std::mem::replace(&mut self.answer, Answer::Over) {
             Answer::Over => false,
             Answer::Nobody => {
@@ -316,7 +317,7 @@ impl Active {
                 false
             }
             Answer::Pending { head } => {
-                let body = ReplyBody::Whole(self.output.split().freeze());
+                let body = ReplyBody::Whole(whole);
                 let log = std::mem::take(&mut self.log);
                 self.lifeline.send(head.map(|head| Reply { head, body, log, request: None }).ok_or(Failure::WorkerLost));
                 true
@@ -331,6 +332,23 @@ impl Active {
         }
     }
 
+    /// The whole answer, if it leaves as such: with no memory for it, it is streamed.
+    fn take_whole(&mut self) -> Bytes {
+        if !matches!(self.answer, Answer::Pending { .. }) {
+            return Bytes::new();
+        }
+        let whole = self.output.split().freeze();
+        if self.request.task().is_some() {
+            return whole;
+        }
+        self.limits.stream.whole(whole).unwrap_or_else(|whole| {
+            self.output.extend_from_slice(&whole);
+            drop(whole);
+            self.pass_on();
+            Bytes::new()
+        })
+    }
+
     /// Completes the answer of a script that has ended, with the request on its way home. Gives back what the next request can use
     /// again.
     pub(crate) fn conclude(mut self) -> Variables {
@@ -341,9 +359,14 @@ impl Active {
             self.finish();
             return variables;
         }
-        let Self { request, answer, lifeline, output, log, .. } = self;
+        let whole = self.take_whole();
+        if matches!(self.answer, Answer::Streaming(_)) {
+            self.finish();
+            return variables;
+        }
+        let Self { request, answer, lifeline, log, .. } = self;
         if let Answer::Pending { head: Some(head) } = answer {
-            let body = ReplyBody::Whole(output.freeze());
+            let body = ReplyBody::Whole(whole);
             lifeline.send(Ok(Reply { head, body, log, request: Some(request) }));
         }
         variables

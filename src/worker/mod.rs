@@ -3,6 +3,7 @@
 //! `http` and the plugins describe what they want as [`Work`] and hand it to a [`Pool`]; a carrier takes seats in that
 //! pool, runs the work and answers with a [`Reply`]. Nothing here names an engine, so the pool is tested with an echo.
 
+mod budget;
 mod control;
 pub(crate) mod doorbell;
 #[cfg(any(test, feature = "fuzz"))]
@@ -22,12 +23,13 @@ mod standing;
 mod supervise;
 mod task;
 
+pub use budget::{Bounds as OutputBounds, Budget as OutputBudget};
 pub(crate) use control::date_of;
 pub use control::{Control, Controls, CurrentWork, Done, NotDone, Relief, ThreadRow, Told, WorkerRow, WorkerStatus};
 pub use guard::{Guard, Pressure, Reading, Replace, Thresholds};
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
-pub use output::{Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
+pub use output::{Connection as OutputConnection, Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
 pub use params::{HttpHead, Secure, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};

@@ -10,7 +10,7 @@ use std::{
     os::unix::fs::FileExt,
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
@@ -18,8 +18,9 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::budget::{Budget, Moved, Ticket, Waiting};
 use crate::telemetry::Seldom;
 
 /// Bounds of one response's buffer (`http.output`).
@@ -33,6 +34,14 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Where temporary files are made.
     pub directory: PathBuf,
+    /// What all answers may take together.
+    pub budget: Arc<Budget>,
+}
+
+/// A connection that goes when its answer is given up.
+pub trait Connection: fmt::Debug + Send + Sync {
+    /// Closes it.
+    fn close(&self);
 }
 
 /// The worker's end.
@@ -53,11 +62,18 @@ type Kept = Box<dyn fmt::Debug + Send + Sync>;
 /// Bytes read from a temporary file at once.
 const FILE_READ: usize = 256 * 1024;
 
+/// What passes through memory at once when there is none left for all.
+const LITTLE: usize = 32 * 1024;
+
+/// How often it is looked for room that others give back, which wakes nobody.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 struct Shared {
     limits: Arc<Limits>,
     state: Mutex<State>,
     drained: Condvar,
+    moved: Moved,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +87,7 @@ struct State {
     flushed: bool,
     taken: u64,
     waker: Option<Waker>,
+    connection: Option<Arc<dyn Connection>>,
 }
 
 #[derive(Debug)]
@@ -78,6 +95,23 @@ struct Spool {
     file: File,
     read: u64,
     written: u64,
+    ticket: Ticket,
+}
+
+/// Why a chunk is not in a file.
+enum NoRoom {
+    /// All answers together have as much as they may.
+    Taken,
+    Failed(io::Error),
+}
+
+// === impl Limits ===
+
+impl Limits {
+    /// All of an answer, for a reply; as it was if there is no memory for it, and it had better be streamed.
+    pub fn whole(&self, bytes: Bytes) -> Result<Bytes, Bytes> {
+        self.budget.whole(bytes)
+    }
 }
 
 // === impl OutputWriter ===
@@ -85,7 +119,7 @@ struct Spool {
 impl OutputWriter {
     /// A writer and the reader of what it writes.
     pub fn new(limits: Arc<Limits>) -> (Self, OutputReader) {
-        let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
+        let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new(), moved: Moved::default() });
         (Self(shared.clone()), OutputReader(shared, None))
     }
 
@@ -99,7 +133,7 @@ impl OutputWriter {
         })
     }
 
-    fn pass_on(&self, chunk: Bytes) -> io::Result<()> {
+    fn pass_on(&self, mut chunk: Bytes) -> io::Result<()> {
         if chunk.is_empty() {
             return Ok(());
         }
@@ -112,19 +146,25 @@ impl OutputWriter {
             if state.reader_gone || state.end.is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            let spooled = state.spool.as_ref().is_some_and(|spool| spool.read < spool.written);
-            if !spooled && (state.in_memory == 0 || state.in_memory + chunk.len() <= limits.memory) {
-                state.spool = None;
-                state.in_memory += chunk.len();
-                state.chunks.push_back(chunk);
-                break;
+            if state.has_room(chunk.len(), limits) {
+                chunk = match state.keep_in_memory(chunk, limits) {
+                    None => break,
+                    Some(rest) => rest,
+                };
             }
+            let mut look_again = deadline;
             let written = state.spool.as_ref().map_or(0, |spool| spool.written);
             if has_room && written + chunk.len() as u64 <= limits.file {
-                match state.keep_in_file(&chunk, limits) {
+                match state.keep_in_file(&chunk, &self.0) {
                     Ok(()) => break,
+                    Err(NoRoom::Taken) => {
+                        if MutexGuard::unlocked(&mut state, || limits.budget.cut_slowest()) {
+                            continue;
+                        }
+                        look_again = deadline.min(Instant::now() + LOOK_AGAIN);
+                    }
                     // As if the file were as large as it may be: nothing is lost, but the client is waited for.
-                    Err(error) => {
+                    Err(NoRoom::Failed(error)) => {
                         static SELDOM: Seldom = Seldom::new();
                         if let Some(unsaid) = SELDOM.say() {
                             let directory = limits.directory.display();
@@ -134,7 +174,7 @@ impl OutputWriter {
                     }
                 }
             }
-            let late = self.0.drained.wait_until(&mut state, deadline).timed_out();
+            let late = self.0.drained.wait_until(&mut state, look_again).timed_out() && look_again == deadline;
             // A client that takes something, however slowly, is waited for anew.
             if state.taken != taken {
                 taken = state.taken;
@@ -200,7 +240,7 @@ impl Drop for OutputWriter {
     }
 }
 
-fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
+fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
     if let Some(waker) = waker {
@@ -211,15 +251,80 @@ fn wake(mut state: parking_lot::MutexGuard<'_, State>) {
 // === impl State ===
 
 impl State {
-    fn keep_in_file(&mut self, chunk: &Bytes, limits: &Limits) -> io::Result<()> {
+    /// True if the answer itself may have `count` bytes more in memory.
+    fn has_room(&mut self, count: usize, limits: &Limits) -> bool {
+        let spooled = self.spool.as_ref().is_some_and(|spool| spool.read < spool.written);
+        !spooled && (self.in_memory == 0 || self.in_memory + count <= limits.memory)
+    }
+
+    /// Keeps `chunk` in memory, or as much of it as it must; the rest is returned.
+    fn keep_in_memory(&mut self, chunk: Bytes, limits: &Limits) -> Option<Bytes> {
+        let (kept, rest) = match limits.budget.take(chunk) {
+            Ok(kept) => (kept, None),
+            // Its client has taken all and waits for more, which has to get there by some way.
+            Err(mut chunk) if self.waker.is_some() => {
+                if chunk.len() <= LITTLE {
+                    (limits.budget.force(chunk), None)
+                } else {
+                    // Copied, for as a slice it would keep the whole.
+                    let little = Bytes::copy_from_slice(&chunk.split_to(LITTLE));
+                    (limits.budget.force(little), Some(chunk))
+                }
+            }
+            Err(chunk) => return Some(chunk),
+        };
+        self.spool = None;
+        self.in_memory += kept.len();
+        self.chunks.push_back(kept);
+        if rest.is_some()
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
+        rest
+    }
+
+    fn keep_in_file(&mut self, chunk: &Bytes, shared: &Arc<Shared>) -> Result<(), NoRoom> {
+        let limits = &shared.limits;
+        let count = chunk.len() as u64;
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => none.insert(Spool { file: temporary_file(&limits.directory)?, read: 0, written: 0 }),
+            none => {
+                let who = Arc::downgrade(shared) as Weak<dyn Waiting>;
+                let ticket = limits.budget.open(&shared.moved, who).ok_or(NoRoom::Taken)?;
+                let file = temporary_file(&limits.directory).map_err(NoRoom::Failed)?;
+                none.insert(Spool { file, read: 0, written: 0, ticket })
+            }
         };
+        if !spool.ticket.grow(count) {
+            // An empty one would be one of those that may be cut.
+            self.spool.take_if(|spool| spool.written == 0);
+            return Err(NoRoom::Taken);
+        }
         // What came of a write that failed is written over.
-        spool.file.write_all_at(chunk, spool.written)?;
-        spool.written += chunk.len() as u64;
+        if let Err(error) = spool.file.write_all_at(chunk, spool.written) {
+            spool.ticket.shrink(count);
+            return Err(NoRoom::Failed(error));
+        }
+        spool.written += count;
         Ok(())
+    }
+}
+
+// === impl Shared ===
+
+impl Waiting for Shared {
+    fn cut(&self) {
+        let mut state = self.state.lock();
+        state.chunks.clear();
+        (state.in_memory, state.spool, state.trailers) = (0, None, None);
+        state.end = Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read, and others needed the room")));
+        let connection = state.connection.take();
+        wake(state);
+        self.drained.notify_all();
+        if let Some(connection) = connection {
+            connection.close();
+        }
     }
 }
 
@@ -236,6 +341,11 @@ impl OutputReader {
     pub fn keep(&mut self, guard: Kept) {
         self.1 = Some(guard);
     }
+
+    /// Closes `connection` when the body is given up because nobody reads it. A connection that waits to send would not ask.
+    pub fn close_with(&self, connection: Arc<dyn Connection>) {
+        self.0.state.lock().connection = Some(connection);
+    }
 }
 
 impl http_body::Body for OutputReader {
@@ -247,13 +357,18 @@ impl http_body::Body for OutputReader {
         if let Some(chunk) = state.chunks.pop_front() {
             state.in_memory -= chunk.len();
             state.taken += chunk.len() as u64;
+            if state.spool.is_some() {
+                self.0.moved.now();
+            }
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         if let Some(spool) = &mut state.spool
             && spool.read < spool.written
         {
-            let count = FILE_READ.min((spool.written - spool.read) as usize);
+            let budget = &self.0.limits.budget;
+            let most = if budget.has_memory(FILE_READ) { FILE_READ } else { LITTLE };
+            let count = most.min((spool.written - spool.read) as usize);
             let mut buffer = vec![0; count];
             if let Err(error) = spool.file.read_exact_at(&mut buffer, spool.read) {
                 return Poll::Ready(Some(Err(error)));
@@ -264,8 +379,9 @@ impl http_body::Body for OutputReader {
                 state.spool = None;
             }
             state.taken += count as u64;
+            self.0.moved.now();
             self.0.drained.notify_one();
-            return Poll::Ready(Some(Ok(Frame::data(buffer.into()))));
+            return Poll::Ready(Some(Ok(Frame::data(budget.force(buffer.into())))));
         }
         // hyper drops what it has not yet written when a body fails; it writes while a body has nothing more for it.
         if matches!(state.end, Some(Err(_))) && !state.flushed {
@@ -312,7 +428,8 @@ mod tests {
     use super::*;
 
     fn limits(memory: usize, file: u64) -> Arc<Limits> {
-        Arc::new(Limits { memory, file, write_timeout: Duration::from_millis(20), directory: std::env::temp_dir() })
+        let (write_timeout, directory) = (Duration::from_millis(20), std::env::temp_dir());
+        Arc::new(Limits { memory, file, write_timeout, directory, budget: Budget::unlimited() })
     }
 
     fn runtime() -> tokio::runtime::Runtime {
@@ -354,7 +471,8 @@ mod tests {
     #[test]
     fn without_room_for_a_file_the_reader_is_waited_for() {
         let directory = std::path::PathBuf::from("/nonexistent");
-        let limits = Limits { memory: 4, file: 1 << 20, write_timeout: Duration::from_secs(60), directory };
+        let (write_timeout, budget) = (Duration::from_secs(60), Budget::unlimited());
+        let limits = Limits { memory: 4, file: 1 << 20, write_timeout, directory, budget };
         let (writer, reader) = OutputWriter::new(Arc::new(limits));
         writer.write(Bytes::from_static(b"1234")).expect("memory");
         let writes = std::thread::spawn(move || {

@@ -192,6 +192,7 @@ mod tests {
             file: 0,
             write_timeout: Duration::from_secs(1),
             directory: std::env::temp_dir(),
+            budget: crate::worker::OutputBudget::unlimited(),
         }));
         let streamed = asked(|work| work.responder.send(Ok(Reply::of_task(b"", ReplyBody::Stream(stream)))));
         assert_eq!(streamed, Err(TaskError::Said(NO_STREAMS.into())));

@@ -41,6 +41,7 @@ where
             if sends_files && let Body::File(file) = response.body_mut() {
                 file.go_unseen(link.unseen.clone());
             }
+            response.body().close_with(|| link.clone());
             if link.is_last(number) {
                 link.count_closed(false);
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -66,6 +67,9 @@ where
             }
             if polled.is_ready() {
                 return polled;
+            }
+            if link.is_closed() {
+                return Poll::Ready(Ok(()));
             }
             if link.takes_leave() {
                 link.count_closed(true);

@@ -116,6 +116,9 @@ where
             if let Poll::Ready(result) = connection.as_mut().poll(context) {
                 return Poll::Ready(result);
             }
+            if link.is_closed() {
+                return Poll::Ready(Ok(()));
+            }
             if streams.is_abused() {
                 link.drain.count_refusal();
                 tracing::debug!(client = ?peer.remote, "connection closed: too many requests were left before their answer");
@@ -171,6 +174,7 @@ async fn answer<S: Handler>(
     stream.answer();
     response::settle(&mut response, &method);
     date::add(response.headers_mut());
+    response.body().close_with(|| stream.streams.link.clone());
     response.map(|body| Watched { body, rest: Bytes::new(), stream })
 }
 

@@ -17,10 +17,13 @@ use std::{
 use tokio::time::Sleep;
 
 use super::{Config, RefusedHead, hints::Hints};
-use crate::http::{
-    crowd::Idler,
-    drain::{Closed, Drain, Timeout},
-    files::Unseen,
+use crate::{
+    http::{
+        crowd::Idler,
+        drain::{Closed, Drain, Timeout},
+        files::Unseen,
+    },
+    worker::OutputConnection,
 };
 
 /// Shared by the parts of one connection.
@@ -37,6 +40,7 @@ pub(super) struct Link {
     wait_deadline: AtomicU64,
     write_deadline: AtomicU64,
     head_expired: AtomicBool,
+    is_closed: AtomicBool,
     idle_since: AtomicU64,
     is_to_leave: AtomicBool,
     refused: OnceLock<Box<RefusedHead>>,
@@ -111,6 +115,7 @@ impl Link {
             wait_deadline: AtomicU64::new(NEVER),
             write_deadline: AtomicU64::new(NEVER),
             head_expired: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
         }
     }
 
@@ -239,8 +244,20 @@ impl Link {
         }
     }
 
+    /// It was closed because its client does not read what others need the room for.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Relaxed)
+    }
+
     pub(super) fn is_head_expired(&self) -> bool {
         self.head_expired.load(Relaxed)
+    }
+}
+
+impl OutputConnection for Link {
+    fn close(&self) {
+        self.is_closed.store(true, Relaxed);
+        self.wake();
     }
 }
 

@@ -13,7 +13,7 @@ use http::{HeaderMap, StatusCode};
 use super::{record::Protocol, *};
 use crate::{
     http::listen,
-    worker::{self, Head, Next, OutputLimits, OutputWriter, Reply, ReplyBody, Work},
+    worker::{self, Head, Next, OutputBudget, OutputLimits, OutputWriter, Reply, ReplyBody, Work},
 };
 
 /// A server on a port of its own, an echo for a worker, and a directory with one script.
@@ -203,8 +203,13 @@ fn answer(work: Work, abandoned: &AtomicBool) {
             request: None,
         })),
         "stream" | "broken" => {
-            let limits =
-                OutputLimits { memory: 1 << 20, file: 0, write_timeout: Duration::from_secs(5), directory: std::env::temp_dir() };
+            let limits = OutputLimits {
+                memory: 1 << 20,
+                file: 0,
+                write_timeout: Duration::from_secs(5),
+                directory: std::env::temp_dir(),
+                budget: OutputBudget::unlimited(),
+            };
             let (writer, reader) = OutputWriter::new(Arc::new(limits));
             work.responder.send(Ok(Reply { head, body: ReplyBody::Stream(reader), log: String::new(), request: None }));
             for number in 0..100 {

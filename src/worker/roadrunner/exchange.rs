@@ -231,10 +231,17 @@ impl Exchange {
             self.state = State::Swallowing;
             return Step::Listen;
         }
-        if !more && trailers.is_empty() {
-            self.lifeline.send(Ok(Reply { head, body: ReplyBody::Whole(body), log: String::new(), request: None }));
-            return Step::Done;
-        }
+        let body = if !more && trailers.is_empty() {
+            match self.terms.output.whole(body) {
+                Ok(body) => {
+                    self.lifeline.send(Ok(Reply { head, body: ReplyBody::Whole(body), log: String::new(), request: None }));
+                    return Step::Done;
+                }
+                Err(body) => body,
+            }
+        } else {
+            body
+        };
         announce(&trailers, &mut head);
         let (writer, reader) = OutputWriter::new(self.terms.output.clone());
         let reply = Reply { head, body: ReplyBody::Stream(reader), log: String::new(), request: None };

@@ -61,6 +61,11 @@ impl Compressed {
         Ok(Self { body, rest: Bytes::new(), encoder, kept, made: Vec::new(), trailers: None, is_behind: false })
     }
 
+    /// What is compressed.
+    pub(crate) fn source(&self) -> &Body {
+        &self.body
+    }
+
     pub(crate) fn is_end_stream(&self) -> bool {
         self.encoder.is_none() && self.trailers.is_none()
     }

@@ -5,7 +5,7 @@ use http::Request;
 use http_body_util::BodyExt;
 
 use super::{body::Encoder, *};
-use crate::worker::{OutputLimits, OutputWriter};
+use crate::worker::{OutputBudget, OutputLimits, OutputWriter};
 
 /// A method, what the client accepts, what the script says, and how much of it.
 type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], usize);
@@ -97,7 +97,13 @@ fn the_head_alone_is_that_of_the_compressed_answer() {
 #[tokio::test]
 async fn trailers_come_after_the_last_compressed_byte() {
     for coding in [Coding::Brotli, Coding::Gzip, Coding::Zstd] {
-        let limits = OutputLimits { memory: 1 << 20, file: 0, write_timeout: Duration::ZERO, directory: std::env::temp_dir() };
+        let limits = OutputLimits {
+            memory: 1 << 20,
+            file: 0,
+            write_timeout: Duration::ZERO,
+            directory: std::env::temp_dir(),
+            budget: OutputBudget::unlimited(),
+        };
         let (writer, reader) = OutputWriter::new(Arc::new(limits));
         writer.write(text()).unwrap();
         writer.finish_with([(header::ETAG, HeaderValue::from_static("\"1\""))].into_iter().collect());

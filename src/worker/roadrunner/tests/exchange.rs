@@ -33,6 +33,7 @@ pub(super) fn terms() -> Terms {
             file: 1 << 16,
             write_timeout: Duration::from_secs(5),
             directory: std::env::temp_dir(),
+            budget: crate::worker::OutputBudget::unlimited(),
         }),
         error_status: StatusCode::BAD_GATEWAY,
         debug: false,
