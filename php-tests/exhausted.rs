@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::harness::{PATIENCE, Server, Setup, reference, server, wait_until};
+use serde_json::json;
+
+use crate::harness::{PATIENCE, Request, Rpc, Server, Setup, free_port, reference, server, wait_until};
 
 const KIB: usize = 1024;
 
@@ -168,4 +170,32 @@ fn without_descriptors_nothing_spins_and_all_is_well_when_some_are_back() {
     assert_eq!(server.text("/open.php"), "opened");
     assert_eq!(upload(&server, 10 * KIB).text(), "uploaded");
     assert_eq!(server.text("/pid.php"), pid, "the same process");
+}
+
+#[test]
+fn health_and_calls_are_answered_without_descriptors() {
+    if reference().is_some() {
+        return;
+    }
+    let take = "while ($file = @fopen(__FILE__, 'r')) $all[] = $file; echo count($all); flush();
+        while (!file_exists($_GET['go'])) usleep(1000);";
+    let (status, rpc) = (free_port(), free_port());
+    let setup = server().bare().threads(2).php("take.php", take).option("engine.supervisor=false");
+    let setup = setup.option(&format!("status.address={status}")).option(&format!("rpc.listen=tcp://{rpc}"));
+    let server = setup.before("ulimit -n 128").start();
+    assert!(server.logs("a process may have 128 files open"), "{}", server.log.text());
+    let go = server.dir().join("go");
+    let mut taking = server.get(&format!("/take.php?go={}", go.display())).fire();
+    // Whose head is there has taken all; and who is idle has the rest.
+    assert_eq!(taking.read_head().unwrap().status, 200);
+    let idle: Vec<_> = (0..100).map(|_| server.connect()).collect();
+    assert!(server.log.contains("cannot accept connections", PATIENCE), "{}", server.log.text());
+    for _ in 0..20 {
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(Request::new(status, "GET", path).send().status, 200, "{path}: {}", server.log.text());
+        }
+        assert!(Rpc::tcp(rpc).call("informer.Workers", &json!("http")).is_ok());
+    }
+    fs::write(go, "").unwrap();
+    drop((idle, taking));
 }

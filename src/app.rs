@@ -210,8 +210,9 @@ struct Means {
     lowered: Option<Lowered>,
 }
 
-fn run_engine(config: Config, options: &Options, means: Means) -> Result<(), Error> {
+fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(), Error> {
     logs::install(&config.logs).map_err(Error::system("log"))?;
+    rights::fit(&mut config);
     let all = served::find(&config, options.dir.as_deref())?;
     let tls = edge::tls(&config.http, &means.tickets)?;
     let at = edge::At::of(&means.sockets);

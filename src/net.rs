@@ -1,9 +1,17 @@
 //! Listening sockets that were opened elsewhere, and the connections of a small server.
 
-use std::{io, net, os::unix, time::Duration};
+use std::{
+    future::poll_fn,
+    io, net,
+    os::unix,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::sys::descriptors;
 
 /// A listening socket.
 #[derive(Debug)]
@@ -57,16 +65,30 @@ impl Socket {
 // === impl Listener ===
 
 impl Listener {
+    /// The next connection. For those who ask how the process is there are descriptors when all others are taken.
     pub(crate) async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+        poll_fn(|context| match self.poll_accept(context) {
+            Poll::Ready(Err(error)) if descriptors::is_exhausted(&error) => {
+                descriptors::with_reserve(|| self.poll_accept(context)).unwrap_or(Poll::Ready(Err(error)))
+            }
+            accepted => accepted,
+        })
+        .await
+    }
+
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Box<dyn Stream>>> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
+                let (stream, _) = ready!(listener.poll_accept(context))?;
                 // These fail only on a connection that is gone already, which its reader will find out.
                 drop(stream.set_nodelay(true));
                 drop(SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE)));
-                Ok(Box::new(stream))
+                Poll::Ready(Ok(Box::new(stream)))
             }
-            Self::Unix(listener) => Ok(Box::new(listener.accept().await?.0)),
+            Self::Unix(listener) => {
+                let (stream, _) = ready!(listener.poll_accept(context))?;
+                Poll::Ready(Ok(Box::new(stream)))
+            }
         }
     }
 }
