@@ -294,3 +294,45 @@ fn pages_that_nothing_could_find_are_refused() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(78) && text.contains("error_pages are files below its root"), "{text}");
 }
+
+#[test]
+fn processes_that_rotate_one_access_log_lose_no_line() {
+    use std::io::Read;
+
+    if reference().is_some() {
+        return;
+    }
+    let setup = server().bare().php("ok.php", "echo 'ok';");
+    let directory = setup.scratch().join("logs");
+    std::fs::create_dir(&directory).unwrap();
+    let log = directory.join("access.log");
+    let options = [
+        "engine.processes=2".into(),
+        format!("http.access_log.output={}", log.display()),
+        "http.access_log.format=combined".into(),
+        "http.access_log.max_size=1K".into(),
+        "http.access_log.max_backups=0".into(),
+        "http.access_log.compress=true".into(),
+    ];
+    let server = options.iter().fold(setup, |setup, option: &String| setup.option(option)).start();
+    for number in 0..300 {
+        assert_eq!(server.text(&format!("/ok.php?{number:03}")), "ok");
+    }
+    let text = || {
+        let mut all = String::new();
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            // What is being compressed is gone the next moment.
+            let Ok(mut file) = std::fs::File::open(&path) else { continue };
+            _ = match path.extension().is_some_and(|end| end == "gz") {
+                true => flate2::read::GzDecoder::new(file).read_to_string(&mut all),
+                false => file.read_to_string(&mut all),
+            };
+        }
+        all
+    };
+    let missing = || (0..300).filter(|number| !text().contains(&format!("/ok.php?{number:03} "))).collect::<Vec<_>>();
+    assert!(wait_until(PATIENCE, || missing().is_empty()), "{:?}", missing());
+    let names = || std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names().any(|name| name.ends_with(".gz")), "{:?}", names().collect::<Vec<_>>());
+}

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -49,7 +49,17 @@ pub(super) struct LogFile {
 
 impl LogFile {
     pub(super) fn open(path: &Path, rotation: Rotation) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(path)?;
+        let mut file = File::options().create(true).append(true).open(path)?;
+        if rotation.is_wanted() {
+            // Held while it is written to: what nobody holds can be compressed. Whoever compresses it has moved it away before.
+            for _ in 0..ATTEMPTS {
+                let is_held = !matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+                if is_held && is_at(&file, path)?.is_some() {
+                    break;
+                }
+                file = File::options().create(true).append(true).open(path)?;
+            }
+        }
         let metadata = file.metadata()?;
         // Not every file system knows when a file was made.
         let since = metadata.created().unwrap_or_else(|_| SystemTime::now());
@@ -63,14 +73,34 @@ impl LogFile {
         is_full || !every.is_zero() && self.length > 0 && self.since.elapsed().is_ok_and(|age| age >= every)
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        let (ours, there) = (self.file.metadata()?, fs::metadata(&self.path));
-        // Unless somebody else has moved it already: logrotate, or another engine.
-        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
-            fs::rename(&self.path, backup_of(&self.path, SystemTime::now()))?;
+    /// Makes room if it is time for `more` bytes, or goes where others write who have made room: other engines, or logrotate.
+    fn keep_up(&mut self, more: usize) -> io::Result<()> {
+        match is_at(&self.file, &self.path)? {
+            // Others write there too.
+            Some(length) => self.length = length,
+            None => return self.reopen(),
         }
+        if self.is_due(more) { self.rotate() } else { Ok(()) }
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        *self = Self { is_tidying: self.is_tidying.clone(), ..Self::open(&self.path, self.rotation.clone())? };
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        // One at a time: the second would move the new file, maybe onto the old one. Where directories cannot be locked there is
+        // one process, as a rule.
+        let directory = File::open(directory_of(&self.path))?;
+        if matches!(directory.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(());
+        }
+        if is_at(&self.file, &self.path)?.is_some() {
+            fs::rename(&self.path, free_backup_of(&self.path))?;
+        }
+        self.reopen()?;
+        drop(directory);
         let tidying = self.is_tidying.clone();
-        *self = Self { is_tidying: tidying.clone(), ..Self::open(&self.path, self.rotation.clone())? };
         if !tidying.swap(true, SeqCst) {
             let (path, rotation) = (self.path.clone(), self.rotation.clone());
             let tidy = move || {
@@ -85,12 +115,20 @@ impl LogFile {
     }
 }
 
+// === impl Rotation ===
+
+impl Rotation {
+    fn is_wanted(&self) -> bool {
+        self.max_size > 0 || !self.every.is_zero()
+    }
+}
+
 impl Write for LogFile {
     /// What is written in parts stays together.
     fn write(&mut self, batch: &[u8]) -> io::Result<usize> {
         if self.is_whole
-            && self.is_due(batch.len())
-            && let Err(error) = self.rotate()
+            && self.rotation.is_wanted()
+            && let Err(error) = self.keep_up(batch.len())
         {
             tracing::error!(%error, file = %self.path.display(), "the access log cannot be rotated; it grows on");
             // Not again for each batch.
@@ -104,6 +142,28 @@ impl Write for LogFile {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// The length of `file` if it is the one at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<Option<u64>> {
+    let (ours, there) = (file.metadata()?, fs::metadata(path));
+    Ok(there.ok().filter(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())).map(|there| there.len()))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A name that no old file has.
+fn free_backup_of(path: &Path) -> PathBuf {
+    let mut moment = SystemTime::now();
+    loop {
+        let name = backup_of(path, moment);
+        if !name.exists() && !with_end(&name, ".gz").exists() {
+            return name;
+        }
+        moment += Duration::from_millis(1);
     }
 }
 
@@ -135,7 +195,7 @@ fn tidy_up(path: &Path, rotation: &Rotation) -> io::Result<()> {
     old.sort();
     let surplus = if rotation.max_backups == 0 { 0 } else { old.len().saturating_sub(rotation.max_backups) };
     for file in old.drain(..surplus) {
-        fs::remove_file(file)?;
+        remove(&file)?;
     }
     old.pop();
     for file in old.iter().filter(|file| rotation.compress && file.extension().is_none_or(|end| end != "gz")) {
@@ -147,14 +207,13 @@ fn tidy_up(path: &Path, rotation: &Rotation) -> io::Result<()> {
 fn backups(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (start, end) = name_parts(path);
     let (start, end) = (start.to_string_lossy().into_owned(), end.to_string_lossy().into_owned());
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let is_backup = |name: &str| {
         let name = name.strip_suffix(".gz").unwrap_or(name);
         let moment = name.strip_prefix(&start).and_then(|rest| rest.strip_suffix(&end));
         moment.is_some_and(|moment| moment.len() == "2026-01-31T23-59-59.000".len() && moment.as_bytes()[10] == b'T')
     };
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    for entry in fs::read_dir(directory_of(path))? {
         let entry = entry?;
         if entry.file_name().to_str().is_some_and(is_backup) {
             found.push(entry.path());
@@ -163,19 +222,39 @@ fn backups(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Compresses `file`, unless somebody still writes to it, or compresses it.
 fn compress(file: &Path) -> io::Result<()> {
-    let named = |end: &str| {
-        let mut name = file.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
+    let mut old = match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
     };
-    let (unfinished, finished) = (named(".gz.new"), named(".gz"));
+    if matches!(old.try_lock(), Err(TryLockError::WouldBlock)) || old.metadata()?.nlink() == 0 {
+        return Ok(());
+    }
+    let (unfinished, finished) = (with_end(file, ".gz.new"), with_end(file, ".gz"));
     let mut encoder = GzEncoder::new(File::create(&unfinished)?, Compression::default());
-    io::copy(&mut File::open(file)?, &mut encoder)?;
+    io::copy(&mut old, &mut encoder)?;
     encoder.finish()?.sync_all()?;
     fs::rename(unfinished, finished)?;
-    fs::remove_file(file)
+    remove(file)
 }
+
+/// Removes `file`, if another has not.
+fn remove(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn with_end(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+/// How often a file is opened that is moved away at once.
+const ATTEMPTS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -238,6 +317,39 @@ mod tests {
         let lines: Vec<_> = names.iter().map(|name| content(&directory.0.join(name))).collect();
         assert_eq!(lines, ["line-2\n", "line-3\n", "line-4\n", "line-5\n"]);
         assert_eq!(backups(&path).unwrap().len(), 3, "and nobody else's files");
+    }
+
+    #[test]
+    fn several_who_write_to_one_file_lose_nothing() {
+        const LINES: usize = 3000;
+        let directory = Directory::new("several");
+        let path = directory.0.join("access.log");
+        let rotation = Rotation { max_size: 4000, compress: true, ..Rotation::default() };
+        let write = |who: usize| {
+            let mut log = LogFile::open(&path, rotation.clone()).unwrap();
+            // One of them writes seldom, and so has many a file moved away under it.
+            for number in 0..LINES {
+                log.write_all(format!("{who}-{number}\n").as_bytes()).unwrap();
+                if who == 0 && number % 100 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+            while log.is_tidying.load(SeqCst) {
+                thread::yield_now();
+            }
+        };
+        thread::scope(|scope| (0..3).for_each(|who| _ = scope.spawn(move || write(who))));
+        let names = directory.names();
+        assert!(names.iter().filter(|name| name.ends_with(".gz")).count() > 2, "{names:?}");
+        let mut found: Vec<_> = names
+            .iter()
+            .flat_map(|name| content(&directory.0.join(name)).lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect();
+        let mut expected: Vec<_> = (0..3).flat_map(|who| (0..LINES).map(move |number| format!("{who}-{number}"))).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found.len(), expected.len());
+        assert!(found == expected);
     }
 
     #[test]
