@@ -204,3 +204,20 @@ fn connections_are_counted_by_how_they_end() {
     assert!(is("rr_http_connection_timeouts_total{reason=\"idle\"}", 1.0));
     assert!(is("rr_http_connections_accepted_total", 3.0));
 }
+
+#[test]
+fn heads_that_never_end_keep_no_reader_out() {
+    if reference().is_some() {
+        return;
+    }
+    let (setup, address) = site(&["metrics.max_connections=8"]);
+    let _server = setup.start();
+    let hold = |_| {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\nHo").unwrap();
+        stream
+    };
+    let held: Vec<_> = (0..20).map(hold).collect();
+    assert_eq!(page(address).status, 200);
+    drop(held);
+}

@@ -116,6 +116,7 @@ impl Figures {
             header_timeout: READER,
             keepalive_timeout: READER,
             write_timeout: READER,
+            heads_make_room: true,
             ..settings::connections(&config::Http::default())
         };
         let (page, theirs) = (self.page, drain.clone());

@@ -288,6 +288,7 @@ pub(super) fn connections(http: &config::Http) -> conn::Config {
         max_age: Some(http.limits.max_connection_age).filter(|age| !age.is_zero()),
         h2c: http.h2c,
         max_concurrent_streams: http.max_concurrent_streams,
+        heads_make_room: false,
         drain_idle: Duration::from_secs(2),
     }
 }

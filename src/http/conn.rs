@@ -85,6 +85,8 @@ pub struct Config {
     pub exempt: Subnets,
     /// How old a connection may get; it leaves after the answer that it is at, give or take a tenth.
     pub max_age: Option<Duration>,
+    /// Where it is full, heads that do not come to an end make room for others, as idle connections do.
+    pub heads_make_room: bool,
     /// HTTP/2 without TLS, by prior knowledge.
     pub h2c: bool,
     /// Requests at once on one h2 connection.

@@ -35,7 +35,7 @@ pub(crate) fn http(input: &[u8]) {
     finish(async {
         let (ours, mut client) = tokio::io::duplex(if piece == 0 { 64 * 1024 } else { usize::from(piece) });
         let server = Server::new(Arc::new(config()), keep.clone(), Drain::new());
-        let peer = Peer { remote: "192.0.2.1:4711".parse().ok(), local: "192.0.2.2:80".parse().ok(), secure: None };
+        let peer = Peer { remote: "192.0.2.1:4711".parse().ok(), local: "192.0.2.2:80".parse().ok(), ..Peer::default() };
         let (mut reading, mut writing) = tokio::io::split(&mut client);
         let mut answers = Vec::new();
         let write = async {
@@ -131,6 +131,7 @@ fn config() -> Config {
         max_per_client: usize::MAX,
         exempt: Subnets::default(),
         max_age: None,
+        heads_make_room: false,
         h2c: true,
         max_concurrent_streams: 10,
         drain_idle: Duration::from_secs(1),

@@ -201,7 +201,8 @@ impl Link {
         if self.wait.load(Relaxed) != wait as u8 {
             self.wait.store(wait as u8, Relaxed);
             let now = if wait == Wait::Nothing { NEVER } else { now() };
-            self.idle_since.store(if wait == Wait::FirstByte { now } else { NEVER }, Relaxed);
+            let is_idle = wait == Wait::FirstByte || wait == Wait::Head && self.config.heads_make_room;
+            self.idle_since.store(if is_idle { now } else { NEVER }, Relaxed);
             self.wait_deadline.store(if wait == Wait::Nothing { NEVER } else { later(now, limit()) }, Relaxed);
         }
     }

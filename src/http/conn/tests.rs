@@ -110,6 +110,7 @@ fn config() -> Config {
         max_per_client: usize::MAX,
         exempt: crate::http::subnet::Subnets::default(),
         max_age: None,
+        heads_make_room: false,
         h2c: false,
         max_concurrent_streams: 100,
         drain_idle: Duration::from_secs(2),

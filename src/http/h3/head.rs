@@ -234,6 +234,7 @@ mod tests {
             max_per_client: usize::MAX,
             exempt: crate::http::subnet::Subnets::default(),
             max_age: None,
+            heads_make_room: false,
             h2c: false,
             max_concurrent_streams: 10,
             drain_idle: time,
