@@ -55,7 +55,7 @@ use super::{
     subnet::Subnets,
     tls::{Greeted, Refused, Tls},
 };
-use crate::worker::doorbell;
+use crate::{telemetry::Seldom, worker::doorbell};
 
 /// Limits of connections; the same for every protocol as far as it knows the thing.
 #[derive(Clone, Debug)]
@@ -309,7 +309,14 @@ impl<S: Handler> Server<S> {
                     Refused::Challenge => {}
                     Refused::Distrusted | Refused::Failed(_) => self.drain.count_closed(Closed::Tls),
                 }
-                tracing::debug!(client = ?arrival.peer.remote, "TLS: {error}");
+                static SELDOM: Seldom = Seldom::new();
+                if error.is_of_certificate()
+                    && let Some(unsaid) = SELDOM.say()
+                {
+                    tracing::info!(client = ?arrival.peer.remote, unsaid, "TLS: a client was refused for its certificate: {error}");
+                } else {
+                    tracing::debug!(client = ?arrival.peer.remote, "TLS: {error}");
+                }
             }
         }
     }

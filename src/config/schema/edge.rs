@@ -94,7 +94,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.ssl.client_auth_type",
-        "What clients are asked for: no_client_cert, request_client_cert, require_any_client_cert, verify_client_cert_if_given or require_and_verify_client_cert.",
+        "What clients are asked for: no_client_cert, request_client_cert, require_any_client_cert, verify_client_cert_if_given or require_and_verify_client_cert. A certificate has to be of X.509 version 3, even one that is not checked.",
         &Field(|c| &mut ssl(c).client_auth, Choice),
     ),
     key("http.ssl.redirect", "Answer requests to http.address with a redirect to here.", &Field(|c| &mut ssl(c).redirect, Flag)),

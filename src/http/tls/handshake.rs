@@ -50,6 +50,17 @@ pub(crate) enum Refused {
     Failed(#[from] io::Error),
 }
 
+// === impl Refused ===
+
+impl Refused {
+    /// True if it was for the client's certificate, which whoever has set up the client wants to know.
+    pub(crate) fn is_of_certificate(&self) -> bool {
+        let Self::Failed(error) = self else { return matches!(self, Self::Distrusted) };
+        let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+        matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    }
+}
+
 // === impl Tls ===
 
 impl Tls {
