@@ -53,8 +53,9 @@ fn milliseconds(line: &str, phase: &str) -> u64 {
 fn a_slow_request_is_logged_with_its_calls_and_then_with_its_phases() {
     for (how, innermost) in [("busy", "App\\\\busy() "), ("blocked", "#0 stream_get_contents(); #1 App\\\\blocked() ")] {
         let Some(setup) = setup() else { return };
-        let server = deep(setup).threads(2).option("http.request_slowlog_timeout=300ms").start();
-        let mut client = server.get(&format!("/deep.php?how={how}")).fire();
+        let setup = deep(setup).threads(2).option("http.request_slowlog_timeout=300ms");
+        let server = setup.option("http.middleware=request_id").option("http.request_id.trust=true").start();
+        let mut client = server.get(&format!("/deep.php?how={how}")).header("X-Request-Id", "called-1").fire();
         assert!(wait_until(PATIENCE, || !slow_lines(&server, "takes long").is_empty()), "{}", server.log.text());
         assert_eq!(server.text("/clean.php"), "clean");
         let line = slow_lines(&server, "takes long").remove(0);
@@ -66,6 +67,7 @@ fn a_slow_request_is_logged_with_its_calls_and_then_with_its_phases() {
             &format!("{{main}} {script}:"),
             &format!("uri=\"/deep.php?how={how}\""),
             "method=\"GET\"",
+            "id=\"called-1\"",
             "queue_ms=",
             "body_ms=",
         ] {
@@ -79,6 +81,7 @@ fn a_slow_request_is_logged_with_its_calls_and_then_with_its_phases() {
         let id = |line: &str| milliseconds(line, "request");
         assert_eq!(id(&last), id(&line));
         assert!(milliseconds(&last, "php_ms") >= 300 && last.contains("status=200"), "{last}");
+        assert!(last.contains("id=\"called-1\""), "{last}");
         assert_eq!(slow_lines(&server, "").len(), 2, "one was slow: {}", server.log.text());
     }
 }

@@ -348,7 +348,7 @@ mod tests {
             let http = config::Http { middleware, ssl, trusted_subnets, proxy_trust, ..config::Http::default() };
             let chain = super::middleware(&http, At::default(), None).unwrap().unwrap();
             let request = Request::get("/").header("host", "a.test").header("x-forwarded-proto", proto).body(()).unwrap();
-            let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), local: None, secure: None };
+            let mut peer = Peer { remote: "10.0.0.1:5".parse().ok(), ..Peer::default() };
             let mut parts = request.into_parts().0;
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             let (_, answer) = runtime.block_on(chain.before(&mut parts, &mut peer, None));

@@ -125,7 +125,8 @@ impl Acceptor {
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
             Self::Tcp(listener) => listener.poll_accept(context).map_ok(|(stream, remote)| {
-                let peer = Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), secure: None };
+                let peer =
+                    Peer { remote: Some(canonical(remote)), local: stream.local_addr().ok().map(canonical), ..Peer::default() };
                 (Stream::Tcp(stream), peer)
             }),
             Self::Unix(listener) => listener.poll_accept(context).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::default())),

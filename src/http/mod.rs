@@ -54,6 +54,8 @@ pub struct Peer {
     pub remote: Option<SocketAddr>,
     /// Our end; none on a unix socket.
     pub local: Option<SocketAddr>,
+    /// The port that a proxy says its client came to, where we have none: on a unix socket.
+    pub port: Option<u16>,
     /// Set over TLS.
     pub secure: Option<Arc<Secure>>,
 }

@@ -143,7 +143,7 @@ impl Service {
             interim,
             phases: None,
         });
-        let id = request.id;
+        let (id, name) = (request.id, request.given_name().cloned());
         let is_measured = self.0.access.needs_script();
         if arriving.is_some() || is_measured {
             request.phases = Some(Arc::new(Phases::new(arriving.unwrap_or_default(), is_measured)));
@@ -177,7 +177,8 @@ impl Service {
             Err(failure) => {
                 // The worker has said why.
                 if failure != Failure::NoAnswer {
-                    tracing::error!(request = id, "no answer: {failure}");
+                    let name = name.as_ref().and_then(|name| name.to_str().ok());
+                    tracing::error!(request = id, id = name, "no answer: {failure}");
                 }
                 match failure {
                     Failure::QueueTimeout => response::overloaded(),
@@ -392,6 +393,8 @@ pub(super) fn head(
         headers: parts.headers,
         remote: peer.remote,
         local: peer.local,
+        port: peer.port,
+        name: parts.extensions.get::<middleware::Name>().map(|name| name.0.clone()),
         secure: peer.secure,
         server_name,
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Response;
+use http::{HeaderValue, Response};
 
 use super::{Body, Metrics, metrics::Spans};
 use crate::worker::{Phases, Request};
@@ -36,6 +36,7 @@ pub(crate) struct Timed {
 struct Slow {
     limit: Duration,
     request: u64,
+    name: Option<HeaderValue>,
     method: String,
     uri: String,
     script: String,
@@ -54,6 +55,7 @@ impl Timing {
         let slow = (!self.slow_after.is_zero()).then(|| Slow {
             limit: self.slow_after,
             request: request.id,
+            name: request.given_name().cloned(),
             method: String::from_utf8_lossy(request.method()).into_owned(),
             uri: String::from_utf8_lossy(request.target()).into_owned(),
             script: request.script.shown().into_owned(),
@@ -95,6 +97,7 @@ impl Drop for Timed {
         tracing::warn!(
             target: "slowlog",
             request = slow.request,
+            id = slow.name.as_ref().and_then(|name| name.to_str().ok()),
             method = slow.method,
             uri = slow.uri,
             script = slow.script,

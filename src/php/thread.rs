@@ -129,6 +129,8 @@ pub enum SlotState {
 pub struct Current {
     /// Its number; 0 before the first.
     pub request: u64,
+    /// What the access log calls it; empty if it has no name.
+    pub name: String,
     /// Its method.
     pub method: String,
     /// Its target.
@@ -145,6 +147,13 @@ pub struct Current {
     pub began: Option<Instant>,
     /// When it ended; none while it runs.
     pub ended: Option<Instant>,
+}
+
+impl Current {
+    /// Its name, if it has one.
+    pub(super) fn id(&self) -> Option<&str> {
+        Some(&*self.name).filter(|name| !name.is_empty())
+    }
 }
 
 /// What tells a pool's figures.
@@ -475,6 +484,7 @@ impl Slot {
         let mut current = self.current.lock();
         current.request = request.id;
         // Strings are refilled, not made: this happens for every request.
+        refill(&mut current.name, request.given_name().map_or(b"", |name| name.as_bytes()));
         refill(&mut current.method, request.method());
         refill(&mut current.target, request.target());
         refill(&mut current.script, &request.script.filename);

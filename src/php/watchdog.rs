@@ -277,6 +277,7 @@ impl Seen {
             tracing::warn!(
                 target: "slowlog",
                 request = self.request,
+                id = current.id(),
                 method = current.method,
                 uri = current.target,
                 script = current.script,
@@ -343,6 +344,7 @@ impl Seen {
             if runs {
                 tracing::warn!(
                     request = self.request,
+                    id = current.id(),
                     method = current.method,
                     uri = current.target,
                     script = current.script,

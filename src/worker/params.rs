@@ -2,7 +2,7 @@
 
 use std::{io::Write, net::SocketAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 
 use super::{Request, Source};
 
@@ -23,6 +23,10 @@ pub struct HttpHead {
     pub remote: Option<SocketAddr>,
     /// Our end of the connection; none on a unix socket.
     pub local: Option<SocketAddr>,
+    /// The port that a proxy says its client came to, on a unix socket.
+    pub port: Option<u16>,
+    /// What the request is called, if it has a name (`http.middleware: request_id`).
+    pub name: Option<HeaderValue>,
     /// Set if the client's connection is encrypted.
     pub secure: Option<Arc<Secure>>,
     /// The site's name, or the request's host without its port.
@@ -150,7 +154,13 @@ impl Variables {
         self.push(b"GATEWAY_INTERFACE", "CGI/1.1");
         self.push(b"SERVER_SOFTWARE", SERVER_SOFTWARE);
         self.push_address(b"REMOTE_ADDR", b"REMOTE_PORT", head.remote);
-        self.push_address(b"SERVER_ADDR", b"SERVER_PORT", head.local);
+        match (head.local, head.port) {
+            (None, Some(port)) => {
+                self.push(b"SERVER_ADDR", "");
+                self.push(b"SERVER_PORT", port.to_string());
+            }
+            (local, _) => self.push_address(b"SERVER_ADDR", b"SERVER_PORT", local),
+        }
         self.push(b"SERVER_NAME", &head.server_name);
         self.push(b"REDIRECT_STATUS", "200");
         for name in shown(&head.headers) {
@@ -198,6 +208,11 @@ impl Request {
             Source::Task(task) => task.plugin.as_bytes(),
             Source::FastCgi(_) | Source::Boot => self.param(b"REQUEST_METHOD").unwrap_or(b"GET"),
         }
+    }
+
+    /// What it is called in the access log, if anything.
+    pub fn given_name(&self) -> Option<&HeaderValue> {
+        if let Source::Http(head) = &self.source { head.name.as_ref() } else { None }
     }
 
     /// The request target, undecoded; the task's name.

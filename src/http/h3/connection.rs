@@ -189,8 +189,12 @@ impl<S: Handler> Connection<S> {
     fn request(self: &Arc<Self>, send: SendStream, receive: RecvStream, streams: &Arc<Streams>, faults: &Faults) {
         let active = Active::new(streams.clone());
         // Now, for the client may move.
-        let peer =
-            Peer { remote: Some(canonical(self.quic.remote_address())), local: self.local, secure: Some(self.secure.clone()) };
+        let peer = Peer {
+            remote: Some(canonical(self.quic.remote_address())),
+            local: self.local,
+            port: None,
+            secure: Some(self.secure.clone()),
+        };
         let (this, faults) = (self.clone(), faults.clone());
         tokio::spawn(doorbell::heeding(async move {
             stream::serve(&this.shared, stream::Ends { send, receive }, peer, active, faults).await;

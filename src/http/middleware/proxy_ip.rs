@@ -91,8 +91,11 @@ impl ProxyIp {
             Some(scheme) if scheme.eq_ignore_ascii_case("http") => peer.secure = None,
             _ => {}
         }
-        if let (Some(local), Some(port)) = (&mut peer.local, told.port.filter(|_| is_trusted(ProxyFact::Port))) {
-            local.set_port(port);
+        if let Some(port) = told.port.filter(|_| is_trusted(ProxyFact::Port)) {
+            match &mut peer.local {
+                Some(local) => local.set_port(port),
+                None => peer.port = Some(port),
+            }
         }
         if told.client.is_some() && is_trusted(ProxyFact::For) {
             peer.remote = told.client;

@@ -224,6 +224,8 @@ mod tests {
                     headers: http::HeaderMap::new(),
                     remote: None,
                     local: None,
+                    port: None,
+                    name: None,
                     secure: None,
                     server_name: String::new(),
                 });

@@ -238,7 +238,7 @@ async fn a_goodbye_has_the_time_of_a_write() {
     let (ours, mut client) = tokio::io::duplex(64 * 1024);
     client.write_all(b"GET /1 HTTP/1.0\r\n\r\n").await.unwrap();
     let address = Some("127.0.0.1:1".parse().unwrap());
-    let peer = Peer { remote: address, local: address, secure: None };
+    let peer = Peer { remote: address, local: address, ..Peer::default() };
     let served = server.connection(Full(ours), Arrival { peer, protocol: Protocol::Http1, listened: Listened::default() });
     tokio::time::timeout(Duration::from_secs(10), served).await.expect("an end");
     assert_eq!(drain.snapshot().write_timeouts, 1);

@@ -20,7 +20,7 @@ fn told(middleware: &ProxyIp, from: &str, lines: &[Line<'_>]) -> String {
         request = request.header(*name, bytes);
     }
     let (mut parts, ()) = request.body(()).unwrap().into_parts();
-    let mut peer = Peer { remote: from.parse().ok(), local: "10.0.0.9:8080".parse().ok(), secure: None };
+    let mut peer = Peer { remote: from.parse().ok(), local: "10.0.0.9:8080".parse().ok(), ..Peer::default() };
     assert!(matches!(middleware.before(&mut parts, &mut peer), Verdict::Pass(Note::Nothing)));
     let scheme = if peer.secure.is_some() { "https" } else { "http" };
     let host = parts.uri.authority().map_or_else(|| parts.headers["host"].to_str().unwrap().into(), ToString::to_string);
@@ -54,6 +54,19 @@ fn x_forwarded_is_believed() {
             (&[("x-forwarded-port", "1, 443"), ("x-forwarded-host", "a.test, b.test")], "10.0.0.1 http b.test 443"),
         ],
     );
+}
+
+#[test]
+fn a_port_is_told_on_a_unix_socket_too() {
+    let (mut parts, ()) = Request::get("/").header("x-forwarded-port", "8443").body(()).unwrap().into_parts();
+    let mut peer = Peer::default();
+    let mut middleware = proxy_ip(ProxyHeaders::XForwarded, ALL);
+    let _ = middleware.before(&mut parts, &mut peer);
+    assert_eq!((peer.local, peer.port), (None, Some(8443)));
+    middleware.trust.clear();
+    peer = Peer::default();
+    let _ = middleware.before(&mut parts, &mut peer);
+    assert_eq!(peer.port, None);
 }
 
 #[test]

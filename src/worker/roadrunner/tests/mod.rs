@@ -28,6 +28,8 @@ fn request(method: &str, target: &str, headers: &[(&'static str, &[u8])], body: 
         headers: map,
         remote: Some("192.0.2.7:5000".parse().unwrap()),
         local: None,
+        port: None,
+        name: None,
         secure: None,
         server_name: "app.test".into(),
     };
