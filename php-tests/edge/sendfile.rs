@@ -15,6 +15,7 @@ fn site(setup: Setup) -> Server {
     std::fs::write(files.join("a.txt"), "0123456789").unwrap();
     std::fs::write(files.join("sub dir/ü.bin"), vec![b'x'; 700_000]).unwrap();
     std::fs::write(setup.scratch().join("secret"), "secret").unwrap();
+    nix::unistd::mkfifo(&files.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     std::os::unix::fs::symlink(setup.scratch().join("secret"), files.join("link")).unwrap();
     let config = format!(
         "version: '3'\nhttp:\n  middleware: [sendfile]\n  sendfile: {{ roots: ['{0}'], locations: {{ /inner/: '{0}' }} }}\n",
@@ -101,4 +102,16 @@ fn streams_stay_streams() {
     assert_eq!(connection.read_chunk().unwrap().as_deref(), Some(&b"first"[..]), "before the script has ended");
     std::fs::write(&go, "").unwrap();
     assert_eq!(connection.read_chunk().unwrap().as_deref(), Some(&b"second"[..]));
+}
+
+#[test]
+fn what_is_no_file_is_a_404_like_others() {
+    in_both_modes(|server| {
+        let other = server.get("/nowhere.txt").send();
+        for name in ["X-Sendfile=sub%20dir", "X-Sendfile=", "X-Sendfile=.", "X-Sendfile=pipe", "X-Accel-Redirect=/inner/"] {
+            let reply = server.get(&format!("/send.php?{name}&type=text/own")).send();
+            assert_eq!((reply.status, reply.text()), (404, "404 Not Found\n".into()), "{name}");
+            assert_eq!(reply.header("content-type"), other.header("content-type"), "{name}");
+        }
+    });
 }

@@ -116,7 +116,11 @@ impl Sendfile {
             (None, None) => return response,
         };
         let sent = match found {
-            Ok(target) => Box::pin(files.respond(&target, &asked.method, &asked.headers)).await,
+            Ok(target) => match Box::pin(files.respond(&target, &asked.method, &asked.headers)).await {
+                // It is a directory, a pipe, or gone since.
+                none if none.status() == StatusCode::NOT_FOUND => response::plain(none.status()),
+                sent => sent,
+            },
             Err(status) => response::plain(status),
         };
         merged(response.into_parts().0.headers, sent)
