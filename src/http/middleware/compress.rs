@@ -153,8 +153,15 @@ fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// Headers that speak of the bytes as they were.
-const WRONG_NOW: [HeaderName; 3] = [header::CONTENT_LENGTH, header::ACCEPT_RANGES, HeaderName::from_static("content-md5")];
+/// Headers that speak of the bytes as they were; digests are of the encoded ones (RFC 9530, 2 and 3).
+const WRONG_NOW: [HeaderName; 6] = [
+    header::CONTENT_LENGTH,
+    header::ACCEPT_RANGES,
+    HeaderName::from_static("content-md5"),
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("digest"),
+    HeaderName::from_static("repr-digest"),
+];
 
 const TEXTUAL: &[&str] = &[
     "application/ecmascript",
