@@ -43,10 +43,10 @@ pub(super) static ABSENT: &[Absent] = &[
     key("endure.watchdog_sec", LATER, &[]),
     section("google_pub_sub", LATER),
     section("grpc", LATER),
-    section("http.cache", LATER),
+    section("http.cache", NO_CACHE),
     section("http.cors", LATER),
     section("http.gzip", LATER),
-    section("http.otel", LATER),
+    section("http.otel", NO_OTEL),
     section("jobs", LATER),
     section("kafka", LATER),
     section("kv", LATER),
@@ -54,7 +54,7 @@ pub(super) static ABSENT: &[Absent] = &[
     section("logs.file_logger_options", LATER),
     key("logs.line_ending", LATER, &["\n"]),
     section("nats", LATER),
-    section("otel", LATER),
+    section("otel", NO_OTEL),
     section("reload", LATER),
     key("server.on_init", LATER, &[]),
     key("server.relay_timeout", LATER, ANY),
@@ -91,3 +91,9 @@ const fn key(path: &'static str, why: &'static str, harmless: &'static [&'static
 
 const ANY: &[&str] = &["*"];
 const LATER: &str = "not supported by this version of rr";
+/// The message about RoadRunner's cache of answers.
+pub(super) const NO_CACHE: &str = "not supported, for what may be kept and for how long is known to the application or to a proxy \
+     before this server: cache there, and remove this";
+/// The message about traces.
+pub(super) const NO_OTEL: &str = "not supported, for this server sends no traces: metrics.address, http.access_log and \
+     http.request_slowlog_timeout tell of requests, PHP's extension opentelemetry traces them; remove this";

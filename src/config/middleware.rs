@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{
+    absent::{NO_CACHE, NO_OTEL},
     form::{Form, Named, Wrong, text},
     suggest::closest,
 };
@@ -223,8 +224,8 @@ impl Form<Middleware> for MiddlewareName {
         let given = text(raw).unwrap_or_default();
         let names = Middleware::NAMES.iter().map(|(name, _)| *name);
         Middleware::NAMES.iter().find(|(name, _)| *name == given).map(|(_, middleware)| *middleware).ok_or_else(|| {
-            if LATER.contains(&given.as_str()) {
-                return Wrong(vec![(String::new(), format!("{given:?} is not supported by this version of rr"))]);
+            if let Some((_, why)) = ABSENT.iter().find(|(name, _)| *name == given) {
+                return Wrong(vec![(String::new(), format!("{given:?} is {why}"))]);
             }
             let hint = closest(&given, names.clone()).map_or(String::new(), |name| format!("; did you mean {name}?"));
             let names = names.collect::<Vec<_>>().join(", ");
@@ -238,4 +239,4 @@ impl Form<Middleware> for MiddlewareName {
 }
 
 /// RoadRunner's others, and those that are made for it.
-const LATER: &[&str] = &["cache", "otel"];
+const ABSENT: &[(&str, &str)] = &[("cache", NO_CACHE), ("otel", NO_OTEL)];

@@ -4,7 +4,13 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{dist, resolve::resolve, schema::KEYS, *};
+use super::{
+    absent::{NO_CACHE, NO_OTEL},
+    dist,
+    resolve::resolve,
+    schema::KEYS,
+    *,
+};
 
 /// A directory of files that goes away with the test.
 struct Files(PathBuf);
@@ -540,13 +546,18 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
     let wrong = read(json!({
         "server": {"command": "php worker.php", "relay": "pipes", "on_init": {"command": "true"}},
         "jobs": {},
-        "http": {"middleware": ["gzip", "otel", "header"], "ssl": {"acme": {"domains": ["*.a.test"]}}, "pool": {}},
+        "otel": {"insecure": true},
+        "http": {"middleware": ["gzip", "otel", "header", "cache"], "cache": {"max_size": 1}, "otel": {}, "ssl": {"acme": {"domains": ["*.a.test"]}}, "pool": {}},
     }));
     let expected = [
         "server.on_init: not supported by this version of rr",
         "jobs: not supported by this version of rr",
-        "http.middleware[1]: \"otel\" is not supported by this version of rr",
+        &format!("otel: {NO_OTEL}"),
+        &format!("http.middleware[1]: \"otel\" is {NO_OTEL}"),
         "http.middleware[2]: no middleware is called \"header\", there are basic_auth, body_limit, circuit_breaker, circuitbreaker, compress, gzip, headers, http_metrics, ip_filter, maintenance, proxy_ip_parser, rate_limit, redirect, request_id, sendfile, sendremotefile, static; did you mean headers?",
+        &format!("http.middleware[3]: \"cache\" is {NO_CACHE}"),
+        &format!("http.cache: {NO_CACHE}"),
+        &format!("http.otel: {NO_OTEL}"),
         "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard cannot be had by these challenges, got \"*.a.test\"",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
