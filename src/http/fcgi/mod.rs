@@ -60,6 +60,12 @@ pub struct Config {
     pub ping_response: String,
     /// `X-Powered-By` of the pages made here (`expose_php`).
     pub powered_by: Option<HeaderValue>,
+    /// Bytes of the names and values of a request's header fields.
+    pub max_header_bytes: usize,
+    /// How many fields there may be.
+    pub max_headers: usize,
+    /// Bytes of a request's target.
+    pub max_uri: usize,
     /// Bytes of the largest body.
     pub max_request_size: u64,
     /// Where bodies are kept.

@@ -43,6 +43,10 @@ impl Params {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &(Bytes, Bytes)> {
+        self.0.iter()
+    }
+
     pub(super) fn set(&mut self, name: &'static str, value: Bytes) {
         match self.0.iter_mut().find(|(key, _)| key == name) {
             Some((_, old)) => *old = value,

@@ -43,14 +43,16 @@ pub(super) struct Run {
 
 /// Decides as php-fpm does, and corrects the parameters on the way.
 pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
+    if let Some(status) = excess(shared, &params) {
+        return Decision::Answer(Answer { reply: error(status, &params), log: None });
+    }
     // CVE-2016-5385: libraries take HTTP_PROXY for a proxy setting.
     params.remove("HTTP_PROXY");
     let resolved = path::resolve(&mut params, shared.settings.fix_pathinfo, entry);
-    let Some(method) = params.get("REQUEST_METHOD") else {
+    if params.get("REQUEST_METHOD").is_none() {
         // Not HTTP at all; php-fpm ends such a request with nothing but its default head.
         return answer(shared, &params, reply::page(StatusCode::OK, reply::HTML, ""), None);
-    };
-    let method_is_head = method == "HEAD";
+    }
     if let Some(page) = resolved.name.as_deref().and_then(|name| monitoring_page(shared, &params, name)) {
         return answer(shared, &params, page, None);
     }
@@ -73,13 +75,30 @@ pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
     }
     let length = params.get("CONTENT_LENGTH").map_or(0, |text| leading_number(text));
     if length > shared.settings.max_request_size {
-        let mut reply = reply::error(StatusCode::PAYLOAD_TOO_LARGE);
-        if method_is_head {
-            reply.body = ReplyBody::Whole(Bytes::new());
-        }
-        return Decision::Answer(Answer { reply, log: None });
+        return Decision::Answer(Answer { reply: error(StatusCode::PAYLOAD_TOO_LARGE, &params), log: None });
     }
     Decision::Run(Run { script: script(shared, &params, file, resolved.name), ini: ini::values(&params), params, length })
+}
+
+/// The status for a request whose head is larger than one that comes to our own front may be.
+fn excess(shared: &Shared, params: &Params) -> Option<StatusCode> {
+    let settings = &shared.settings;
+    if params.get("REQUEST_URI").is_some_and(|target| target.len() > settings.max_uri) {
+        return Some(StatusCode::URI_TOO_LONG);
+    }
+    let fields = || params.iter().filter(|(name, _)| name.starts_with(b"HTTP_"));
+    let bytes: usize = fields().map(|(name, value)| name.len() + value.len()).sum();
+    let is_too_large = fields().count() > settings.max_headers || bytes > settings.max_header_bytes;
+    is_too_large.then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+}
+
+/// An answer of ours, without its body for HEAD.
+fn error(status: StatusCode, params: &Params) -> Reply {
+    let mut reply = reply::error(status);
+    if params.get("REQUEST_METHOD").is_some_and(|method| method == "HEAD") {
+        reply.body = ReplyBody::Whole(Bytes::new());
+    }
+    reply
 }
 
 fn script(shared: &Shared, params: &Params, filename: Bytes, name: Option<Bytes>) -> Script {
