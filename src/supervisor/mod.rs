@@ -125,7 +125,7 @@ struct Supervisor {
     backoff: Backoff,
     /// When the engines that are missing are started, unless one that boots already is to take their place.
     restart_at: Option<Instant>,
-    /// How long the last engine took that became ready.
+    /// How long the last engine took that became ready and succeeded no other.
     boots_in: Duration,
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,

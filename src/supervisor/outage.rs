@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use super::{KILL_AFTER, Supervisor, code_of, engine::Engine, report};
 use crate::error::ExitCode;
 
-/// How much longer than twice the last one a start may take on a machine that is busy.
+/// How much longer than twice the last one a start may take on a machine that is busy. One of a successor's that compiles more
+/// scripts than that allows is given up, as a restart answers sooner.
 const SLACK: Duration = Duration::from_secs(1);
 
 // === impl Supervisor ===

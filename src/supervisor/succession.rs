@@ -59,12 +59,13 @@ impl Supervisor {
             // It has been told to stop as all others have.
             return;
         }
-        match self.engine_mut(|engine| engine.generation == generation) {
-            Some(engine) => {
-                engine.ready = true;
-                self.boots_in = engine.started.elapsed();
-            }
-            None => return,
+        let is_next = self.next.as_ref().is_some_and(|next| next.has(generation));
+        let Some(engine) = self.engine_mut(|engine| engine.generation == generation) else { return };
+        engine.ready = true;
+        let took = engine.started.elapsed();
+        // One that succeeds another compiles scripts before it serves, for which nobody waits; a restart does not.
+        if !is_next || self.boots_in.is_zero() {
+            self.boots_in = took;
         }
         if let Some(next) = self.next.take_if(|next| next.engines.iter().all(|engine| engine.ready)) {
             self.succeeded(next);
