@@ -6,6 +6,7 @@ use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -268,15 +269,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
         certificates,
     };
     let io_threads = front.start(&config.engine, board)?;
-    if !options.silent {
-        banner::print(&banner::Facts {
-            all: &all,
-            front: &front,
-            engine: &engine,
-            io_threads: io_threads.len(),
-            config: &config,
-        });
-    }
+    announce(options, (&all, &front, &engine, &io_threads, &config));
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
     let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
     let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)), state: kept.state };
@@ -286,6 +279,15 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     drop(development);
     stop(engine, all);
     Ok(())
+}
+
+fn announce(
+    options: &Options,
+    (all, front, engine, io_threads, config): (&[Served], &Front, &php::Engine, &[JoinHandle<()>], &Config),
+) {
+    if !options.silent {
+        banner::print(&banner::Facts { all, front, engine, io_threads: io_threads.len(), config });
+    }
 }
 
 /// Who answers calls, beside those that every server has.

@@ -33,7 +33,8 @@ mod bench {
     use rr::{
         php::{Config, Engine, IniFile, PoolConfig, ScriptKind},
         worker::{
-            self, Answer, Body, HttpHead, OutputLimits, Pool, ReplyBody, Request, Responder, Rules, Script, Source, Wake, Work,
+            self, Answer, Body, HttpHead, OutputBudget, OutputLimits, Pool, ReplyBody, Request, Responder, Rules, Script, Source,
+            Wake, Work,
         },
     };
     use tokio::runtime::{Builder, Runtime};
@@ -117,6 +118,8 @@ mod bench {
             headers: HeaderMap::new(),
             remote: None,
             local: None,
+            port: None,
+            name: None,
             secure: None,
             server_name: "localhost".into(),
         };
@@ -176,7 +179,13 @@ mod bench {
             env: Vec::new(),
             clear_env: true,
             first_chunk: 128 << 10,
-            output: OutputLimits { memory: 1 << 20, file: 1 << 30, write_timeout: A_WHILE, directory: env::temp_dir() },
+            output: OutputLimits {
+                memory: 1 << 20,
+                file: 1 << 30,
+                write_timeout: A_WHILE,
+                directory: env::temp_dir(),
+                budget: OutputBudget::unlimited(),
+            },
             tolerant: false,
             leaks: false,
             compile: rr::php::Compile::default(),

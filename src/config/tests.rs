@@ -558,7 +558,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
         &format!("http.middleware[3]: \"cache\" is {NO_CACHE}"),
         &format!("http.cache: {NO_CACHE}"),
         &format!("http.otel: {NO_OTEL}"),
-        "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard cannot be had by these challenges, got \"*.a.test\"",
+        "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard or an address cannot be had, got \"*.a.test\"",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
 }

@@ -97,6 +97,7 @@ pub struct Script {
 
 /// Where a request came from, and so how its variables are made.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are of the largest kind, and a box would be an allocation for each")]
 pub enum Source {
     /// Our own HTTP front; the variables are those that nginx's `fastcgi_params` would set.
     Http(HttpHead),

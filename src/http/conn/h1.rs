@@ -92,13 +92,17 @@ where
     })
     .await;
     if let Err(error) = result {
-        // hyper has refused a head by itself, in its own words.
-        if error.is_parse() && link.refused().is_none() {
-            link.drain.count_refusal();
-            let status =
-                if error.is_parse_too_large() { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-            server.handler.refused(&RefusedHead::new(status, Version::HTTP_11), &peer);
-        }
-        tracing::debug!(%error, "connection ended early");
+        ended_early(server, &link, &peer, &error);
     }
+}
+
+fn ended_early<S: Handler>(server: &Server<S>, link: &Link, peer: &Peer, error: &hyper::Error) {
+    // hyper has refused a head by itself, in its own words.
+    if error.is_parse() && link.refused().is_none() {
+        link.drain.count_refusal();
+        let status =
+            if error.is_parse_too_large() { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+        server.handler.refused(&RefusedHead::new(status, Version::HTTP_11), peer);
+    }
+    tracing::debug!(%error, "connection ended early");
 }
