@@ -1,7 +1,7 @@
 //! The composition root: the only file that names both the engine and the rest.
 
 use std::{
-    io::Write,
+    io::{self, Write},
     net::UdpSocket,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::prctl;
-use tokio::sync::mpsc;
+use nix::sys::{prctl, signal::Signal};
+use tokio::{runtime::Runtime, sync::mpsc};
 
 use crate::{
     config::{self, Config},
@@ -70,7 +70,7 @@ mod tcp;
 use development::Development;
 use front::{Front, runtime};
 use kept::Kept;
-use line::{Asked, Line, Wished};
+use line::{Asked, Line, Signals, Wished};
 use memory::MemoryGuard;
 use metrics::Sources;
 use served::Served;
@@ -84,6 +84,12 @@ const HAND_OVER_IDLE: Duration = Duration::from_secs(8);
 
 /// What an engine may need to end beyond its grace period.
 const LEAVES_WITHIN: Duration = Duration::from_secs(15);
+
+/// A signal for all processes has the supervisor tell its engines to stop within this time.
+const SUPERVISOR_SPEAKS: Duration = Duration::from_millis(200);
+
+/// How often another engine is asked for, while the supervisor may have others to start.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often threads are looked for that never came back.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(5);
@@ -137,6 +143,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         places: followed.served_mut().map(|path| path.clone()).collect(),
         processes: config.engine.processes,
         sockets: sockets::wanted(config)?,
+        shutdown_delay: config.engine.shutdown_delay,
         leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
         checks: health_checks::checks(&config.status),
         ticket_lifetime: edge::ticket_lifetime(&config.http),
@@ -147,6 +154,8 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
 /// Serves as the engine that a supervisor has started.
 pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     signal::pass_over_reloads().map_err(Error::system("signals"))?;
+    // While it boots nobody reads the line.
+    _ = prctl::set_pdeathsig(Signal::SIGTERM);
     // Started by its descriptor, a program is known by the number of that.
     _ = prctl::set_name(supervisor::NAME);
     crash::report().map_err(Error::system("crash handler"))?;
@@ -181,6 +190,8 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
 
 /// Serves without a supervisor until a signal asks to stop.
 pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
+    // Until it can answer them.
+    signal::pass_over_reloads().map_err(Error::system("signals"))?;
     logs::install(&config.logs).map_err(Error::system("log"))?;
     let rights = rights::of(&config)?;
     let sockets = sockets::own(&config)?;
@@ -217,14 +228,11 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let all = served::find(&config, options.dir.as_deref())?;
     let tls = edge::tls(&config.http, &means.tickets)?;
     let at = edge::At::of(&means.sockets);
+    let doors = means.sockets.doors();
     // Before anything boots: what changes meanwhile is not missed.
     let development = config.dev.enabled.then(|| Development::prepare(&config.dev, &all)).transpose()?;
     let runtime = runtime(&[]).map_err(Error::system("main runtime"))?;
-    if means.line.is_none() {
-        runtime.spawn(means.tickets.clone().keep_replacing(edge::ticket_lifetime(&config.http)));
-    }
-    let (mut line, wishes) =
-        runtime.block_on(async { Line::new(means.line, means.tickets.clone()) }).map_err(Error::system("signals"))?;
+    let signals = means.line.is_none().then(|| begin_alone(&runtime, &means.tickets, &config)).transpose()?;
     let calls = config.rpc.as_ref().map(|section| rpc::Bound::adopt(section, means.sockets.rpc));
 
     // Health checks are answered from it.
@@ -232,6 +240,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let (engine, processes) =
         start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), (board, means.compile, means.lowered))?;
+    let (mut line, wishes) = listen(&runtime, signals, means.line, &means.tickets).map_err(Error::system("signals"))?;
     line.scripts = means.scripts.map(|file| compiled::Writer::new(&config, options.dir.as_deref(), engine.opcache(), file));
     let intake = settings::Intake::new(&config.http);
     let fcgi = fastcgi(&config, means.sockets.fcgi, &all, &engine, &intake);
@@ -256,6 +265,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let front = Front {
         files: fileserver::Serving::new(&config, means.sockets.fileserver)?,
         quic: quic.map(Arc::new),
+        doors,
         entries: edge::entries(&config.http, means.sockets.http, means.sockets.ssl, tls),
         config: connections,
         service,
@@ -288,6 +298,25 @@ fn announce(
     if !options.silent {
         banner::print(&banner::Facts { all, front, engine, io_threads: io_threads.len(), config });
     }
+}
+
+/// Without a supervisor an engine replaces the keys of tickets itself, and hears signals from the start, for it has files to remove.
+/// With one, a signal ends it at once as long as it serves nothing.
+fn begin_alone(runtime: &Runtime, tickets: &Tickets, config: &Config) -> Result<Signals, Error> {
+    runtime.spawn(tickets.clone().keep_replacing(edge::ticket_lifetime(&config.http)));
+    runtime.block_on(async { Signals::new(false) }).map_err(Error::system("signals"))
+}
+
+/// To the supervisor and to signals, if not to those before.
+fn listen(
+    runtime: &Runtime,
+    signals: Option<Signals>,
+    line: Option<UnixStream>,
+    tickets: &Tickets,
+) -> io::Result<(Line, mpsc::Sender<Wished>)> {
+    // From here on the line tells of the supervisor's end.
+    prctl::set_pdeathsig(None)?;
+    runtime.block_on(async { Line::new(signals.map_or_else(|| Signals::new(line.is_some()), Ok)?, line, tickets.clone()) })
 }
 
 /// Who answers calls, beside those that every server has.
@@ -470,7 +499,7 @@ async fn run(
         Ok(()) => {
             line.ready().await;
             told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
-            until_asked(&mut line, php, pulse, guard).await
+            until_asked(&mut line, php, pulse, guard, engine.grace_period).await
         }
         Err(why) => {
             let why = format!("what plugins keep in memory cannot be taken over: {why}");
@@ -481,19 +510,13 @@ async fn run(
     };
     told.health.set(health::State::Stopping);
     let (delay, idle) = match asked {
-        Asked::Stop => (engine.shutdown_delay, None),
+        Asked::Stop | Asked::Signal => (engine.shutdown_delay, None),
+        Asked::Alone => (Duration::ZERO, None),
         Asked::Leave => leave(front),
         Asked::HandOver => (Duration::ZERO, Some(HAND_OVER_IDLE)),
     };
-    if asked == Asked::HandOver {
-        // The newer engine speaks for the server from here on; scripts that have not ended may have locks to release.
-        told.state.leave();
-        if let Some(calls) = &front.calls {
-            calls.server.leave_accepting();
-        }
-        if let Some(figures) = &told.figures {
-            figures.leave_accepting();
-        }
+    if matches!(asked, Asked::HandOver | Asked::Alone) {
+        give_way(front, told, asked);
     }
     tracing::info!("stopping: requests in progress are finished first");
     let deadline = Instant::now() + delay + engine.grace_period;
@@ -514,8 +537,9 @@ async fn run(
             () = pulse.go_on() => {}
             again = line.asked() => match (asked, again) {
                 // Told to stop while it hands over, it ends as it would have without.
-                (Asked::HandOver, Asked::Stop) => front.drain.start(),
-                (_, Asked::HandOver) => {}
+                (Asked::HandOver, Asked::Stop | Asked::Signal | Asked::Alone) => front.drain.start(),
+                (_, Asked::HandOver | Asked::Alone) => give_way(front, told, again),
+                (_, Asked::Signal) => {}
                 (_, Asked::Stop) if line.is_supervised() => {}
                 _ => leave(front),
             },
@@ -523,16 +547,60 @@ async fn run(
     }
 }
 
-/// Serves until the engine is to end.
-async fn until_asked(line: &mut Line, php: &php::Engine, pulse: &Pulse, guard: &mut Option<MemoryGuard>) -> Asked {
+/// Another engine speaks for the server from here on, or another server for itself.
+fn give_way(front: &Front, told: &Told, why: Asked) {
+    if why == Asked::HandOver {
+        // Scripts that have not ended may have locks to release.
+        told.state.leave();
+    }
+    if let Some(calls) = &front.calls {
+        calls.leave_accepting();
+    }
+    if let Some(figures) = &told.figures {
+        figures.leave_accepting();
+    }
+}
+
+/// Somebody who is not the supervisor has told the engine to end by a signal.
+struct Notice {
+    asks_at: Instant,
+    leaves_at: Instant,
+}
+
+/// Serves until the engine is to end. Whoever tells it to by a signal of its own waits for another engine, no longer than `grace`.
+async fn until_asked(
+    line: &mut Line,
+    php: &php::Engine,
+    pulse: &Pulse,
+    guard: &mut Option<MemoryGuard>,
+    grace: Duration,
+) -> Asked {
+    let mut notice: Option<Notice> = None;
     loop {
         tokio::select! {
-            asked = line.asked() => return asked,
+            asked = line.asked() => {
+                if asked != Asked::Signal {
+                    return asked;
+                }
+                let now = Instant::now();
+                notice.get_or_insert(Notice { asks_at: now + SUPERVISOR_SPEAKS, leaves_at: now + SUPERVISOR_SPEAKS + grace });
+                continue;
+            }
+            Some(notice) = due(&mut notice) => {
+                if Instant::now() >= notice.leaves_at {
+                    tracing::warn!("no other engine has taken the place of this one: it ends");
+                    line.leaving().await;
+                    return Asked::Stop;
+                }
+                tracing::warn!("a signal has told this engine to end: it asks for another, and serves until then");
+                notice.asks_at = notice.leaves_at.min(Instant::now() + ASK_AGAIN);
+            }
             () = pulse.go_on() => return Asked::Stop,
             why = worn_out(php) => tracing::error!("{why}"),
             replace = out_of_memory(guard) => {
                 if replace == Replace::After && line.is_supervised() {
                     tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
+                    line.leaving().await;
                     return Asked::Stop;
                 }
                 tracing::error!("memory stays short");
@@ -541,6 +609,17 @@ async fn until_asked(line: &mut Line, php: &php::Engine, pulse: &Pulse, guard: &
         if !line.ask_for_successor().await {
             tracing::error!("there is no supervisor to replace this process: restart it");
         }
+    }
+}
+
+/// Returns when it is time to act on it.
+async fn due(notice: &mut Option<Notice>) -> Option<&mut Notice> {
+    match notice {
+        Some(notice) => {
+            tokio::time::sleep_until(notice.asks_at.into()).await;
+            Some(notice)
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -14,6 +14,9 @@ pub enum Error {
     /// A socket could not be had.
     #[error("{0}")]
     Listen(String),
+    /// The same, for there is another server.
+    #[error("{0}")]
+    InUse(String),
     /// A running server was not found, or did not do what it was told.
     #[error("{0}")]
     Remote(String),
@@ -51,7 +54,7 @@ impl Error {
         match self {
             Self::Config(_) => ExitCode::Config,
             Self::Engine(_) | Self::Remote(_) => ExitCode::Failure,
-            Self::Listen(_) | Self::System { .. } => ExitCode::System,
+            Self::Listen(_) | Self::InUse(_) | Self::System { .. } => ExitCode::System,
         }
     }
 

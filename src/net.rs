@@ -11,7 +11,7 @@ use std::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::sys::descriptors;
+use crate::sys::{descriptors, socket};
 
 /// A listening socket.
 #[derive(Debug)]
@@ -51,6 +51,17 @@ impl Socket {
                 Listener::Unix(tokio::net::UnixListener::from_std(listener)?)
             }
         })
+    }
+
+    /// Nobody can be accepted here from now on, but where it is registered already.
+    pub(crate) fn close(&self) {
+        let closed = match self {
+            Self::Tcp(listener) => socket::close(listener),
+            Self::Unix(listener) => socket::close(listener),
+        };
+        if let Err(error) = closed {
+            tracing::warn!("a socket stays open until the process ends: {error}");
+        }
     }
 
     /// True if others than this host may reach it.

@@ -5,6 +5,7 @@ mod children;
 mod crash;
 mod draining;
 mod health;
+mod leaving;
 mod notify;
 mod operator;
 mod outage;
@@ -74,7 +75,11 @@ pub(crate) fn engine(server: &Server) -> Pid {
 
 /// All engines there are.
 pub(crate) fn engines(server: &Server) -> HashSet<Pid> {
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", server.pid())).unwrap();
+    children_of(server.pid())
+}
+
+pub(crate) fn children_of(process: Pid) -> HashSet<Pid> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).unwrap();
     children.split_whitespace().map(|pid| Pid::from_raw(pid.parse().unwrap())).collect()
 }
 

@@ -1,9 +1,14 @@
 //! Signals that reach engines too, as `systemctl kill` and `killall` send them to all processes.
 
-use nix::sys::signal::{Signal, kill};
+use std::path::PathBuf;
 
-use super::{engine, engines, is_gone, site};
-use crate::harness::{PATIENCE, reference, wait_until};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use super::{children_of, engine, engines, is_gone, site};
+use crate::harness::{PATIENCE, Setup, free_port, reference, wait_until};
 
 #[test]
 fn a_reload_asked_of_all_processes_ends_no_engine() {
@@ -54,11 +59,52 @@ fn without_a_supervisor_a_reload_is_refused_and_nothing_else_happens() {
         return;
     }
     let server = site().option("engine.supervisor=false").start();
-    for (times, signal) in [(1, Signal::SIGHUP), (2, Signal::SIGUSR2)] {
-        server.signal(signal);
+    server.signal(Signal::SIGHUP);
+    assert_eq!(engine(&server), server.pid());
+    for signal in [Signal::SIGHUP, Signal::SIGUSR2] {
         let said = || server.log.text().matches("not reloaded: there is no supervisor").count();
-        assert!(wait_until(PATIENCE, || said() == times), "{}", server.log.text());
+        let before = said();
+        server.signal(signal);
+        assert!(wait_until(PATIENCE, || said() > before), "{}", server.log.text());
     }
     assert_eq!(engine(&server), server.pid());
     server.stop();
+}
+
+/// A command for a server whose worker boots as long as there is no file `gate`, and then there is a file `began`.
+fn boots_slowly(setup: Setup) -> (Setup, PathBuf) {
+    let (began, gate) = (setup.scratch().join("began"), setup.scratch().join("gate"));
+    let code = format!(
+        "touch('{}'); while (!file_exists('{}')) {{ clearstatcache(); usleep(1000); }} while (rr_handle_request(fn () => print 'ok'));",
+        began.display(),
+        gate.display()
+    );
+    let worker = setup.scratch().join("worker.php");
+    std::fs::write(&worker, format!("<?php {code}")).unwrap();
+    (setup.option(&format!("http.worker={}", worker.display())), began)
+}
+
+#[test]
+fn a_server_that_boots_stops_when_it_is_told_to() {
+    if reference().is_some() {
+        return;
+    }
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGKILL] {
+        let (setup, began) = boots_slowly(site());
+        let mut child = setup.command(free_port(), None).spawn().unwrap();
+        assert!(wait_until(PATIENCE, || began.exists()));
+        let server = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let engines = children_of(server);
+        assert_eq!(engines.len(), 1);
+        kill(server, signal).unwrap();
+        let mut status = None;
+        let ended = wait_until(PATIENCE, || {
+            status = child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(ended, "{signal}: it waits for the boot");
+        // Killed itself, it has told nobody.
+        assert!(engines.into_iter().all(is_gone), "{signal}: the engine waits for the boot");
+        assert_eq!(status.unwrap().code(), (signal != Signal::SIGKILL).then_some(0), "{signal}");
+    }
 }

@@ -22,6 +22,7 @@ use crate::{
         conn::{self, Entry},
         dev::Dev,
         fcgi, h3,
+        listen::Listeners,
         service::Service,
     },
     sys::{exit::Vital, limits},
@@ -45,6 +46,8 @@ const BEAT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(super) struct Front {
     pub(super) entries: Arc<[Entry]>,
+    /// All that listens, but for calls, packets and figures.
+    pub(super) doors: Listeners,
     pub(super) quic: Option<Arc<h3::Server<Service>>>,
     pub(super) config: Arc<conn::Config>,
     pub(super) service: Service,
@@ -89,7 +92,7 @@ impl Front {
         let http = async {
             let served = conn::serve(&self.entries, self.config.clone(), self.service.clone(), self.drain.clone()).await;
             if let Err(error) = served {
-                lost("the HTTP listener", &error);
+                self.lost("the HTTP listener", &error);
             }
         };
         let quic = async {
@@ -103,14 +106,14 @@ impl Front {
             if let Some(server) = &self.fcgi
                 && let Err(error) = server.serve().await
             {
-                lost("the FastCGI listener", &error);
+                self.lost("the FastCGI listener", &error);
             }
         };
         let tcp = async {
             if let Some(server) = &self.tcp
                 && let Err(error) = server.serve().await
             {
-                lost("the TCP servers", &error);
+                self.lost("the TCP servers", &error);
             }
         };
         let calls = async {
@@ -128,6 +131,16 @@ impl Front {
         tokio::join!(http, files, quic, fcgi, tcp, calls);
         // The loops have ended; connections may still be open, and their tasks live on this runtime.
         self.wait(Instant::now() + Duration::from_secs(3600)).await;
+    }
+
+    /// A loop that takes connections is gone, and a process that went on would leave some of them waiting.
+    fn lost(&self, what: &str, error: &io::Error) {
+        if self.drain.is_started() {
+            // It had not begun when the doors were closed.
+            return;
+        }
+        tracing::error!(%error, "{what} ended too soon: the process is aborted");
+        process::abort()
     }
 
     /// Lets connections finish until `deadline`; true if all did.
@@ -148,6 +161,8 @@ impl Front {
         if let Some(server) = &self.tcp {
             server.stop(idle.is_some());
         }
+        // The loops have duplicates, until they have taken whom the kernel has greeted. Then it refuses, unless others listen too.
+        self.doors.close();
         let finished = self.wait(deadline).await;
         // Last, for the scripts of those connections may still call.
         if let Some(calls) = &self.calls {
@@ -187,12 +202,6 @@ impl Front {
             processes.stop(deadline.max(Instant::now() + LAST_CHANCE));
         }
     }
-}
-
-/// A loop that takes connections is gone, and a process that goes on would leave some of them waiting.
-fn lost(what: &str, error: &io::Error) -> ! {
-    tracing::error!(%error, "{what} ended too soon: the process is aborted");
-    process::abort()
 }
 
 /// Shows that the runtime's thread goes on.

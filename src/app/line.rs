@@ -19,19 +19,29 @@ use crate::{
 /// Why an engine is to end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Asked {
-    /// By a signal, or because the supervisor has died.
+    /// By the supervisor, or by a signal if there is none.
     Stop,
+    /// By a signal, though there is a supervisor.
+    Signal,
+    /// The supervisor has died.
+    Alone,
     /// A newer engine serves.
     HandOver,
     /// The supervisor was told twice to stop.
     Leave,
 }
 
-/// What an engine listens to.
-pub(super) struct Line {
-    signals: [Signal; 4],
+/// The signals that an engine listens to.
+pub(super) struct Signals {
+    /// Those that ask to stop, and the one to open log files anew.
+    all: [Signal; 4],
     /// Those that ask for a reload; none if they are for the supervisor.
     reloads: Option<[Signal; 2]>,
+}
+
+/// What an engine listens to.
+pub(super) struct Line {
+    signals: Signals,
     supervisor: Option<UnixStream>,
     orders: Messages<Order>,
     wishes: mpsc::Receiver<Wished>,
@@ -51,11 +61,27 @@ const WISHES: usize = 16;
 
 const ALONE: &str = "there is no supervisor (engine.supervisor is off): stop the server and start it again";
 
+// === impl Signals ===
+
+impl Signals {
+    /// Inside a runtime. Until then a signal to stop ends the process.
+    pub(super) fn new(is_supervised: bool) -> io::Result<Self> {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
+        let all = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
+        let reloads = match is_supervised {
+            true => None,
+            false => Some([signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?]),
+        };
+        Ok(Self { all, reloads })
+    }
+}
+
 // === impl Line ===
 
 impl Line {
     /// Inside a runtime; the supervisor replaces the keys of `tickets`. What is returned beside it takes wishes.
     pub(super) fn new(
+        signals: Signals,
         supervisor: Option<std::os::unix::net::UnixStream>,
         tickets: Tickets,
     ) -> io::Result<(Self, mpsc::Sender<Wished>)> {
@@ -65,16 +91,10 @@ impl Line {
                 UnixStream::from_std(line)
             })
             .transpose()?;
-        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined1()];
-        let signals = [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?, signal(kinds[3])?];
-        let reloads = match supervisor {
-            Some(_) => None,
-            None => Some([signal(SignalKind::hangup())?, signal(SignalKind::user_defined2())?]),
-        };
         let (sender, wishes) = mpsc::channel(WISHES);
         let orders = Messages::default();
         let waiting = Vec::new();
-        Ok((Self { signals, reloads, supervisor, orders, wishes, waiting, next_id: 0, tickets, scripts: None }, sender))
+        Ok((Self { signals, supervisor, orders, wishes, waiting, next_id: 0, tickets, scripts: None }, sender))
     }
 
     /// Tells the supervisor that requests are answered.
@@ -91,6 +111,11 @@ impl Line {
     /// most of them twice.
     pub(super) fn is_supervised(&self) -> bool {
         self.supervisor.is_some()
+    }
+
+    /// Tells the supervisor that this engine ends by itself.
+    pub(super) async fn leaving(&mut self) {
+        self.tell(&Report::Leaving).await;
     }
 
     async fn tell(&mut self, report: &Report) {
@@ -132,10 +157,11 @@ impl Line {
     }
 
     async fn hear(&mut self) -> Heard {
-        let [term, int, quit, usr1] = &mut self.signals;
+        let [term, int, quit, usr1] = &mut self.signals.all;
+        let told = if self.supervisor.is_some() { Asked::Signal } else { Asked::Stop };
         let (supervisor, orders) = (&mut self.supervisor, &mut self.orders);
         let reload = async {
-            match &mut self.reloads {
+            match &mut self.signals.reloads {
                 Some([hup, usr2]) => tokio::select! {
                     _ = hup.recv() => {}
                     _ = usr2.recv() => {}
@@ -150,13 +176,14 @@ impl Line {
             }
         };
         tokio::select! {
-            _ = term.recv() => Heard::Asked(Asked::Stop),
-            _ = int.recv() => Heard::Asked(Asked::Stop),
-            _ = quit.recv() => Heard::Asked(Asked::Stop),
+            _ = term.recv() => Heard::Asked(told),
+            _ = int.recv() => Heard::Asked(told),
+            _ = quit.recv() => Heard::Asked(told),
             _ = usr1.recv() => Heard::ReopenLogs,
             () = reload => Heard::Reload,
             Some(wished) = self.wishes.recv() => Heard::Wish(wished),
             heard = heard => match heard {
+                Ok(Some(Order::Stop)) => Heard::Asked(Asked::Stop),
                 Ok(Some(Order::HandOver)) => Heard::Asked(Asked::HandOver),
                 Ok(Some(Order::Leave)) => Heard::Asked(Asked::Leave),
                 Ok(Some(Order::ReopenLogs)) => Heard::ReopenLogs,
@@ -166,7 +193,7 @@ impl Line {
                 Ok(None) | Err(_) => {
                     self.supervisor = None;
                     tracing::error!("the supervisor has died: stopping");
-                    Heard::Asked(Asked::Stop)
+                    Heard::Asked(Asked::Alone)
                 }
             },
         }

@@ -27,7 +27,7 @@ pub(super) struct Calls {
     /// Where it listens.
     pub(super) address: String,
     /// Removes a unix socket's path at the end.
-    _listeners: listen::Listeners,
+    listeners: listen::Listeners,
 }
 
 /// Connections that the kernel queues: callers are few, and keep theirs.
@@ -97,6 +97,16 @@ impl Bound {
         };
         let sockets = self.listeners.sockets().map_err(Error::system("rpc.listen"))?;
         let server = bounds.build(sockets, Services::new(services));
-        Ok(Calls { server, address: self.dsn(), _listeners: self.listeners })
+        Ok(Calls { server, address: self.dsn(), listeners: self.listeners })
+    }
+}
+
+// === impl Calls ===
+
+impl Calls {
+    /// Others listen here from now on.
+    pub(super) fn leave_accepting(&self) {
+        self.server.leave_accepting();
+        self.listeners.close();
     }
 }

@@ -31,6 +31,14 @@ pub(super) struct Listening {
     pub(super) status: Listeners,
 }
 
+impl Listening {
+    /// Where no more are accepted once an engine is to end. Calls are made by scripts that have not ended.
+    pub(super) fn doors(&self) -> Listeners {
+        let one = [&self.http, &self.ssl, &self.fcgi, &self.fileserver];
+        Listeners::together(one.into_iter().chain(&self.tcp).cloned())
+    }
+}
+
 /// The sockets that `config` asks for, HTTP's last: whoever finds it listening finds the others too.
 pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     let http = &config.http;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::crowd::Listened;
-use crate::net;
+use crate::{net, sys::socket};
 
 /// What to listen on.
 #[derive(Clone, Debug)]
@@ -82,6 +82,8 @@ pub struct Error {
     /// The address as configured.
     pub address: Address,
     reason: String,
+    /// Another server listens there.
+    pub is_in_use: bool,
 }
 
 /// An address could not be read.
@@ -146,6 +148,15 @@ impl Listeners {
     /// The TCP addresses that are listened on; a port given as 0 is known here.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(|bound| bound.socket.local_addr().ok()?.as_socket()).collect()
+    }
+
+    /// Nobody can be accepted here from now on, but by those who have duplicates. Addresses are not known any more.
+    pub(crate) fn close(&self) {
+        for bound in &self.0 {
+            if let Err(error) = socket::close(&bound.socket) {
+                tracing::warn!("a socket stays open until the process ends: {error}");
+            }
+        }
     }
 
     /// Duplicates for a small server.
@@ -299,7 +310,10 @@ impl Address {
     pub fn listen(self, backlog: i32, scope: Scope) -> Result<Listeners, Error> {
         match Bound::at(&self, backlog, scope) {
             Ok(bound) => Ok(Listeners(vec![Arc::new(bound)])),
-            Err(error) => Err(Error { reason: explain(&error, &self), address: self }),
+            Err(error) => {
+                let is_in_use = error.kind() == io::ErrorKind::AddrInUse;
+                Err(Error { reason: explain(&error, &self), address: self, is_in_use })
+            }
         }
     }
 
@@ -485,6 +499,19 @@ mod tests {
         let _client = std::net::TcpStream::connect(listeners.addresses()[0]).unwrap();
         let (accepted, _) = listeners.0[0].socket.accept().unwrap();
         assert_eq!(accepted.tcp_notsent_lowat().unwrap(), 70_000);
+    }
+
+    #[test]
+    fn a_closed_socket_is_open_to_who_has_a_duplicate() {
+        let listeners = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listeners.addresses()[0];
+        let duplicates = listeners.duplicates().unwrap();
+        listeners.close();
+        std::net::TcpStream::connect(address).unwrap();
+        drop(duplicates);
+        let error = std::net::TcpStream::connect(address).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(listen(address.to_string().parse().unwrap()).unwrap().addresses(), [address]);
     }
 
     #[test]

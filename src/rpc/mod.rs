@@ -150,8 +150,9 @@ impl Server {
         Ok(())
     }
 
-    /// Accepts no more connections; those that are there go on until [`stop`](Self::stop).
+    /// Accepts no more connections, for others listen here; those that are there go on until [`stop`](Self::stop).
     pub fn leave_accepting(&self) {
+        self.sockets.iter().for_each(Socket::close);
         self.shared.stop.send_modify(|stop| *stop = (*stop).max(Stop::Accepting));
     }
 

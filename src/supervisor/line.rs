@@ -16,6 +16,8 @@ pub enum Report {
     Failed(String),
     /// It has lost threads, or is without OPcache for long: another engine should take its place.
     WornOut,
+    /// It ends by itself: another engine should take its place after that.
+    Leaving,
     /// Somebody who called the engine wishes something of its supervisor.
     Ask {
         /// Returned with the outcome.
@@ -39,6 +41,8 @@ pub enum Wish {
 /// From a supervisor.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub enum Order {
+    /// The server stops: finish what is begun and end.
+    Stop,
     /// A newer engine serves too: finish what is begun and end.
     HandOver,
     /// End at once.

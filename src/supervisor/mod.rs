@@ -8,7 +8,11 @@
 //!                                            └─ died first ─> the active goes on
 //! the active died while the next boots: the next is active once it is ready, or is ended if it takes longer than a start does
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
+//! told to end by a signal that is not this process's: the same, and it ends after its grace period if nobody succeeds it
+//! it says that it leaves: it is not ready any more, and when it has ended the place is filled; that is no death
 //! ```
+//!
+//! At the end connections are refused as soon as the engines have taken those that waited, while they finish what they have begun.
 //!
 //! With `engine.processes` there are several active ones, which a reload replaces all at once.
 //!
@@ -131,6 +135,8 @@ struct Supervisor {
     reload_again: Option<Vec<Asker>>,
     has_served: bool,
     stopping: bool,
+    /// When nobody is to be accepted any more.
+    close_at: Option<Instant>,
     /// When all was looked at last.
     looked: Instant,
     /// Since when this process has not been stopped, by [`now_ms`].
@@ -265,6 +271,7 @@ impl Supervisor {
             reload_again: None,
             has_served: false,
             stopping: false,
+            close_at: None,
             looked: Instant::now(),
             awake_since: now_ms(),
             code: ExitCode::Ok,
@@ -378,6 +385,7 @@ impl Supervisor {
             match report {
                 Report::Ready => self.ready(generation),
                 Report::Failed(reason) => self.failed(generation, reason),
+                Report::Leaving => self.leaving(generation),
                 Report::WornOut => self.replace_worn_out(generation),
                 Report::Ask { id, wish } => self.asked(Asker { generation, id }, wish),
             }
@@ -425,6 +433,15 @@ impl Supervisor {
             }
         }
         self.exit_code()
+    }
+
+    /// An engine ends by itself.
+    fn leaving(&mut self, generation: u64) {
+        let within = self.installed.release.leaves_within;
+        if let Some(engine) = self.active.iter_mut().find(|engine| engine.generation == generation) {
+            engine.ready = false;
+            engine.end_within(within);
+        }
     }
 
     /// What an engine that is gone has left can be given to another.
@@ -478,8 +495,13 @@ impl Supervisor {
             let within = self.installed.release.leaves_within;
             for engine in self.engines_mut() {
                 engine.end_within(within);
-                engine.signal(Signal::SIGTERM);
+                engine.say(&Order::Stop);
+                if !engine.ready {
+                    // It does not listen yet, and has begun nothing.
+                    engine.signal(Signal::SIGTERM);
+                }
             }
+            self.close_at = Some(Instant::now() + self.installed.release.shutdown_delay);
         }
         self.restart_at = None;
     }
@@ -496,6 +518,9 @@ impl Supervisor {
             tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
             engine.signal(Signal::SIGKILL);
             engine.kill_at = Some(now + KILL_AFTER);
+        }
+        if self.close_at.take_if(|at| now >= *at).is_some() {
+            self.table.close();
         }
         self.replace_ticket_keys(now);
         if self.stopping {
@@ -522,7 +547,7 @@ impl Supervisor {
 
     fn until_next(&self) -> Duration {
         let now = Instant::now();
-        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).min();
+        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).chain(self.close_at).min();
         let next = next.into_iter().chain(self.watchdog.due().filter(|_| !self.stopping)).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }

@@ -36,11 +36,16 @@ impl Supervisor {
             self.stop();
             return None;
         }
-        report::death(engine, status);
+        let has_left = status.success();
+        if has_left {
+            tracing::warn!(generation = engine.generation, "the engine has ended by itself");
+        } else {
+            report::death(engine, status);
+        }
         if !self.has_served {
             return None;
         }
-        let pause = self.backoff.after(engine.started, Instant::now());
+        let pause = if has_left { Duration::ZERO } else { self.backoff.after(engine.started, Instant::now()) };
         self.restart_at = Some(Instant::now() + pause);
         if self.is_awaited() {
             let most_ms = self.restarts_at().map(|at| at.saturating_duration_since(Instant::now()).as_millis());

@@ -33,6 +33,8 @@ pub struct Release {
     pub processes: usize,
     /// What is listened on.
     pub sockets: Vec<Wanted>,
+    /// Engines that are to stop accept for so long.
+    pub shutdown_delay: Duration,
     /// An engine that was told to end has so long for it.
     pub leaves_within: Duration,
     /// How health checks are answered.
@@ -124,6 +126,7 @@ mod tests {
             places: vec!["tmp".into()],
             processes: 1,
             sockets: Vec::new(),
+            shutdown_delay: Duration::ZERO,
             leaves_within: Duration::from_secs(40),
             checks: Checks { unavailable: 503, timeout: Duration::from_secs(1), max_connections: 8 },
             ticket_lifetime: Duration::from_secs(60),

@@ -5,6 +5,8 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -123,10 +125,33 @@ impl Wanted {
             let buffer = usize::try_from(self.backlog).unwrap_or_default();
             let port = self.address.udp().and_then(|address| Port::bind(address, self.scope, buffer, slot));
             let told = |error| format!("cannot listen on {}, UDP: {}", self.address, listen::explain(&error, &self.address));
-            return Ok(Held::Port(Arc::new(port.map_err(|error| self.refused(told(error)))?)));
+            return Ok(Held::Port(Arc::new(port.map_err(|error| Error::Listen(self.refusal(told(error))))?)));
         }
         let listening = self.address.clone().listen(self.backlog, self.scope);
-        Ok(Held::Listeners(listening.map_err(|error| self.refused(error))?))
+        Ok(Held::Listeners(listening.map_err(|error| {
+            let told = if error.is_in_use { Error::InUse } else { Error::Listen };
+            told(self.refusal(error))
+        })?))
+    }
+
+    /// The same, but an engine whose supervisor has died may still have the socket, which it lets go at once.
+    fn listen_soon(&self) -> Result<Held, Error> {
+        let began = Instant::now();
+        let mut again = false;
+        loop {
+            match self.listen(Slot::First) {
+                // Complained of once it is certain.
+                Err(Error::InUse(_)) if began.elapsed() < LETS_GO_WITHIN => again = true,
+                listening => {
+                    if again && listening.is_ok() {
+                        let after_ms = began.elapsed().as_millis();
+                        tracing::warn!(after_ms, "{}: another server has let go of {}", self.key, self.address);
+                    }
+                    return listening;
+                }
+            }
+            thread::sleep(LISTEN_AGAIN);
+        }
     }
 
     /// Whether both are the same place: TCP and UDP have ports of their own.
@@ -134,11 +159,11 @@ impl Wanted {
         (self.kind == Kind::Quic) == (other.kind == Kind::Quic) && self.address.is_at(&other.address)
     }
 
-    fn refused(&self, error: impl fmt::Display) -> Error {
-        Error::Listen(match self.kind {
+    fn refusal(&self, error: impl fmt::Display) -> String {
+        match self.kind {
             Kind::Http => error.to_string(),
             _ => format!("{}: {error}", self.key),
-        })
+        }
     }
 }
 
@@ -216,11 +241,15 @@ pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Held)>, Error> {
         )));
     }
     let open = |(wanted, given): (&Wanted, Option<Listeners>)| {
-        let held = given.map(Held::Listeners).map_or_else(|| wanted.listen(Slot::First), Ok)?;
+        let held = given.map(Held::Listeners).map_or_else(|| wanted.listen_soon(), Ok)?;
         Ok((wanted.clone(), held))
     };
     wanted.iter().zip(of_given).map(open).collect()
 }
+
+/// How long an engine may take to hear that its supervisor has died. A stranger's socket is found by then.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(2);
+const LISTEN_AGAIN: Duration = Duration::from_millis(50);
 
 /// The first descriptor that systemd passes.
 const FIRST: RawFd = 3;
@@ -287,6 +316,12 @@ impl Table {
                 tracing::error!("{}: {}: packets do not find their engine: {error}", kept.wanted.key, kept.wanted.address);
             }
         }
+    }
+
+    /// Connections are refused as soon as no engine takes any, unless the service manager has a socket too. Packets go on.
+    pub(super) fn close(&mut self) {
+        self.next.clear();
+        self.active.retain(|kept| matches!(kept.held, Held::Port(_)));
     }
 
     /// Where health checks are answered.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code, reason = "none of our dependencies asks how much there is to read or was lost, or steers packets")]
 
 use std::{
+    fs::OpenOptions,
     io,
     os::fd::{AsFd, AsRawFd},
 };
@@ -37,6 +38,15 @@ pub fn dropped(socket: &impl AsFd) -> u64 {
         )
     };
     if result == 0 { figures[libc::SK_MEMINFO_DROPS as usize].into() } else { 0 }
+}
+
+/// Closes a socket that others go on to borrow: from now on they have a descriptor that leads nowhere. Whoever has duplicates keeps
+/// those.
+pub fn close(socket: &impl AsFd) -> io::Result<()> {
+    let nowhere = OpenOptions::new().read(true).open("/dev/null")?;
+    // SAFETY: both are open. The number stays its owner's, and is open as before.
+    let result = unsafe { libc::dup3(nowhere.as_raw_fd(), socket.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A step of a program that looks at a packet.
