@@ -96,7 +96,7 @@ fn an_engine_of_which_one_thread_is_stuck_is_replaced() {
         }
         ptrace::interrupt(thread).unwrap();
         assert!(server.log.contains("the engine is hung", Duration::from_secs(30)), "{}", server.log.text());
-        assert!(server.logs(&format!("thread={name}")), "{}", server.log.text());
+        assert!(server.logs(&format!("thread={name:?}")), "{}", server.log.text());
         // The process ends when all its threads were waited for, this one by who traces it.
         while !matches!(
             waitpid(thread, Some(WaitPidFlag::__WALL)),
