@@ -43,11 +43,11 @@ pub(super) struct Run {
 
 /// Decides as php-fpm does, and corrects the parameters on the way.
 pub(super) fn decide(shared: &Shared, mut params: Params) -> Decision {
+    // CVE-2016-5385: libraries take HTTP_PROXY for a proxy setting.
+    params.remove("HTTP_PROXY");
     if let Some(status) = excess(shared, &params) {
         return Decision::Answer(Answer { reply: error(status, &params), log: None });
     }
-    // CVE-2016-5385: libraries take HTTP_PROXY for a proxy setting.
-    params.remove("HTTP_PROXY");
     let resolved = path::resolve(&mut params, shared.settings.fix_pathinfo, entry);
     if params.get("REQUEST_METHOD").is_none() {
         // Not HTTP at all; php-fpm ends such a request with nothing but its default head.

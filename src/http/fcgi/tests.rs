@@ -362,6 +362,25 @@ fn large_parameters_and_ini_values_arrive() {
 }
 
 #[test]
+fn a_head_is_bounded_as_one_of_http_is() {
+    let harness = Harness::start();
+    let ask = |pairs: &[(&str, &str)]| {
+        let mut client = harness.connect();
+        client.send(&harness.head(1, "q", pairs));
+        client.response().text()
+    };
+    let (uri, fields) = ("/".repeat(16 << 10), "v".repeat((64 << 10) - 6));
+    assert!(!ask(&[("REQUEST_URI", &uri)]).contains("Status:"));
+    assert!(ask(&[("REQUEST_URI", &format!("{uri}/"))]).starts_with("Status: 414 "));
+    assert!(!ask(&[("HTTP_A", &fields)]).contains("Status:"));
+    assert!(ask(&[("HTTP_A", &format!("{fields}v"))]).starts_with("Status: 431 "));
+    let names: Vec<_> = (0..=100).map(|number| format!("HTTP_{number}")).collect();
+    let many: Vec<_> = names.iter().map(|name| (&**name, "v")).collect();
+    assert!(!ask(&many[..100]).contains("Status:"));
+    assert!(ask(&many).starts_with("Status: 431 "));
+}
+
+#[test]
 fn a_large_body_goes_through_a_file() {
     let harness = Harness::start();
     let body = vec![3; 10_000_000];
