@@ -143,6 +143,13 @@ impl Budget {
         if bytes.len() < SMALL { Ok(bytes) } else { self.take(bytes) }
     }
 
+    /// All have waited for longer than anybody may who reads.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        self.opened.lock().all.values().for_each(|(moved, _)| moved.0.store(0, Relaxed));
+        std::thread::sleep((PATIENCE * 2).saturating_sub(EPOCH.elapsed()));
+    }
+
     fn counted(self: &Arc<Self>, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Counted { bytes, of: self.clone() })
     }

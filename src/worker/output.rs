@@ -426,6 +426,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::worker::budget::Bounds;
 
     fn limits(memory: usize, file: u64) -> Arc<Limits> {
         let (write_timeout, directory) = (Duration::from_millis(20), std::env::temp_dir());
@@ -499,5 +500,43 @@ mod tests {
         writer.write(Bytes::from_static(b"1")).expect("room");
         drop(writer);
         assert!(runtime().block_on(reader.collect()).is_err());
+    }
+
+    /// What goes to an answer's reader, who has not asked for it yet.
+    fn held(budget: &Arc<Budget>, bytes: usize) -> OutputReader {
+        let (write_timeout, directory) = (Duration::from_secs(10), std::env::temp_dir());
+        let limits = Limits { memory: 1 << 20, file: 1 << 20, write_timeout, directory, budget: budget.clone() };
+        let (writer, reader) = OutputWriter::new(Arc::new(limits));
+        writer.write(Bytes::from(vec![b'x'; bytes])).expect("room");
+        writer.finish(Ok(()));
+        reader
+    }
+
+    #[test]
+    fn memory_is_counted_until_the_last_byte_is_let_go_and_then_files_are_taken() {
+        let budget = Budget::new(Bounds { memory: 1000, file: 10_000, files: 10 });
+        let (first, second) = (held(&budget, 900), held(&budget, 900));
+        assert_eq!((budget.memory(), budget.file(), budget.files()), (900, 900, 1));
+        let mut body = runtime().block_on(first.collect()).expect("whole").to_bytes();
+        let last = body.split_off(899);
+        drop(body);
+        assert_eq!(budget.memory(), 900, "somebody holds a byte of it");
+        drop(last);
+        assert_eq!(runtime().block_on(second.collect()).expect("whole").to_bytes(), vec![b'x'; 900]);
+        assert_eq!((budget.memory(), budget.file(), budget.files()), (0, 0, 0));
+    }
+
+    #[test]
+    fn who_has_waited_longest_is_cut_when_there_is_no_room_and_whoever_reads_is_not() {
+        let budget = Budget::new(Bounds { memory: 0, file: 2000, files: 10 });
+        let (slow, read) = (held(&budget, 900), held(&budget, 900));
+        budget.age();
+        read.0.moved.now();
+        let third = held(&budget, 900);
+        assert_eq!(budget.cut(), 1);
+        let collect = |reader: OutputReader| runtime().block_on(reader.collect()).map(|whole| whole.to_bytes().len());
+        assert_eq!(collect(slow).expect_err("cut").kind(), io::ErrorKind::TimedOut);
+        assert_eq!((collect(read).expect("whole"), collect(third).expect("whole")), (900, 900));
+        assert_eq!((budget.file(), budget.files()), (0, 0));
     }
 }

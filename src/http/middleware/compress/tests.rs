@@ -62,6 +62,18 @@ async fn what_comes_out_is_what_went_in() {
 }
 
 #[test]
+fn digests_of_the_bytes_as_they_were_go() {
+    let digests = ["content-md5", "content-digest", "digest", "repr-digest"];
+    let lines: Vec<_> = digests.iter().map(|name| (*name, "sha-256=:AAAA:")).chain([("content-type", "text/html")]).collect();
+    let left = |accept: &str| {
+        let response = passed("GET", accept, &lines, text());
+        digests.map(|name| header(&response, name).is_some())
+    };
+    assert_eq!(left("gzip"), [false; 4]);
+    assert_eq!(left("identity"), [true; 4]);
+}
+
+#[test]
 fn an_answer_in_place_of_another_says_what_that_depends_on() {
     let vary = |status: u16, headers: &[(&str, &str)]| {
         let request = Request::get("/").header("accept-encoding", "gzip").body(()).unwrap();
