@@ -267,7 +267,7 @@ const OWN: &[Key] = &[
     ),
     section(
         "http.static",
-        "Files served before a worker is asked, if http.middleware has static; what http.root never shows is left to it.",
+        "Files served before a worker is asked, if http.middleware has static; what http.root never shows is left to it. Wherever static is listed it is the innermost, so that no file passes by a guard, and each has the headers that others set.",
     ),
     key("http.static.dir", "The directory that holds them.", &Field(|c| &mut c.http.statics.dir, Maybe(FilePath))),
     key(
