@@ -336,3 +336,17 @@ fn processes_that_rotate_one_access_log_lose_no_line() {
     let names = || std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names().any(|name| name.ends_with(".gz")), "{:?}", names().collect::<Vec<_>>());
 }
+
+#[test]
+fn no_more_redirects_are_followed_than_may_be() {
+    if reference().is_some() {
+        return;
+    }
+    let end = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend", false);
+    let hop: &'static str = format!("HTTP/1.1 302 Found\r\nLocation: http://{end}/\r\nContent-Length: 0\r\n\r\n").leak();
+    let hop = answering(hop.as_bytes(), false);
+    for (most, status) in [(1, 200), (0, 502)] {
+        let server = asking(&format!("{end},{hop}"), &[format!("http.sendremotefile.max_redirects={most}")]);
+        assert_eq!(ask(&server, &format!("http://{hop}/")).send().status, status, "{most}: {}", server.log.text());
+    }
+}

@@ -247,3 +247,20 @@ fn guards_that_do_not_hold_for_fastcgi_are_told_of() {
     assert_eq!(without.get("/server.php").send().status, 200);
     assert!(!without.log.text().contains("do not hold"));
 }
+
+#[test]
+fn a_rate_holds_for_its_paths_alone() {
+    if reference().is_some() {
+        return;
+    }
+    let options = [
+        "http.rate_limit.requests=1",
+        "http.rate_limit.period=1h",
+        "http.rate_limit.burst=1",
+        "http.rate_limit.paths=/limited/*",
+    ];
+    let server = site("rate_limit", &options).file("limited/a.txt", "a").start();
+    let statuses = |target: &str| [(); 3].map(|()| server.get(target).send().status);
+    assert_eq!(statuses("/server.php"), [200; 3]);
+    assert_eq!(statuses("/limited/a.txt"), [200, 429, 429]);
+}

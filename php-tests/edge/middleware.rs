@@ -280,3 +280,21 @@ fn streams_at_once_on_a_connection_are_bounded_as_told() {
         settings.chunks(6).find(|pair| pair[..2] == [0, 3]).map(|pair| u32::from_be_bytes(pair[2..].try_into().unwrap()));
     assert_eq!(streams, Some(7));
 }
+
+#[test]
+fn a_higher_level_makes_answers_smaller() {
+    if reference().is_some() {
+        return;
+    }
+    let words: String = (0..40_000u32).map(|number| format!("{:x} ", number.wrapping_mul(2_654_435_761) % 5000)).collect();
+    let size = |coding: &str, option: &str| {
+        let server = site("compress").option(option).file("words.txt", words.clone()).start();
+        let reply = server.get("/words.txt").header("Accept-Encoding", coding).send();
+        assert_eq!(reply.header("content-encoding"), Some(coding));
+        reply.body.len()
+    };
+    for (coding, key, low, high) in [("br", "brotli", 0, 9), ("zstd", "zstd", 1, 19), ("gzip", "gzip", 1, 9)] {
+        let [low, high] = [low, high].map(|level| size(coding, &format!("http.compress.{key}_level={level}")));
+        assert!(high < low, "{coding}: {high} is no less than {low}");
+    }
+}
