@@ -32,7 +32,9 @@ fn heads_that_break_a_rule_reach_no_script() {
     }
     let target = target(|setup| setup);
     let first = |field: Field| [&[field], &GOOD[..]].concat();
-    for (head, expected) in [
+    let hosts = ["", "x@server.test", "x/y", "[::1", "x:y", "x:99999", "x..y", "x%00y", "x\r\nA: b"];
+    let of_hosts = hosts.map(|host| (changed(":authority", host), 400));
+    let others = [
         (with(&[(":path", "/other")]), 0),
         (with(&[(":method", "GET")]), 0),
         (with(&[(":scheme", "http")]), 0),
@@ -56,15 +58,6 @@ fn heads_that_break_a_rule_reach_no_script() {
         (changed(":path", "/smuggled.php\r\nA: b"), 0),
         (changed(":path", "/smuggled.php\0"), 0),
         (changed(":path", "/smuggled.php\u{7f}"), 0),
-        (changed(":authority", ""), 400),
-        (changed(":authority", "x@server.test"), 400),
-        (changed(":authority", "x/y"), 400),
-        (changed(":authority", "[::1"), 400),
-        (changed(":authority", "x:y"), 400),
-        (changed(":authority", "x:99999"), 400),
-        (changed(":authority", "x..y"), 400),
-        (changed(":authority", "x%00y"), 400),
-        (changed(":authority", "x\r\nA: b"), 400),
         (with(&[("host", "y")]), 400),
         (with(&[("host", "server.test"), ("host", "server.test")]), 400),
         (with(&[("host", "")]), 400),
@@ -87,7 +80,8 @@ fn heads_that_break_a_rule_reach_no_script() {
         (with(&[("content-length", "0"), ("content-length", "5")]), 0),
         (with(&[("content-length", "99999999999999999999")]), 0),
         (with(&[("content-length", "5")]), MESSAGE),
-    ] {
+    ];
+    for (head, expected) in of_hosts.into_iter().chain(others) {
         let outcome = raw(&target.office, &[], &frame(1, &section(&head)));
         let is_refused = match (&outcome, expected) {
             (Outcome::Reset(code), 0 | MESSAGE) => *code == MESSAGE,
