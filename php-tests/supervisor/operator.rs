@@ -81,6 +81,30 @@ fn a_rollback_brings_back_what_was_before() {
 }
 
 #[test]
+fn a_rollback_does_not_wait_for_requests_of_long_ago() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let code = "touch('began'); while (!file_exists('gate')) { clearstatcache(); usleep(1000); } echo 'finished';";
+    let setup = site().php("gated.php", &format!("chdir(__DIR__); {code}")).option("engine.grace_period=60s");
+    let server = setup.option(&format!("rpc.listen=tcp://{address}")).start();
+    let mut running = server.get("/gated.php").fire();
+    assert!(wait_until(PATIENCE, || server.root().join("began").exists()));
+    let first = engine(&server);
+    command(address, &["reload"]).unwrap();
+    assert!(wait_until(PATIENCE, || engine(&server) != first), "{}", server.log.text());
+    let second = engine(&server);
+    let said = command(address, &["rollback"]).unwrap();
+    assert!(said.starts_with("engine 3 serves"), "{said}");
+    assert!(is_gone(second), "{}", server.log.text());
+    assert!(![first, second].contains(&engine(&server)));
+    fs::write(server.root().join("gate"), "").unwrap();
+    assert_eq!(running.read().unwrap().text(), "finished");
+    assert!(is_gone(first), "{}", server.log.text());
+}
+
+#[test]
 fn a_crash_deploys_nothing() {
     if reference().is_some() {
         return;

@@ -287,6 +287,11 @@ impl Table {
         }
     }
 
+    /// Whether packets are received, which two engines at most can share.
+    pub(super) fn has_ports(&self) -> bool {
+        self.active.iter().any(|kept| matches!(kept.held, Held::Port(_)))
+    }
+
     /// For an engine of the release in force.
     pub(super) fn of_active(&self) -> Lent<'_> {
         lent(&self.active, self.terms.clone())

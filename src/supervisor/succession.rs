@@ -188,6 +188,7 @@ impl Supervisor {
         }
         if self.is_changing() {
             // At most two engines at once; any number of requests meanwhile are one.
+            tracing::info!("another reload follows when this one is over, and the engine before has finished what it has begun");
             self.reload_again.get_or_insert_default().append(&mut askers);
             return;
         }
@@ -217,10 +218,14 @@ impl Supervisor {
         }
     }
 
+    /// Does not wait for an engine that still finishes what it has begun: what serves may be what is to be gone at once.
     fn roll_back(&mut self, asker: Asker) {
         let refusal = match &self.previous {
             _ if self.stopping => STOPPING,
-            _ if self.is_changing() => "a reload is in progress: try again when it is over",
+            _ if self.is_starting() => "a reload is in progress: try again when it is over",
+            _ if !self.draining.is_empty() && self.table.has_ports() => {
+                "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
+            }
             None => "there is nothing to go back to: the server has not been reloaded",
             Some(previous) => {
                 let previous = previous.clone();
@@ -233,8 +238,12 @@ impl Supervisor {
 
     /// An engine is about to succeed another, or has just done so.
     pub(super) fn is_changing(&self) -> bool {
+        self.is_starting() || !self.draining.is_empty()
+    }
+
+    fn is_starting(&self) -> bool {
         let is_loading = self.loads.iter().any(|load| !matches!(load.purpose, Purpose::Check(_)));
-        is_loading || self.next.is_some() || !self.draining.is_empty() || self.is_of_another_program()
+        is_loading || self.next.is_some() || self.is_of_another_program()
     }
 
     /// Starts the engine that is to bring `installed` into force, or says why not.
