@@ -55,9 +55,9 @@ fn access_log_lines_name_the_request() {
         .php("a.php", "http_response_code(418); echo 'abc';")
         .start();
     server.get("/a.php?secret=1").header("User-Agent", "tester").send();
-    assert!(server.logs("418"), "{}", server.log.text());
+    assert!(server.logs("\"status\":418"), "{}", server.log.text());
     let log = server.log.text();
-    let line = log.lines().find(|line| line.contains("418")).unwrap();
+    let line = log.lines().find(|line| line.contains("\"status\":418")).unwrap();
     let entry: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let text = entry.to_string();
     for part in ["/a.php", "GET", "tester", "127.0.0.1"] {

@@ -37,7 +37,7 @@ fn refused_heads_are_recorded_and_counted() {
     let mut client = Frames::open(server.address);
     let head = fields(&[(":method", "GET"), (":scheme", "http"), (":authority", "x@y"), (":path", "/second")]);
     client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &head));
-    assert_eq!(client.outcome(1), Outcome::Answer(400, Vec::new()));
+    assert!(matches!(client.outcome(1), Outcome::Answer(400, _)));
     expected.push("127.0.0.1 - /second 400".to_owned());
     assert!(wait_until(PATIENCE, || lines() == expected), "{:?}, expected {expected:?}", lines());
     let count = || value(&page(figures).text(), "rr_http_refused_total");
@@ -55,7 +55,7 @@ fn targets_with_bytes_that_no_url_has_reach_scripts() {
     let bytes: Vec<u8> = (0x21..0x7f).chain(0x80..=0xff).filter(|byte| !b"%#".contains(byte)).collect();
     let mut connection = server.connect();
     for byte in bytes {
-        for target in [[b"/x", &[byte][..]].concat(), [b"/?a=", &[byte][..]].concat()] {
+        for target in [[b"/x", &[byte][..], b"y"].concat(), [b"/?a=", &[byte][..]].concat()] {
             let head = [b"POST ", &target[..], b" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"].concat();
             connection.write(&head);
             let reply = connection.read().unwrap();

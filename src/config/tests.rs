@@ -547,7 +547,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
         "server": {"command": "php worker.php", "relay": "pipes", "on_init": {"command": "true"}},
         "jobs": {},
         "otel": {"insecure": true},
-        "http": {"middleware": ["gzip", "otel", "header", "cache"], "cache": {"max_size": 1}, "otel": {}, "ssl": {"acme": {"domains": ["*.a.test"]}}, "pool": {}},
+        "http": {"middleware": ["gzip", "otel", "header", "cache"], "cache": {"max_size": 1}, "otel": {}, "ssl": {"acme": {"domains": ["*.a.test", "192.0.2.1"]}}, "pool": {}},
     }));
     let expected = [
         "server.on_init: not supported by this version of rr",
@@ -559,6 +559,7 @@ fn what_roadrunner_has_and_rr_has_not_is_refused() {
         &format!("http.cache: {NO_CACHE}"),
         &format!("http.otel: {NO_OTEL}"),
         "http.ssl.acme.domains[0]: expected a host's name such as www.example.com; a wildcard or an address cannot be had, got \"*.a.test\"",
+        "http.ssl.acme.domains[1]: expected a host's name such as www.example.com; a wildcard or an address cannot be had, got \"192.0.2.1\"",
     ];
     assert_eq!(wrong.unwrap_err().lines().collect::<Vec<_>>(), expected);
 }
