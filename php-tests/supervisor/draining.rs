@@ -28,6 +28,8 @@ fn draining() -> (Server, SocketAddr, Pid, Connection) {
     assert!(wait_until(PATIENCE, || began.exists()));
     let old = reload(&server, Signal::SIGHUP);
     assert!(reloads(&server, 1), "{}", server.log.text());
+    // Its accept loops end one by one.
+    assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != old)), "{}", server.log.text());
     (server, address, old, running)
 }
 

@@ -204,10 +204,8 @@ fn enter(begin: impl FnOnce() -> Result<Supervisor, Error>) -> Result<ExitCode, 
     runtime.block_on(async move {
         // What engines leave behind is ours to wait for, as it would be for the first process of a container.
         prctl::set_child_subreaper(true).map_err(|error| Error::system("child subreaper")(error.into()))?;
-        // Root alone may, so before that is given up.
-        if let Err(error) = priority::allow_return() {
-            tracing::debug!("new engines boot at the priority of others: {error}");
-        }
+        // Root alone may, so before that is given up; in a container not even root, and then new engines boot as others run.
+        _ = priority::allow_return();
         // What takes orders over the network and runs no scripts needs little of what root may.
         if let Err(error) = capabilities::keep_for_supervision() {
             tracing::warn!("the supervisor keeps all that root may, for giving it up failed: {error}");
