@@ -12,6 +12,10 @@ use crate::harness::{PATIENCE, Request, Rpc, Server, Setup, free_port, reference
 
 const KIB: usize = 1024;
 
+/// A script that takes all descriptors there are until a file says that it may go.
+const TAKE: &str = "while ($file = @fopen(__FILE__, 'r')) $all[] = $file; echo count($all); flush(); \
+    while (!file_exists($_GET['go'])) { clearstatcache(); usleep(1000); }";
+
 /// A server whose temporary files and logs go to a disk of a megabyte, which it alone sees, and whose bodies go to a file at once.
 fn on_small_disk() -> Option<Setup> {
     if reference().is_some() {
@@ -143,7 +147,8 @@ fn without_descriptors_nothing_spins_and_all_is_well_when_some_are_back() {
         return;
     }
     let open = "$f = @fopen(__FILE__, 'r'); echo $f ? 'opened' : error_get_last()['message'];";
-    let setup = server().bare().php("pid.php", "echo getmypid();").php("open.php", open).php("upload.php", "echo 'uploaded';");
+    let setup = server().bare().threads(2).php("pid.php", "echo getmypid();").php("open.php", open).php("take.php", TAKE);
+    let setup = setup.php("upload.php", "echo 'uploaded';");
     let server =
         setup.option("http.limits.body_memory=4K").option("http.limits.body_memory_total=0").before("ulimit -n 100").start();
     let pid = server.text("/pid.php");
@@ -151,7 +156,10 @@ fn without_descriptors_nothing_spins_and_all_is_well_when_some_are_back() {
     // Afterwards both are compiled, and need no descriptor.
     assert_eq!(kept.send(&server.get("/open.php")).unwrap().text(), "opened");
     assert_eq!(kept.send(&server.post("/upload.php", "text/plain", vec![b'u'; 10 * KIB])).unwrap().text(), "uploaded");
-    let idle: Vec<_> = (0..150).map(|_| server.connect()).collect();
+    let go = server.dir().join("go");
+    let mut taking = server.get(&format!("/take.php?go={}", go.display())).fire();
+    assert_eq!(taking.read_head().unwrap().status, 200);
+    let idle: Vec<_> = (0..60).map(|_| server.connect()).collect();
     assert!(server.log.contains("cannot accept connections", PATIENCE), "{}", server.log.text());
 
     let (before, began) = (cpu_time(&pid), Instant::now());
@@ -166,8 +174,9 @@ fn without_descriptors_nothing_spins_and_all_is_well_when_some_are_back() {
     assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
     assert!(server.logs("Too many open files"), "{}", server.log.text());
 
-    drop(idle);
-    assert_eq!(server.text("/open.php"), "opened");
+    fs::write(go, "").unwrap();
+    drop((idle, taking));
+    assert!(wait_until(PATIENCE, || server.get("/open.php").send().text() == "opened"), "{}", server.log.text());
     assert_eq!(upload(&server, 10 * KIB).text(), "uploaded");
     assert_eq!(server.text("/pid.php"), pid, "the same process");
 }
@@ -177,10 +186,8 @@ fn health_and_calls_are_answered_without_descriptors() {
     if reference().is_some() {
         return;
     }
-    let take = "while ($file = @fopen(__FILE__, 'r')) $all[] = $file; echo count($all); flush();
-        while (!file_exists($_GET['go'])) usleep(1000);";
     let (status, rpc) = (free_port(), free_port());
-    let setup = server().bare().threads(2).php("take.php", take).option("engine.supervisor=false");
+    let setup = server().bare().threads(2).php("take.php", TAKE).option("engine.supervisor=false");
     let setup = setup.option(&format!("status.address={status}")).option(&format!("rpc.listen=tcp://{rpc}"));
     let server = setup.before("ulimit -n 128").start();
     assert!(server.logs("a process may have 128 files open"), "{}", server.log.text());

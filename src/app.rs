@@ -165,7 +165,8 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
-    let lowered = if inherited.succeeds { Lowered::begin().map_err(Error::system("priority"))? } else { None };
+    // Where that cannot be, it boots as others run.
+    let lowered = if inherited.succeeds { Lowered::begin().ok().flatten() } else { None };
     let means = Means {
         sockets,
         line: Some(inherited.line),
@@ -437,7 +438,9 @@ fn start_workers(
     let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
     if let Some(lowered) = lowered {
         // What is left to do is little, and what boots now has processes of its own, which would stay as they begin.
-        lowered.end().map_err(Error::system("priority"))?;
+        if let Err(error) = lowered.end() {
+            tracing::error!("this engine stays less important than others: {error}");
+        }
     }
     Ok((engine, start_processes(processes)?))
 }
@@ -526,6 +529,8 @@ async fn run(
         front.stop(deadline, idle).await
     };
     tokio::pin!(finish);
+    // The service manager, which finds the supervisor dead, tells all that are left.
+    let mut may_hear_it_again = asked == Asked::Alone;
     loop {
         tokio::select! {
             finished = &mut finish => {
@@ -538,7 +543,11 @@ async fn run(
             again = line.asked() => match (asked, again) {
                 // Told to stop while it hands over, it ends as it would have without.
                 (Asked::HandOver, Asked::Stop | Asked::Signal | Asked::Alone) => front.drain.start(),
-                (_, Asked::HandOver | Asked::Alone) => give_way(front, told, again),
+                (_, Asked::HandOver | Asked::Alone) => {
+                    may_hear_it_again |= again == Asked::Alone;
+                    give_way(front, told, again);
+                }
+                (_, Asked::Stop) if std::mem::take(&mut may_hear_it_again) => {}
                 (_, Asked::Signal) => {}
                 (_, Asked::Stop) if line.is_supervised() => {}
                 _ => leave(front),

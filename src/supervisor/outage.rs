@@ -36,7 +36,8 @@ impl Supervisor {
             self.stop();
             return None;
         }
-        let has_left = status.success();
+        // What ends it in another way, such as exit() in a library, is as good as a crash.
+        let has_left = status.success() && engine.kill_at.is_some();
         if has_left {
             tracing::warn!(generation = engine.generation, "the engine has ended by itself");
         } else {

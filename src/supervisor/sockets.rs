@@ -323,10 +323,11 @@ impl Table {
         }
     }
 
-    /// Connections are refused as soon as no engine takes any, unless the service manager has a socket too. Packets go on.
+    /// Connections are refused as soon as no engine takes any, unless the service manager has a socket too. Packets go on, and so do
+    /// those who ask how it goes and the calls of scripts that have not ended.
     pub(super) fn close(&mut self) {
         self.next.clear();
-        self.active.retain(|kept| matches!(kept.held, Held::Port(_)));
+        self.active.retain(|kept| matches!(kept.wanted.kind, Kind::Quic | Kind::Rpc | Kind::Status | Kind::Metrics));
     }
 
     /// Where health checks are answered.

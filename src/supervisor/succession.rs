@@ -85,6 +85,8 @@ impl Supervisor {
 
     fn succeeded(&mut self, next: Next) {
         let Next { engines, replaces, installed, askers, .. } = next;
+        // The old one goes by its own configuration.
+        let within = self.installed.release.leaves_within;
         if let Some(installed) = installed {
             self.previous = Some(std::mem::replace(&mut self.installed, installed));
             self.table.settle(true);
@@ -104,7 +106,7 @@ impl Supervisor {
         for mut old in gone {
             self.let_go(old.generation);
             old.say(&Order::HandOver);
-            old.end_within(self.installed.release.leaves_within);
+            old.end_within(within);
             self.draining.push(old);
         }
         self.steer();
@@ -127,9 +129,12 @@ impl Supervisor {
                 engine.kill_group();
                 self.keep(engine);
             } else {
-                // Without the other it will never serve.
-                engine.signal(Signal::SIGTERM);
-                engine.end_within(KILL_AFTER);
+                // Without the other it will never serve, but it may have accepted connections.
+                engine.say(&Order::Stop);
+                if !engine.ready {
+                    engine.signal(Signal::SIGTERM);
+                }
+                engine.end_within(self.installed.release.leaves_within);
                 self.draining.push(engine);
             }
         }
@@ -227,8 +232,14 @@ impl Supervisor {
                 "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
             }
             None => "there is nothing to go back to: the server has not been reloaded",
+            _ if self.draining.len() > self.installed.release.processes => {
+                "several engines still finish what they have begun: try again when one has ended"
+            }
             Some(previous) => {
                 let previous = previous.clone();
+                // It would bring back what is to be gone.
+                let waiting = self.reload_again.take().unwrap_or_default();
+                self.tell(&waiting, Err("rolled back meanwhile"));
                 notify::reloading();
                 return self.change_to(previous, vec![asker], "not rolled back");
             }

@@ -60,8 +60,11 @@ impl Lowered {
             for thread in fs::read_dir(format!("/proc/{}/task", process::id()))? {
                 let Some(thread) = thread?.file_name().to_str().and_then(|number| number.parse().ok()) else { continue };
                 if of(thread).is_ok_and(|priority| priority > self.before) {
-                    changed = true;
-                    change(thread, self.before)?;
+                    // One that ends meanwhile is no trouble.
+                    match change(thread, self.before) {
+                        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => return Err(error),
+                        _ => changed = true,
+                    }
                 }
             }
             if !changed {

@@ -5,8 +5,8 @@ use std::{ffi::c_int, io, os::unix::process::CommandExt, process::Command};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction, signal};
 
-/// Those that ask a server to reload.
-const RELOADS: [Signal; 2] = [Signal::SIGHUP, Signal::SIGUSR2];
+/// Those that ask a server to reload, or to open its logs anew, which an engine hears from its supervisor too.
+const RELOADS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGUSR1];
 
 /// From now on a write past `RLIMIT_FSIZE` is an error, as on a full disk, where it would end the process otherwise.
 pub fn survive_file_size_limit() -> io::Result<()> {
