@@ -95,13 +95,19 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
     command(address, &["reload"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
     let second = engine(&server);
+    // One that waits for the first engine's end would undo it.
+    server.signal(Signal::SIGHUP);
+    assert!(server.log.contains("another reload follows", PATIENCE), "{}", server.log.text());
     let said = command(address, &["rollback"]).unwrap();
     assert!(said.starts_with("engine 3 serves"), "{said}");
     assert!(is_gone(second), "{}", server.log.text());
     assert!(![first, second].contains(&engine(&server)));
     fs::write(server.root().join("gate"), "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
+    let third = engine(&server);
     assert!(is_gone(first), "{}", server.log.text());
+    assert_eq!(engine(&server), third);
+    assert_eq!(server.log.text().matches("reloaded: a new engine serves").count(), 2, "{}", server.log.text());
 }
 
 #[test]
