@@ -395,6 +395,14 @@ impl Permissions {
         }
         fs::set_permissions(path, fs::Permissions::from_mode(self.mode))
     }
+
+    /// Applies them to a socket that has `old` ones: an owner who is no longer named gives way to the process's.
+    pub(crate) fn succeed(&self, old: &Self, path: &Path) -> io::Result<()> {
+        let own = |number: u32| Some(number.to_string());
+        let owner = self.owner.clone().or_else(|| old.owner.as_ref().and_then(|_| own(unistd::geteuid().as_raw())));
+        let group = self.group.clone().or_else(|| old.group.as_ref().and_then(|_| own(unistd::getegid().as_raw())));
+        Self { owner, group, mode: self.mode }.apply(path)
+    }
 }
 
 fn uid(name: &str) -> io::Result<Uid> {

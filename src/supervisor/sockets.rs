@@ -269,14 +269,18 @@ impl Table {
         let slot = self.terms.slot.other();
         let socket = |wanted: &Wanted| {
             let held = match known(wanted) {
-                Some(kept) => kept.held.clone(),
+                Some(kept) => kept.hold(wanted)?,
                 None => wanted.listen(slot)?,
             };
             Ok(Kept { wanted: wanted.clone(), held })
         };
         // All are had before any is let go.
         self.next = wanted.iter().map(socket).collect::<Result<_, Error>>()?;
-        Ok(())
+        let applied = change_permissions(&self.active, &self.next);
+        if applied.is_err() {
+            self.settle(false);
+        }
+        applied
     }
 
     /// The engine that got what [`Self::listen`] gave last serves, and no other sockets are kept; or it never will.
@@ -284,6 +288,8 @@ impl Table {
         let next = std::mem::take(&mut self.next);
         if serves {
             self.active = next;
+        } else if let Err(error) = change_permissions(&next, &self.active) {
+            tracing::error!("the socket has others' permissions: {error}");
         }
     }
 
@@ -363,10 +369,45 @@ impl Table {
     }
 }
 
+/// Has who may connect to unix sockets as `to` says, where `from` said otherwise. Those of the service manager are its own affair.
+fn change_permissions(from: &[Kept], to: &[Kept]) -> Result<(), Error> {
+    for kept in to {
+        let Some(before) = from.iter().find(|before| before.wanted.is_at(&kept.wanted)) else { continue };
+        let (Address::Unix { permissions: old, .. }, Address::Unix { permissions, .. }) =
+            (&before.wanted.address, &kept.wanted.address)
+        else {
+            continue;
+        };
+        let Some(path) = kept.held.path().filter(|_| permissions != old) else { continue };
+        permissions.succeed(old, path).map_err(|error| {
+            let Wanted { address, key, .. } = &kept.wanted;
+            Error::Listen(format!("{key}: cannot change who may connect to {address}: {error}"))
+        })?;
+    }
+    Ok(())
+}
+
 fn lent(kept: &[Kept], terms: Terms) -> Lent<'_> {
     let theirs = kept.iter().filter(|kept| kept.wanted.kind != Kind::Status);
     let sockets = theirs.flat_map(|kept| kept.held.for_engine(terms.slot).into_iter().map(|socket| (kept.wanted.kind, socket)));
     Lent { sockets: sockets.collect(), terms }
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// The same socket for what is wanted at its place.
+    fn hold(&self, wanted: &Wanted) -> Result<Held, Error> {
+        if self.wanted.scope == wanted.scope {
+            return Ok(self.held.clone());
+        }
+        let (address, key) = (&wanted.address, &wanted.key);
+        let (has, asks) = match wanted.scope {
+            Scope::Any => ("IPv6 only", "IPv4 too"),
+            Scope::Ipv6 => ("IPv4 too", "IPv6 only"),
+        };
+        Err(Error::Listen(format!("{key}: {address} takes {has}, and is asked to take {asks}: that needs a restart")))
+    }
 }
 
 // === impl Held ===
