@@ -31,7 +31,31 @@ impl Known {
 
     /// Whether one of them is `pattern`, or with a `*` at its end begins so.
     pub(super) fn matches(&self, pattern: &str) -> bool {
-        self.0.iter().any(|path| readings(path).any(|path| matches(pattern, path)))
+        self.readings().any(|path| matches(pattern, path))
+    }
+
+    /// The same, but a `/` at a path's end changes nothing: there are front controllers that do not see it.
+    pub(super) fn is_guarded(&self, pattern: &str) -> bool {
+        self.readings().any(|path| guards(pattern, path))
+    }
+
+    /// The first of `all` that is for the URL's own path, or else for any other. Whoever writes a URL could choose otherwise.
+    pub(super) fn first<'a, T>(&self, all: &'a [(String, T)]) -> Option<&'a T> {
+        let own = |(pattern, _): &&(String, T)| self.0.first().is_some_and(|path| matches(pattern, path));
+        let found = all.iter().find(own).or_else(|| all.iter().find(|(pattern, _)| self.matches(pattern)));
+        found.map(|(_, value)| value)
+    }
+
+    /// The least of what each reading of the URL's own path gets, by the first of `all` that guards it; or else those of other paths.
+    pub(super) fn least(&self, all: &[(String, u64)]) -> Option<u64> {
+        let of = |path: &str| all.iter().find(|(pattern, _)| guards(pattern, path)).map(|(_, value)| *value);
+        let least = |paths: &[String]| paths.iter().flat_map(|path| readings(path)).filter_map(of).min();
+        let (own, others) = self.0.split_at_checked(1)?;
+        least(own).or_else(|| least(others))
+    }
+
+    fn readings(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().flat_map(|path| readings(path))
     }
 }
 
@@ -46,6 +70,10 @@ fn matches(pattern: &str, path: &str) -> bool {
         Some(prefix) => path.starts_with(prefix) || prefix.strip_suffix('/') == Some(path),
         None => path == pattern,
     }
+}
+
+fn guards(pattern: &str, path: &str) -> bool {
+    matches(pattern, path) || matches(pattern, path.trim_end_matches('/'))
 }
 
 #[cfg(test)]
@@ -69,5 +97,31 @@ mod tests {
         let mut known = Known::of("/x");
         known.add("/login.php/y");
         assert!(known.matches("/x") && known.matches("/login.php") && known.matches("/y") && !known.matches("/admin/*"));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_passes_no_guard() {
+        for path in ["/login", "/login/", "/login//", "/index.php/login/"] {
+            assert!(Known::of(path).is_guarded("/login"), "{path}");
+        }
+        assert!(!Known::of("/login/x").is_guarded("/login") && !Known::of("/").is_guarded("/login"));
+        assert!(Known::of("/").is_guarded("/") && Known::of("/").is_guarded("/*"));
+    }
+
+    #[test]
+    fn a_client_chooses_no_larger_bound_by_how_it_writes_the_path() {
+        let limits = [("/upload/*".to_owned(), 100), ("/tiny".to_owned(), 1), ("/*".to_owned(), 10)];
+        let least = |path: &str| Known::of(path).least(&limits);
+        assert_eq!(
+            (least("/upload/x"), least("/contact.php/upload/x"), least("/upload/a.php/b")),
+            (Some(100), Some(10), Some(10))
+        );
+        assert_eq!((least("/tiny/"), least("/%zz")), (Some(1), None));
+        let mut known = Known::of("/upload/x");
+        known.add("/index.php");
+        assert_eq!(known.least(&limits), Some(100));
+        known = Known::of("/elsewhere");
+        known.add("/tiny");
+        assert_eq!(known.least(&limits[..2]), Some(1));
     }
 }

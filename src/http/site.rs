@@ -115,8 +115,8 @@ impl Site {
         let (path, query) = target(parts);
         let mut known = Known::of(path);
         let route = self.route(path, query, &host, |other| known.add(other));
-        match self.routes.iter().find(|(pattern, _)| known.matches(pattern)) {
-            Some((_, site)) => Way { site, route: site.route(path, query, &host, |_| ()), host, known },
+        match known.first(&self.routes) {
+            Some(site) => Way { site, route: site.route(path, query, &host, |_| ()), host, known },
             None => Way { site: self, route, host, known },
         }
     }
@@ -207,6 +207,7 @@ mod tests {
             ("/api/../x", "default"),
             ("/%zz", "default"),
             ("/index.php/api/v1/x", "/api/*"),
+            ("/api/v1/x.php/api/v2/x", "/api/*"),
         ] {
             let parts = http::Request::get(path).body(()).unwrap().into_parts().0;
             assert_eq!(name(sites.way(&parts, &Peer::default()).site), expected, "{path}");

@@ -28,7 +28,7 @@ pub(super) const HTTP: &[Key] = &[
     ),
     key(
         "http.body_limit",
-        "For the middleware body_limit: the largest body by path, such as /api/* => 1M; the first that matches counts, and what a path is, http.routes says.",
+        "For the middleware body_limit: the largest body by path, such as /api/* => 1M; the first that matches counts, of several readings of a URL the least; what a path is, http.routes says.",
         &Field(|c| &mut c.http.body_limit, Sizes),
     ),
     section(

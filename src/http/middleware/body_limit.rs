@@ -20,16 +20,15 @@ pub(crate) struct Most(pub(crate) u64);
 
 impl BodyLimit {
     pub(super) fn before(&self, parts: &mut Parts, known: &Known) -> Verdict {
-        let limit = self.limits.iter().find(|(pattern, _)| known.matches(pattern));
-        let Some((_, most)) = limit else { return Verdict::Pass(Note::Nothing) };
+        let Some(most) = known.least(&self.limits) else { return Verdict::Pass(Note::Nothing) };
         let announced = parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|announced| announced > *most) {
+        if announced.is_some_and(|announced| announced > most) {
             let mut response = response::plain(StatusCode::PAYLOAD_TOO_LARGE);
             // The body stays unread, so nothing after it can be a request.
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             return Verdict::Answer(response.into());
         }
-        parts.extensions.insert(Most(*most));
+        parts.extensions.insert(Most(most));
         Verdict::Pass(Note::Nothing)
     }
 }

@@ -21,7 +21,7 @@ impl Paths {
 
     /// Whether one of them is asked for. What is no path at all is: nothing behind a guard answers it.
     pub(super) fn have(&self, known: &Known) -> bool {
-        self.0.is_empty() || known.is_malformed() || self.0.iter().any(|pattern| known.matches(pattern))
+        self.0.is_empty() || known.is_malformed() || self.0.iter().any(|pattern| known.is_guarded(pattern))
     }
 }
 
@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn none_listed_means_all() {
         let paths = Paths::new(vec!["/admin/*".into(), "/ping".into()]);
-        assert!(["/admin/x", "/ping", "/%zz"].iter().all(|path| paths.have(&Known::of(path))));
+        assert!(["/admin/x", "/ping", "/ping/", "/%zz"].iter().all(|path| paths.have(&Known::of(path))));
         assert!(!paths.have(&Known::of("/")));
         assert!(Paths::default().have(&Known::of("/")));
     }
