@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -41,6 +41,8 @@ pub(super) struct LogFile {
     /// It ends with a whole line.
     is_whole: bool,
     since: SystemTime,
+    /// When it is tried again to make room, which failed.
+    retry_at: Option<Instant>,
     /// A thread tidies up the old ones.
     is_tidying: Arc<AtomicBool>,
 }
@@ -64,7 +66,8 @@ impl LogFile {
         // Not every file system knows when a file was made.
         let since = metadata.created().unwrap_or_else(|_| SystemTime::now());
         let is_tidying = Arc::default();
-        Ok(Self { path: path.to_owned(), rotation, file, length: metadata.len(), is_whole: true, since, is_tidying })
+        let (path, length) = (path.to_owned(), metadata.len());
+        Ok(Self { path, rotation, file, length, is_whole: true, since, retry_at: None, is_tidying })
     }
 
     fn is_due(&self, more: usize) -> bool {
@@ -128,11 +131,12 @@ impl Write for LogFile {
     fn write(&mut self, batch: &[u8]) -> io::Result<usize> {
         if self.is_whole
             && self.rotation.is_wanted()
+            && self.retry_at.is_none_or(|at| at <= Instant::now())
             && let Err(error) = self.keep_up(batch.len())
         {
             tracing::error!(%error, file = %self.path.display(), "the access log cannot be rotated; it grows on");
             // Not again for each batch.
-            (self.length, self.since) = (0, SystemTime::now());
+            self.retry_at = Some(Instant::now() + RETRY_AFTER);
         }
         let written = self.file.write(batch)?;
         self.length += written as u64;
@@ -253,6 +257,9 @@ fn with_end(file: &Path, end: &str) -> PathBuf {
     name.into()
 }
 
+/// How long a file that cannot make room grows on.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
 /// How often a file is opened that is moved away at once.
 const ATTEMPTS: usize = 8;
 
@@ -363,6 +370,24 @@ mod tests {
         log.write_all(b"two\n").unwrap();
         assert_eq!(directory.names(), ["access.log", "moved"]);
         assert_eq!(content(&path), "another's\ntwo\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_make_room_is_tried_again_after_a_while() {
+        let directory = Directory::new("stuck");
+        // No longer name is possible, so there is none for an old file.
+        let path = directory.0.join("x".repeat(255));
+        let mut log = LogFile::open(&path, Rotation { max_size: 1, ..Rotation::default() }).unwrap();
+        log.write_all(b"1\n").unwrap();
+        assert_eq!(log.retry_at, None);
+        log.write_all(b"2\n").unwrap();
+        let retry_at = log.retry_at;
+        log.write_all(b"3\n").unwrap();
+        assert!(retry_at.is_some() && log.retry_at == retry_at, "not for each batch");
+        log.retry_at = Some(Instant::now());
+        log.write_all(b"4\n").unwrap();
+        assert!(log.retry_at > retry_at);
+        assert_eq!(content(&path), "1\n2\n3\n4\n");
     }
 
     #[test]
