@@ -288,7 +288,7 @@ pub struct Output {
     pub memory: u64,
     /// Bytes kept in a temporary file per answer, once memory is full.
     pub file: u64,
-    /// Bytes of all answers kept in memory; past it they go to their temporary files at once.
+    /// Bytes of all answers kept in memory; past it they go to their temporary files at once, but for 32K of each whose client waits.
     pub memory_total: u64,
     /// Bytes of all answers kept in temporary files; past it, who has not read for the longest is disconnected.
     pub file_total: u64,

@@ -415,7 +415,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "http.output.memory_total",
-        "Bytes of all answers of a process kept in memory; past it they go to their temporary files at once.",
+        "Bytes of all answers of a process kept in memory; past it they go to their temporary files at once, but for 32K of each whose client waits.",
         &Field(|c| &mut c.http.output.memory_total, Size(1 << 20)),
     ),
     key(
