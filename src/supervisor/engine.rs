@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use super::{
+    fellows::Parcel,
     handover::Handover,
     line::{Messages, Order, Report, encode},
 };
@@ -35,9 +36,13 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Engine {
     pub(super) generation: u64,
+    /// Which of the release's engines it is, from 0; the one that follows it is the same.
+    pub(super) place: usize,
     pub(super) pid: i32,
     pub(super) started: Instant,
     pub(super) ready: bool,
+    /// The lower it is, the earlier it was ready.
+    pub(super) rank: u64,
     pub(super) board: Scoreboard,
     /// When it is killed if it has not ended by then.
     pub(super) kill_at: Option<Instant>,
@@ -45,6 +50,8 @@ pub(super) struct Engine {
     line: UnixStream,
     /// By which the engine that succeeds it introduces itself; none if a program started it that knew of no such thing.
     door: Option<OwnedFd>,
+    /// By which it gets parcels; none if a program started it that sent none.
+    post: Option<OwnedFd>,
     said: Messages<Report>,
     /// It has closed its end.
     is_silent: bool,
@@ -59,6 +66,9 @@ pub(super) struct Means {
     /// Its end of the way by which the next engine introduces itself.
     pub(super) heir: OwnedFd,
     door: OwnedFd,
+    /// Its end of the way by which it gets parcels.
+    pub(super) letter_box: OwnedFd,
+    post: OwnedFd,
 }
 
 /// A scoreboard and the file it lies in. Its memory stays for good, so it is used again.
@@ -72,14 +82,20 @@ pub(super) struct Page {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Left {
     generation: u64,
+    #[serde(default)]
+    place: usize,
     pid: i32,
     age: Duration,
     ready: bool,
+    #[serde(default)]
+    rank: u64,
     kill_after: Option<Duration>,
     file: RawFd,
     line: RawFd,
     #[serde(default)]
     door: Option<RawFd>,
+    #[serde(default)]
+    post: Option<RawFd>,
     said: Vec<u8>,
 }
 
@@ -104,7 +120,8 @@ impl Means {
         let (ours, theirs) = net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let (heir, door) = passing::pair()?;
-        Ok(Self { page, theirs, ours, heir, door })
+        let (letter_box, post) = passing::pair()?;
+        Ok(Self { page, theirs, ours, heir, door, letter_box, post })
     }
 }
 
@@ -112,7 +129,7 @@ impl Means {
 
 impl Engine {
     pub(super) fn start(mut command: Command, handover: &Handover<'_>, means: Means) -> io::Result<Self> {
-        let generation = handover.generation;
+        let (generation, place) = (handover.generation, handover.place);
         let line = UnixStream::from_std(means.ours)?;
         let letter = handover.give(&mut command)?;
         let child = command.spawn()?;
@@ -120,13 +137,34 @@ impl Engine {
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let Page { file, board } = means.page;
         let (started, said) = (Instant::now(), Messages::default());
-        let door = Some(means.door);
-        Ok(Self { generation, pid, started, ready: false, board, kill_at: None, file, line, door, said, is_silent: false })
+        let (door, post) = (Some(means.door), Some(means.post));
+        Ok(Self {
+            generation,
+            place,
+            pid,
+            started,
+            ready: false,
+            rank: 0,
+            board,
+            kill_at: None,
+            file,
+            line,
+            door,
+            post,
+            said,
+            is_silent: false,
+        })
     }
 
     /// By which the engine that is to succeed it introduces itself.
     pub(super) fn door(&self) -> Option<BorrowedFd<'_>> {
         self.door.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Sends a message with descriptors, which it reads when it is ready.
+    pub(super) fn post(&self, parcel: &Parcel, what: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let post = self.post.as_ref().ok_or_else(|| io::Error::other("it was started by a program that sent none"))?;
+        passing::send_with(post, &serde_json::to_vec(parcel)?, what)
     }
 
     /// What it leaves, once it has ended.
@@ -207,39 +245,45 @@ impl Engine {
     pub(super) fn left(&self) -> Left {
         Left {
             generation: self.generation,
+            place: self.place,
             pid: self.pid,
             age: self.started.elapsed(),
             ready: self.ready,
+            rank: self.rank,
             kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
             file: self.file.as_raw_fd(),
             line: self.line.as_raw_fd(),
             door: self.door.as_ref().map(AsRawFd::as_raw_fd),
+            post: self.post.as_ref().map(AsRawFd::as_raw_fd),
             said: self.said.unread().to_owned(),
         }
     }
 
     /// What [`Self::left`] names.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [self.file.as_fd(), self.line.as_fd()].into_iter().chain(self.door())
+        [self.file.as_fd(), self.line.as_fd()].into_iter().chain(self.door()).chain(self.post.as_ref().map(AsFd::as_fd))
     }
 
     /// One that another program has left.
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
-        let Left { generation, pid, age, ready, kill_after, file, line, door, said } = left;
+        let Left { generation, place, pid, age, ready, rank, kill_after, file, line, door, post, said } = left;
         let now = Instant::now();
         let file = spawn::adopt(file)?;
         let board = board(Shared::open(&file)?)?;
         let line = UnixStream::from_std(spawn::adopt(line)?.into())?;
         Ok(Self {
             generation,
+            place,
             pid,
             started: now.checked_sub(age).unwrap_or(now),
             ready,
+            rank,
             board,
             kill_at: kill_after.map(|after| now + after),
             file,
             line,
             door: door.map(spawn::adopt).transpose()?,
+            post: post.map(spawn::adopt).transpose()?,
             said: Messages::of(said),
             is_silent: false,
         })
@@ -276,14 +320,17 @@ mod tests {
             let Means { page, mut theirs, ours, .. } = Means::new(None).unwrap();
             let mut engine = Engine {
                 generation: 1,
+                place: 0,
                 pid: 0,
                 started: Instant::now(),
                 ready: true,
+                rank: 1,
                 board: page.board,
                 kill_at: None,
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),
                 door: None,
+                post: None,
                 said: Messages::default(),
                 is_silent: false,
             };

@@ -27,6 +27,8 @@ struct Letter {
     dir: Option<PathBuf>,
     silent: bool,
     generation: u64,
+    #[serde(default)]
+    place: usize,
     sockets: Vec<(Kind, RawFd)>,
     terms: Terms,
     ticket_keys: Keys,
@@ -41,6 +43,8 @@ struct Letter {
     scripts: Option<RawFd>,
     #[serde(default)]
     succeeds: bool,
+    #[serde(default)]
+    letter_box: Option<RawFd>,
 }
 
 /// What is handed over.
@@ -54,6 +58,8 @@ pub(super) struct Handover<'a> {
     pub(super) silent: bool,
     /// 1 for the first engine, one more for each further one.
     pub(super) generation: u64,
+    /// Which of the release's engines it is, from 0.
+    pub(super) place: usize,
     /// Sockets that listen, in the order of the configuration.
     pub(super) sockets: Lent<'a>,
     /// What TLS's tickets are sealed with.
@@ -70,6 +76,8 @@ pub(super) struct Handover<'a> {
     pub(super) scripts: BorrowedFd<'a>,
     /// Another engine serves until this one does.
     pub(super) succeeds: bool,
+    /// The engine's end of the way by which it gets parcels.
+    pub(super) letter_box: BorrowedFd<'a>,
 }
 
 /// What an engine has got.
@@ -83,6 +91,8 @@ pub struct Inherited {
     pub silent: bool,
     /// Which engine this is.
     pub generation: u64,
+    /// Which of the release's engines it is, from 0.
+    pub place: usize,
     /// Sockets that listen, in the order of the configuration.
     pub sockets: Vec<(Kind, OwnedFd)>,
     /// How those of HTTP/3 are shared.
@@ -99,6 +109,8 @@ pub struct Inherited {
     pub scripts: Option<OwnedFd>,
     /// Another engine serves until this one does.
     pub succeeds: bool,
+    /// Where parcels come; none if the supervisor sends none.
+    pub letter_box: Option<OwnedFd>,
 }
 
 // === impl Handover ===
@@ -111,6 +123,7 @@ impl Handover<'_> {
             dir: self.dir.clone(),
             silent: self.silent,
             generation: self.generation,
+            place: self.place,
             sockets: self.sockets.sockets.iter().map(|(kind, socket)| (*kind, socket.as_raw_fd())).collect(),
             terms: self.sockets.terms.clone(),
             ticket_keys: self.ticket_keys.clone(),
@@ -120,11 +133,13 @@ impl Handover<'_> {
             predecessor: self.predecessor.map(|socket| socket.as_raw_fd()),
             scripts: Some(self.scripts.as_raw_fd()),
             succeeds: self.succeeds,
+            letter_box: Some(self.letter_box.as_raw_fd()),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
         let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
         descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
-        descriptors.extend(letter.heir.into_iter().chain(letter.predecessor).chain(letter.scripts));
+        let tied = [letter.heir, letter.predecessor, letter.scripts, letter.letter_box];
+        descriptors.extend(tied.into_iter().flatten());
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
         Ok(file)
@@ -143,6 +158,7 @@ impl Inherited {
             dir: letter.dir,
             silent: letter.silent,
             generation: letter.generation,
+            place: letter.place,
             terms: letter.terms,
             ticket_keys: letter.ticket_keys,
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
@@ -155,6 +171,7 @@ impl Inherited {
                 heir: letter.heir.map(spawn::adopt).transpose()?,
                 is_later: letter.generation > 1,
             },
+            letter_box: letter.letter_box.map(spawn::adopt).transpose()?,
         }))
     }
 }

@@ -36,6 +36,11 @@ pub enum Wish {
     Reload,
     /// Start a new engine with what the engine before this one had.
     Rollback,
+    /// Connect the engine that asks with those that serve beside it: see [`Parcel`](super::Parcel).
+    Introduce {
+        /// Returned with them.
+        token: u32,
+    },
 }
 
 /// From a supervisor.

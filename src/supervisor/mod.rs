@@ -23,6 +23,7 @@
 
 mod backoff;
 mod engine;
+mod fellows;
 mod handover;
 mod line;
 mod load;
@@ -51,6 +52,7 @@ use std::{
 use nix::sys::{prctl, signal::Signal};
 use tokio::runtime::Builder;
 
+pub use fellows::{Fellow, Parcel};
 pub use handover::Inherited;
 pub use line::{Messages, Order, Report, Wish, encode};
 pub use release::{Checks, Release, VERSION, no_exchange};
@@ -153,6 +155,7 @@ struct Supervisor {
 /// The place of an engine among others.
 struct Seat<'a> {
     generation: u64,
+    place: usize,
     sockets: Lent<'a>,
     /// Another engine serves until it does.
     succeeds: bool,
@@ -291,9 +294,9 @@ impl Supervisor {
             }
             return self.load(self.installed.program.clone(), Purpose::Restart);
         }
-        while self.active.len() < self.installed.release.processes {
-            let seat =
-                Seat { generation: self.generation + 1, sockets: self.table.of_active(), succeeds: false, predecessor: None };
+        while let Some(place) = self.free_place() {
+            let sockets = self.table.of_active();
+            let seat = Seat { generation: self.generation + 1, place, sockets, succeeds: false, predecessor: None };
             let engine = self.spawn(&self.installed, seat)?;
             self.generation = engine.generation;
             self.active.push(engine);
@@ -301,19 +304,28 @@ impl Supervisor {
         Ok(())
     }
 
+    /// The first place that no engine has, if an engine is missing.
+    fn free_place(&self) -> Option<usize> {
+        let is_missing = self.active.len() < self.installed.release.processes;
+        let mut places = 0..self.installed.release.processes;
+        places.find(|place| is_missing && self.active.iter().all(|engine| engine.place != *place))
+    }
+
     fn spawn(&self, installed: &Installed, seat: Seat<'_>) -> Result<Engine, Error> {
-        let Seat { generation, sockets, succeeds, predecessor } = seat;
+        let Seat { generation, place, sockets, succeeds, predecessor } = seat;
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let page = means.page.file.try_clone().map_err(failed())?;
         let line = means.theirs.try_clone().map_err(failed())?;
         let heir = means.heir.try_clone().map_err(failed())?;
+        let letter_box = means.letter_box.try_clone().map_err(failed())?;
         let Installed { release, program } = installed;
         let handover = Handover {
             config: release.config.clone(),
             dir: release.dir.clone(),
             silent: self.silent || generation > 1,
             generation,
+            place,
             sockets,
             ticket_keys: &self.ticket_keys.keys,
             scoreboard: page.as_fd(),
@@ -322,6 +334,7 @@ impl Supervisor {
             predecessor,
             scripts: self.scripts.as_fd(),
             succeeds,
+            letter_box: letter_box.as_fd(),
         };
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);

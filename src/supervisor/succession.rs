@@ -60,8 +60,11 @@ impl Supervisor {
             return;
         }
         let is_next = self.next.as_ref().is_some_and(|next| next.has(generation));
+        let rank = 1 + self.engines().map(|engine| engine.rank).max().unwrap_or_default();
         let Some(engine) = self.engine_mut(|engine| engine.generation == generation) else { return };
-        engine.ready = true;
+        if !engine.ready {
+            (engine.ready, engine.rank) = (true, rank);
+        }
         let took = engine.started.elapsed();
         // One that succeeds another compiles scripts before it serves, for which nobody waits; a restart does not.
         if !is_next || self.boots_in.is_zero() {
@@ -96,13 +99,10 @@ impl Supervisor {
         let generation = engines.iter().map(|engine| engine.generation).max().unwrap_or_default();
         let took = engines.first().map_or(0.0, |engine| engine.started.elapsed().as_secs_f64());
         self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
-        let is_old = |engine: &mut Engine| replaces.is_none_or(|replaced| engine.generation == replaced);
-        let mut gone: Vec<_> = self.active.extract_if(.., is_old).collect();
+        // By its place, for the one to be succeeded may have died, and another been started there.
+        let is_old = |engine: &mut Engine| replaces.is_none() || engines.iter().any(|new| new.place == engine.place);
+        let gone: Vec<_> = self.active.extract_if(.., is_old).collect();
         self.active.extend(engines);
-        while self.active.len() > self.installed.release.processes {
-            // The one to be succeeded had died, and another was started in its place.
-            gone.push(self.active.remove(0));
-        }
         for mut old in gone {
             self.let_go(old.generation);
             old.say(&Order::HandOver);
@@ -156,7 +156,7 @@ impl Supervisor {
 
     pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
         let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
-        if is_leaving && wish != Wish::Check {
+        if is_leaving && matches!(wish, Wish::Reload | Wish::Rollback) {
             return self.tell(&[asker], Err("this engine is being replaced: call again"));
         }
         match wish {
@@ -171,6 +171,7 @@ impl Supervisor {
             }
             Wish::Reload => self.reload(vec![asker]),
             Wish::Rollback => self.roll_back(asker),
+            Wish::Introduce { token } => self.introduce(asker, token),
         }
     }
 
@@ -280,12 +281,11 @@ impl Supervisor {
 
     /// Starts all engines of `installed`; if one does not start, the others see that nobody waits for them, and end.
     fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
-        let processes = u64::try_from(installed.release.processes).unwrap_or(1);
-        let generations = self.generation + 1..=self.generation + processes;
         let predecessor = self.predecessor(installed);
         let succeeds = self.ask_for_scripts();
-        let seat = |generation| Seat { generation, sockets: self.table.of_next(), succeeds, predecessor };
-        generations.map(|generation| self.spawn(installed, seat(generation))).collect()
+        let of = |(generation, place)| Seat { generation, place, sockets: self.table.of_next(), succeeds, predecessor };
+        let places = 0..installed.release.processes;
+        (self.generation + 1..).zip(places).map(of).map(|seat| self.spawn(installed, seat)).collect()
     }
 
     /// Lets an engine that serves write down what OPcache has; false if there is none.
@@ -330,14 +330,13 @@ impl Supervisor {
     /// Starts another engine in the place of one that has lost threads, memory or OPcache, and has said so; it asks again if this is
     /// no time for it.
     pub(super) fn replace_worn_out(&mut self, generation: u64) {
-        let is_active = self.active.iter().any(|engine| engine.generation == generation);
-        if !is_active || self.stopping || self.is_changing() {
-            return;
-        }
+        let place = self.active.iter().find(|engine| engine.generation == generation).map(|engine| engine.place);
+        let Some(place) = place.filter(|_| !self.stopping && !self.is_changing()) else { return };
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
         self.ask_for_scripts();
         let predecessor = self.predecessor(&self.installed);
-        let seat = Seat { generation: self.generation + 1, sockets: self.table.of_successor(), succeeds: true, predecessor };
+        let sockets = self.table.of_successor();
+        let seat = Seat { generation: self.generation + 1, place, sockets, succeeds: true, predecessor };
         match self.spawn(&self.installed, seat) {
             Ok(engine) => self.succeed(Next {
                 engines: vec![engine],

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
 };
 
 use nix::{
@@ -15,6 +15,12 @@ use nix::{
 
 use super::spawn;
 
+/// Descriptors in one message at most, as the kernel has it.
+pub const MOST: usize = 253;
+
+/// Bytes of a message at most.
+const LONGEST: usize = 64 * 1024;
+
 /// Two ends, each of which can be given to another process; they keep messages apart, and each tells when nobody has the other.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
@@ -22,27 +28,44 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends `what` through one end; whoever has the other gets a descriptor of its own. Does not wait.
 pub fn send(through: impl AsFd, what: impl AsFd) -> io::Result<()> {
-    let descriptors = [what.as_fd().as_raw_fd()];
-    let messages = [ControlMessage::ScmRights(&descriptors)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(through.as_fd().as_raw_fd(), &[IoSlice::new(&[0])], &messages, flags, None)?;
-    Ok(())
+    send_with(through, &[0], &[what.as_fd()])
 }
 
 /// What was sent next. Does not wait; [`io::ErrorKind::UnexpectedEof`] if nobody has the other end.
 pub fn receive(from: impl AsFd) -> io::Result<OwnedFd> {
-    let (mut byte, mut space) = ([0], cmsg_space!([RawFd; 1]));
-    let mut parts = [IoSliceMut::new(&mut byte)];
+    let (_, descriptors) = receive_with(from)?;
+    let first = descriptors.into_iter().next();
+    first.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message without a descriptor"))
+}
+
+/// Sends a message that is not empty with some descriptors, [`MOST`] of them at most. Does not wait.
+pub fn send_with(through: impl AsFd, message: &[u8], what: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let descriptors: Vec<RawFd> = what.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&descriptors)];
+    let rights = if descriptors.is_empty() { &[][..] } else { &rights };
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg::<()>(through.as_fd().as_raw_fd(), &[IoSlice::new(message)], rights, flags, None)?;
+    Ok(())
+}
+
+/// The next message, which is not empty, and the descriptors with it. Does not wait; [`io::ErrorKind::UnexpectedEof`] if nobody has
+/// the other end.
+pub fn receive_with(from: impl AsFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let (mut bytes, mut space) = (vec![0; LONGEST], cmsg_space!([RawFd; MOST]));
+    let mut parts = [IoSliceMut::new(&mut bytes)];
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(from.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    if message.bytes == 0 {
+    let length = message.bytes;
+    if length == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let received = message.cmsgs()?.find_map(|message| match message {
-        ControlMessageOwned::ScmRights(descriptors) => descriptors.first().copied(),
-        _ => None,
+    let received = message.cmsgs()?.flat_map(|message| match message {
+        ControlMessageOwned::ScmRights(descriptors) => descriptors,
+        _ => Vec::new(),
     });
-    spawn::adopt(received.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a message without a descriptor"))?)
+    let received = received.map(spawn::adopt).collect::<io::Result<_>>()?;
+    bytes.truncate(length);
+    Ok((bytes, received))
 }
 
 /// Whether nobody has the other end of one through which nothing comes. Does not wait: [`io::ErrorKind::WouldBlock`] if somebody does.
@@ -76,6 +99,19 @@ mod tests {
         let mut text = String::new();
         received.read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");
+    }
+
+    #[test]
+    fn a_message_has_its_bytes_and_as_many_descriptors_as_were_sent() {
+        let (ours, theirs) = pair().unwrap();
+        let all: Vec<_> = (0..64).map(|_| pair().unwrap().0).collect();
+        let lent: Vec<_> = all.iter().map(AsFd::as_fd).collect();
+        send_with(&ours, b"many", &lent).unwrap();
+        send_with(&ours, b"none", &[]).unwrap();
+        let (message, received) = receive_with(&theirs).unwrap();
+        assert_eq!((message.as_slice(), received.len()), (&b"many"[..], 64));
+        let (message, received) = receive_with(&theirs).unwrap();
+        assert_eq!((message.as_slice(), received.len()), (&b"none"[..], 0));
     }
 
     #[test]
