@@ -47,6 +47,7 @@ mod compiled;
 mod control;
 mod development;
 mod edge;
+mod fellows;
 mod fileserver;
 mod front;
 mod guards;
@@ -68,6 +69,7 @@ mod status;
 mod tcp;
 
 use development::Development;
+use fellows::{Among, Fellows, Seat};
 use front::{Front, runtime};
 use kept::Kept;
 use line::{Asked, Line, Signals, Wished};
@@ -167,12 +169,16 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
     // Where that cannot be, it boots as others run.
     let lowered = if inherited.succeeds { Lowered::begin().ok().flatten() } else { None };
+    // With one engine there is nobody to hear of.
+    let letter_box = inherited.letter_box.filter(|_| config.engine.processes > 1);
+    let seat = Seat { place: inherited.place, engines: config.engine.processes };
     let means = Means {
         sockets,
         line: Some(inherited.line),
         board,
         tickets: Tickets::new(inherited.ticket_keys),
         kin: inherited.kin,
+        beside: letter_box.map(|letter_box| (seat, letter_box)),
         compile: inherited
             .scripts
             .as_ref()
@@ -202,7 +208,8 @@ pub fn serve(config: Config, options: &Options) -> Result<(), Error> {
     rights.assume().map_err(Error::system("server.user"))?;
     let tickets = Tickets::new(Keys::new());
     let kin = Kin::default();
-    let means = Means { sockets, line: None, board: None, tickets, kin, scripts: None, compile: None, lowered: None };
+    let means =
+        Means { sockets, line: None, board: None, tickets, kin, beside: None, scripts: None, compile: None, lowered: None };
     let served = run_engine(config, options, means);
     drop(pid_file);
     served
@@ -215,6 +222,8 @@ struct Means {
     board: Option<Scoreboard>,
     tickets: Tickets,
     kin: Kin,
+    /// Where it serves among others, and how it hears of them, if it does.
+    beside: Option<(Seat, OwnedFd)>,
     /// Where to write what OPcache has, for the next engine.
     scripts: Option<OwnedFd>,
     /// What the engine before had in its OPcache.
@@ -251,13 +260,15 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
     let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
     let kept = Kept::start(&config, &runtime, means.kin)?;
-    let services = services(wishes, &engine, guard.as_ref(), tcp.as_ref(), &kept);
-    let calls = calls.map(|bound| bound.build(&config, controls.clone(), services)).transpose()?.map(Arc::new);
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
+    let (fellows, letter_box) = means.beside.map(|(seat, post)| (Arc::new(Fellows::new(seat, wishes.clone())), post)).unzip();
     let ends = (means.sockets.metrics, &means.sockets.quic.0[..]);
-    let (records, figures) = Records::new(&config, &all, ends, (&controls, &drain, &intake, &kept))?;
+    let (records, figures) = Records::new(&config, &all, ends, (&controls, &drain, &intake, &kept), fellows.clone())?;
+    let services = services(&config, &controls, wishes, (&engine, guard.as_ref(), tcp.as_ref(), &kept));
+    let among = Among::start(&runtime, fellows.clone().zip(letter_box), &services, (figures.as_ref(), &kept))?;
+    let calls = calls.map(|bound| bound.build(services, fellows)).transpose()?.map(Arc::new);
     let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, (records, &drain), intake, dev.clone())?;
     let connections = Arc::new(settings::connections(&config.http));
     let shared = (connections.clone(), service.clone(), drain.clone());
@@ -283,7 +294,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     announce(options, (&all, &front, &engine, &io_threads, &config));
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
     let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
-    let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)), state: kept.state };
+    let told = Told { health, figures: figures.map(|figures| figures.start(&runtime)), state: kept.state, among };
     let deadline = runtime.block_on(run(line, &front, &engine, &config.engine, &pulse, &mut guard, &told));
     drop(checks);
     front.finish(io_threads, deadline);
@@ -320,17 +331,17 @@ fn listen(
     runtime.block_on(async { Line::new(signals.map_or_else(|| Signals::new(line.is_some()), Ok)?, line, tickets.clone()) })
 }
 
-/// Who answers calls, beside those that every server has.
+/// Who answers calls.
 fn services(
+    config: &Config,
+    controls: &Controls,
     wishes: mpsc::Sender<Wished>,
-    engine: &php::Engine,
-    guard: Option<&MemoryGuard>,
-    tcp: Option<&Arc<crate::tcp::Server>>,
-    kept: &Kept,
+    (engine, guard, tcp, kept): (&php::Engine, Option<&MemoryGuard>, Option<&Arc<crate::tcp::Server>>, &Kept),
 ) -> Vec<Arc<dyn crate::rpc::Service>> {
-    let always = [reload::service(wishes), opcache::service(engine.opcache()), lock::service(kept.state.clone())];
+    let lock = lock::service(&config.engine, &kept.state);
+    let always = [reload::service(wishes), opcache::service(engine.opcache()), lock];
     let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.figures.clone().map(rpc::metrics)];
-    always.into_iter().chain(at_times.into_iter().flatten()).collect()
+    rpc::services(config, controls.clone(), always.into_iter().chain(at_times.into_iter().flatten()).collect())
 }
 
 /// Ends PHP, or this process with it if that cannot be.
@@ -372,6 +383,7 @@ impl Records {
         all: &[Served],
         (listeners, packets): (Listeners, &[UdpSocket]),
         (controls, drain, intake, kept): (&Controls, &Drain, &settings::Intake, &Kept),
+        fellows: Option<Arc<Fellows>>,
     ) -> Result<(Self, Option<metrics::Figures>), Error> {
         let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
         let sources = Sources {
@@ -384,6 +396,7 @@ impl Records {
             packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
             kept: kept.figures.clone(),
             locks: kept.locks.clone(),
+            fellows,
         };
         let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;
         if metrics.is_none() && config.http.middleware.contains(&config::Middleware::HttpMetrics) {
@@ -480,6 +493,8 @@ struct Told {
     /// Readers of metrics, if there are any.
     figures: Option<Drain>,
     state: State,
+    /// The engines beside this one, if there may be any.
+    among: Option<Arc<Among>>,
 }
 
 /// Waits until the engine is to end, then for what is running, bounded by `engine.grace_period`, whose end is returned.
@@ -501,6 +516,9 @@ async fn run(
     let asked = match taken {
         Ok(()) => {
             line.ready().await;
+            if let Some(among) = &told.among {
+                tokio::spawn(among.clone().learn());
+            }
             told.health.set(pulse.board.map_or(health::State::Down, |board| health::State::Serving(vec![board])));
             until_asked(&mut line, php, pulse, guard, engine.grace_period).await
         }
@@ -561,6 +579,9 @@ fn give_way(front: &Front, told: &Told, why: Asked) {
     if why == Asked::HandOver {
         // Scripts that have not ended may have locks to release.
         told.state.leave();
+        if let Some(among) = &told.among {
+            among.leave();
+        }
     }
     if let Some(calls) = &front.calls {
         calls.leave_accepting();

@@ -36,6 +36,8 @@
 //!
 //! Certificates that an authority issues ([`http::tls::acme`]) are in a directory that all engines look at; the one that has its
 //! lock asks the authority, and lets go of it when it is succeeded.
+//! Of several engines that serve side by side (`engine.processes`) any may get a call. One that concerns all is made at the others too,
+//! over connections that the supervisor gives both ends of ([`rpc::Concerns`]), and so are the figures of all gathered.
 //! What plugins keep in memory goes from each engine to the one that succeeds it, and has one owner all the time ([`state`]).
 //! A UDP port of HTTP/3 has a socket for each of the two engines that there may be, and the kernel is told by which bit of a
 //! connection's id to choose ([`http::h3`]): connections in progress stay with the older engine, new ones go to the newer.

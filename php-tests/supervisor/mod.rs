@@ -4,6 +4,7 @@ mod activation;
 mod children;
 mod crash;
 mod draining;
+mod fellows;
 mod health;
 mod leaving;
 mod notify;

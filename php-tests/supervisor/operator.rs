@@ -8,7 +8,7 @@ use super::{Releases, engine, is_gone, site};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
 
 /// What the command prints, if it succeeds, or else what it complains of.
-fn command(address: SocketAddr, words: &[&str]) -> Result<String, String> {
+pub(super) fn command(address: SocketAddr, words: &[&str]) -> Result<String, String> {
     let output = rr().args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }

@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     lock::Locks,
     state::{Kin, Plugin, State},
-    telemetry::collectors::Figures,
+    telemetry::collectors::{Collectors, Figures},
 };
 
 /// All of it. What is in `state` outlives this engine.
@@ -24,18 +24,25 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn start(config: &Config, runtime: &Runtime, kin: Kin) -> Result<Self, Error> {
-        let locks = config.rpc.is_some().then(|| lock::build(&config.lock));
+        let is_alone = config.engine.processes == 1;
+        let locks = (config.rpc.is_some() && is_alone).then(|| lock::build(&config.lock));
         if let Some(locks) = locks.clone() {
             runtime.spawn(async move { locks.keep_time().await });
         }
         let collectors = metrics::collectors(&config.metrics)?;
-        let plugins = [
-            locks.clone().map(|locks| locks as Arc<dyn Plugin>),
-            collectors.clone().map(|collectors| Arc::new(collectors) as Arc<dyn Plugin>),
-        ];
+        let plugins = [locks.clone().map(|locks| locks as Arc<dyn Plugin>), collectors.clone().filter(|_| is_alone).map(plugin)];
         let _inside = runtime.enter();
         let state = State::start(plugins.into_iter().flatten().collect(), kin);
-        let figures = collectors.map(|collectors| Figures::new(collectors, state.clone()));
+        let figures = collectors.map(|collectors| {
+            // Of several engines one keeps them, whatever becomes of the others, and nobody takes them over.
+            let own = || State::start(vec![plugin(collectors.clone())], Kin::default());
+            let state = if is_alone { state.clone() } else { own() };
+            Figures::new(collectors, state)
+        });
         Ok(Self { state, locks, figures })
     }
+}
+
+fn plugin(collectors: Collectors) -> Arc<dyn Plugin> {
+    Arc::new(collectors)
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Answers `lock.Lock`, `LockRead`, `Release`, `ForceRelease`, `Exists` and `UpdateTTL`.
-struct Remote(State);
+struct Remote(Option<State>);
 
 /// `lock.v1beta1.Request`.
 #[derive(Clone, Deserialize, PartialEq, Message)]
@@ -37,6 +37,8 @@ struct Response {
     ok: bool,
 }
 
+const SEVERAL: &str = "locks are kept by one engine, and engine.processes starts several: set it to 1";
+
 /// What no `ttl` means in RoadRunner: a year.
 const FOR_EVER_US: u64 = 31_555_952_000_000;
 /// What no `wait` means there.
@@ -48,9 +50,9 @@ pub(super) fn build(section: &config::Lock) -> Arc<Locks> {
     Arc::new(Locks::new(Config { max_locks, max_waiting, max_name }))
 }
 
-/// What may be called of locks, wherever they are.
-pub(super) fn service(state: State) -> Arc<dyn Service> {
-    Arc::new(Remote(state))
+/// What may be called of locks, wherever they are; they are nowhere where several engines serve.
+pub(super) fn service(config: &config::Engine, state: &State) -> Arc<dyn Service> {
+    Arc::new(Remote((config.processes == 1).then(|| state.clone())))
 }
 
 fn verb_of(method: &str) -> Option<Verb> {
@@ -91,7 +93,8 @@ impl Service for Remote {
             let verb = verb_of(method).ok_or(Error::UnknownMethod)?;
             let is_proto = argument.codec == Codec::Proto;
             let ask = ask(verb, if is_proto { argument.message()? } else { argument.read()? })?;
-            let answer = self.0.call(NAME, ask.encode()).await.map_err(|error| Error::Failed(error.to_string()))?;
+            let state = self.0.as_ref().ok_or_else(|| Error::Failed(SEVERAL.into()))?;
+            let answer = state.call(NAME, ask.encode()).await.map_err(|error| Error::Failed(error.to_string()))?;
             let response = Response { ok: decode_answer(&answer).map_err(Error::Failed)? };
             if is_proto { argument.reply_message(&response) } else { argument.reply(&response) }
         })

@@ -8,11 +8,11 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config,
-    rpc::{Answer, Error, Payload, Service},
+    rpc::{Answer, Concerns, Error, Payload, Service},
     sys::{
         cgroup::{MemoryGroups, Usage},
         limits,
@@ -35,13 +35,14 @@ pub(super) struct MemoryGuard {
 }
 
 /// As a call tells it; sizes in bytes.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
 struct Shown {
     limit: u64,
     used: u64,
     own: u64,
     /// What is done about it.
-    measure: &'static str,
+    measure: String,
 }
 
 /// Answers `memory.Show`.
@@ -54,6 +55,9 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// Nor has one that holds no more than this.
 const WORTHWHILE: u64 = 16 << 20;
+
+/// It is known already.
+const TELLS_WITHIN: Duration = Duration::from_secs(5);
 
 // === impl MemoryGuard ===
 
@@ -158,7 +162,7 @@ impl MemoryGuard {
 
     fn show(&self, reading: Reading) {
         let Reading { limit, used, own } = reading;
-        *self.shown.lock() = Shown { limit, used, own, measure: self.pressure.measure() };
+        *self.shown.lock() = Shown { limit, used, own, measure: self.pressure.measure().into() };
     }
 }
 
@@ -185,6 +189,13 @@ impl Service for Told {
         "memory"
     }
 
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Show" => Concerns::All { within: TELLS_WITHIN, join: sum },
+            _ => Concerns::Any,
+        }
+    }
+
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {
         Box::pin(async move {
             match method {
@@ -193,6 +204,14 @@ impl Service for Told {
             }
         })
     }
+}
+
+/// Engines hold the sum of what each holds, and the one with the most used under the same limit does the most about it.
+fn sum(results: Vec<Payload>) -> Result<Payload, Error> {
+    let all = results.iter().map(Payload::read).collect::<Result<Vec<Shown>, _>>()?;
+    let own = all.iter().map(|shown| shown.own).sum();
+    let worst = all.into_iter().max_by_key(|shown| shown.used).unwrap_or_default();
+    results[0].reply(&Shown { own, used: worst.used.max(own), ..worst })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The page of figures (`metrics`), in Prometheus' text format.
 
+mod engines;
 mod process;
 
 use std::{
@@ -12,7 +13,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, proto::MetricFamily};
 use tokio::runtime::Runtime;
 
-use super::settings;
+use super::{fellows::Fellows, settings};
 use crate::{
     config,
     error::Error,
@@ -23,12 +24,15 @@ use crate::{
         spool::Place,
     },
     lock::{self, Locks},
+    rpc::Service,
     telemetry::{
         Seldom,
         collectors::{Collectors, Figures as Kept},
     },
     worker::{Control, Controls, OutputBudget, Pool, WorkerStatus},
 };
+
+pub(super) use engines::DECLARED;
 
 /// Where figures come from.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub(super) struct Sources {
     pub(super) kept: Option<Kept>,
     /// Those of this engine.
     pub(super) locks: Option<Arc<Locks>>,
+    /// The other engines, if there are any.
+    pub(super) fellows: Option<Arc<Fellows>>,
 }
 
 /// Answers with the page, whatever the path.
@@ -108,6 +114,11 @@ pub(super) fn prepare(
 // === impl Figures ===
 
 impl Figures {
+    /// What other engines ask of the page.
+    pub(super) fn service(&self) -> Arc<dyn Service> {
+        Arc::new(self.page.clone())
+    }
+
     /// Answers in the background of `runtime`, until told to stop.
     pub(super) fn start(self, runtime: &Runtime) -> Drain {
         let drain = Drain::new();
@@ -133,9 +144,23 @@ impl Figures {
 // === impl Page ===
 
 impl Page {
+    /// The page, also of other engines if there are any.
     async fn text(&self) -> prometheus::Result<String> {
+        match &self.0.sources.fellows {
+            Some(fellows) => self.of_all(fellows).await,
+            None => encode(&self.with_kept(self.own()?).await?),
+        }
+    }
+
+    /// The server's own figures, of this engine.
+    fn own(&self) -> prometheus::Result<Vec<MetricFamily>> {
         let mut families = self.0.registry.gather();
         families.extend(self.momentary()?);
+        Ok(families)
+    }
+
+    /// The same with those that applications keep.
+    async fn with_kept(&self, mut families: Vec<MetricFamily>) -> prometheus::Result<Vec<MetricFamily>> {
         if let Some((theirs, count)) = self.kept().await {
             let registry = Registry::new();
             put(&registry, "rr_metrics_series", "Figures that applications keep; see metrics.max_series.", count as u64)?;
@@ -151,9 +176,7 @@ impl Page {
             }
             families.extend(new);
         }
-        let mut text = String::new();
-        TextEncoder::new().encode_utf8(&families, &mut text)?;
-        Ok(text)
+        Ok(families)
     }
 
     /// What applications keep, and how many series that is; none if nobody keeps anything, or it cannot be had now.
@@ -240,6 +263,12 @@ impl Handler for Page {
             }
         }
     }
+}
+
+fn encode(families: &[MetricFamily]) -> prometheus::Result<String> {
+    let mut text = String::new();
+    TextEncoder::new().encode_utf8(families, &mut text)?;
+    Ok(text)
 }
 
 fn put(registry: &Registry, name: &str, help: &str, value: u64) -> prometheus::Result<()> {

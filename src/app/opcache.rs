@@ -1,6 +1,6 @@
 //! The service `opcache`: how OPcache is, and its reset.
 
-use std::{process, sync::Arc};
+use std::{process, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     php::{self, Report, Wish},
-    rpc::{Answer, Codec, Error, Payload, Service},
+    rpc::{Answer, Codec, Concerns, Error, Payload, Service, lists},
 };
 
 /// Answers `opcache.Status` and `opcache.Reset` with a list, for each engine what it says of its OPcache, once a reset is done.
@@ -45,6 +45,9 @@ pub(super) fn service(opcache: Option<php::Opcache>) -> Arc<dyn Service> {
     Arc::new(Opcache(opcache))
 }
 
+/// A reset waits for scripts that run, but not for ever; `rr opcache` waits a little longer than this.
+const TELLS_WITHIN: Duration = Duration::from_secs(25);
+
 const OFF: &str = "OPcache is off: its extension is not loaded (zend_extension=opcache in php.ini), or opcache.enable is 0 \
                    (php.ini, or php.ini.opcache.enable of the configuration)";
 
@@ -64,6 +67,13 @@ impl Opcache {
 impl Service for Opcache {
     fn name(&self) -> &str {
         "opcache"
+    }
+
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Status" | "Reset" => Concerns::All { within: TELLS_WITHIN, join: lists },
+            _ => Concerns::Any,
+        }
     }
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {

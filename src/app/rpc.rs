@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{control::ThreadPool, settings};
+use super::{control::ThreadPool, fellows::Fellows, settings};
 use crate::{
     config::{self, Config},
     error::Error,
@@ -57,6 +57,18 @@ pub(super) fn metrics(figures: Figures) -> Arc<dyn Service> {
     Arc::new(Metrics::new(figures))
 }
 
+/// The built-in services, and `others`.
+pub(super) fn services(config: &Config, pools: Controls, others: Vec<Arc<dyn Service>>) -> Vec<Arc<dyn Service>> {
+    let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
+    let own: [Arc<dyn Service>; 4] = [
+        Arc::new(about),
+        Arc::new(Informer::new(pools.clone())),
+        Arc::new(Status::new(pools.clone())),
+        Arc::new(Resetter::new(pools)),
+    ];
+    own.into_iter().chain(others).collect()
+}
+
 // === impl Bound ===
 
 impl Bound {
@@ -77,17 +89,11 @@ impl Bound {
         }
     }
 
-    /// Puts the services behind the socket, the built-in ones and `others`.
-    pub(super) fn build(self, config: &Config, pools: Controls, others: Vec<Arc<dyn Service>>) -> Result<Calls, Error> {
+    /// Puts the services behind the socket; calls that concern `fellows` too are made there as well.
+    pub(super) fn build(self, services: Vec<Arc<dyn Service>>, fellows: Option<Arc<Fellows>>) -> Result<Calls, Error> {
+        let services = Services::new(services);
+        let services = fellows.into_iter().fold(services, |services, fellows| services.with(fellows));
         let section = &self.section;
-        let about = About { version: env!("CARGO_PKG_VERSION").into(), config: config.to_json().to_string().into() };
-        let mut services: Vec<Arc<dyn Service>> = vec![
-            Arc::new(about),
-            Arc::new(Informer::new(pools.clone())),
-            Arc::new(Status::new(pools.clone())),
-            Arc::new(Resetter::new(pools)),
-        ];
-        services.extend(others);
         let bounds = Bounds {
             max_connections: section.max_connections,
             max_calls: section.max_calls,
@@ -96,7 +102,7 @@ impl Bound {
             timeout: section.timeout,
         };
         let sockets = self.listeners.sockets().map_err(Error::system("rpc.listen"))?;
-        let server = bounds.build(sockets, Services::new(services));
+        let server = bounds.build(sockets, services);
         Ok(Calls { server, address: self.dsn(), listeners: self.listeners })
     }
 }

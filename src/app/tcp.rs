@@ -1,13 +1,16 @@
 //! The TCP servers: their sockets, and the calls that close connections.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
 
 use super::{served::Served, settings};
 use crate::{
     config::{Tcp, TcpServer},
     error::Error,
     http::listen::{self, Listeners},
-    rpc::{Answer, Payload, Service},
+    rpc::{Answer, Concerns, Payload, Service, agreed},
     tcp::{self, Endpoint, Server},
     worker::Tasks,
 };
@@ -18,6 +21,8 @@ struct Remote(Arc<Server>);
 
 /// Connections that the kernel queues for each socket until they are accepted.
 const BACKLOG: i32 = 1024;
+
+const CLOSES_WITHIN: Duration = Duration::from_secs(5);
 
 /// To listen where `server` does; `key` is that of its address.
 pub(super) fn listen(key: &str, server: &TcpServer) -> Result<listen::Config, Error> {
@@ -60,6 +65,14 @@ pub(super) fn shown(endpoint: &Endpoint) -> String {
 impl Service for Remote {
     fn name(&self) -> &str {
         "tcp"
+    }
+
+    /// A connection is in one of the engines, and closing one that is nowhere does nothing.
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Close" => Concerns::All { within: CLOSES_WITHIN, join: agreed },
+            _ => Concerns::Any,
+        }
     }
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {

@@ -125,7 +125,7 @@ fn draw(client: &mut Client, named: &[String]) -> Result<String, Error> {
 fn memory(client: &mut Client) -> String {
     let Ok(memory) = client.call::<Memory>("memory.Show", &true) else { return String::new() };
     let Memory { limit, used, own, measure } = memory;
-    format!("Memory: {} of {} used, {} by this engine; measure: {measure}\n", bytes(used), bytes(limit), bytes(own))
+    format!("Memory: {} of {} used, {} by this server; measure: {measure}\n", bytes(used), bytes(limit), bytes(own))
 }
 
 fn table(workers: &[Worker], now: SystemTime) -> Table {

@@ -179,8 +179,6 @@ impl Walk {
             blind.then(|| ("http.trusted_subnets", "expected the proxies that proxy_ip_parser is to believe, got none".into()));
         let needs_one = match () {
             () if *lock != Lock::default() => Some("locks are in the memory of one of them only: set 1, or go without lock"),
-            () if rpc.is_some() => Some("a call would reach one of them only: set 1, or go without rpc"),
-            () if metrics.address.is_some() => Some("each has figures of its own: set 1, or go without metrics"),
             () if http.middleware.contains(&Middleware::RateLimit) => {
                 Some("each would count clients for itself: set 1, or go without rate_limit")
             }

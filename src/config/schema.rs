@@ -95,7 +95,7 @@ const OWN: &[Key] = &[
     ),
     key(
         "engine.processes",
-        "Processes that serve side by side, each with all pools: what a crash of one ends is less. Not with rpc or lock.",
+        "Processes that serve side by side, each with all pools: what a crash of one ends is less. Not with lock or rate_limit.",
         &Field(|c| &mut c.engine.processes, Count(1, 64)),
     ),
     key(
@@ -580,13 +580,13 @@ const OWN: &[Key] = &[
     ),
     section(
         "metrics",
-        "Figures for Prometheus, under RoadRunner's names; those of requests need the middleware http_metrics too.",
+        "Figures for Prometheus, under RoadRunner's names; those of requests need the middleware http_metrics too. With several engine.processes each has a label, engine.",
     ),
     key("metrics.address", "Where to listen, such as 127.0.0.1:2112.", &Field(|c| &mut c.metrics.address, Maybe(Listen("")))),
     key("metrics.max_connections", "Connections at once.", &Field(|c| &mut c.metrics.max_connections, Count(1, 10_000))),
     key(
         "metrics.collect",
-        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They go on over a reload, but for those that are then declared in another way, and begin at zero after a crash.",
+        "Figures that scripts keep by RPC, such as sold => [type => counter, help => Things sold., labels => [what]]; type is counter, gauge, histogram (buckets) or summary (objectives); also namespace, subsystem. They go on over a reload, but for those that are then declared in another way, and begin at zero after a crash; with several engine.processes one of those keeps them, and they begin at zero when it ends, by a reload too.",
         &Field(|c| &mut c.metrics.collect, Declarations),
     ),
     key(

@@ -4,13 +4,13 @@
 //! its next version had for a while `ListPlugins`, `GetWorkers` and `GetJobs` with messages of `informer.v1`; both names are
 //! answered in every codec. `Threads` is ours: what `rr threads` shows.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::{Answer, Codec, Error, Payload, Service};
+use super::{Answer, Codec, Concerns, Error, Payload, Service, agreed, lists};
 use crate::worker::{Control, Controls, ThreadRow, WorkerRow};
 
 /// Answers the calls of `rr workers` and of PHP's `WorkerPool`.
@@ -112,6 +112,12 @@ struct Response {
     ok: bool,
 }
 
+/// What is done to workers waits for what they do: their pools bound that, and this comes after.
+pub(super) const CHANGES_WITHIN: Duration = Duration::from_secs(290);
+
+/// An engine that lives tells what it does at once, or its threads' calls after a while.
+const TELLS_WITHIN: Duration = Duration::from_secs(5);
+
 // === impl Informer ===
 
 impl Informer {
@@ -151,6 +157,14 @@ impl Informer {
 impl Service for Informer {
     fn name(&self) -> &str {
         "informer"
+    }
+
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Workers" | "GetWorkers" | "Threads" => Concerns::All { within: TELLS_WITHIN, join: lists },
+            "AddWorker" | "RemoveWorker" => Concerns::All { within: CHANGES_WITHIN, join: agreed },
+            _ => Concerns::Any,
+        }
     }
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {

@@ -1,9 +1,11 @@
 //! The service `metrics`: figures that applications keep, shown with the server's own.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, Error, Payload, Service};
+use super::{Answer, Concerns, Error, Payload, Service, agreed};
 use crate::telemetry::collectors::{Act, Change, Declaration, Figures, Kind};
 
 /// Answers `metrics.Declare`, `Unregister`, `Add`, `Sub`, `Observe` and `Set`.
@@ -38,6 +40,8 @@ struct Collector {
     /// A map whose keys are texts; PHP's empty one is a list.
     objectives: Value,
 }
+
+const DECLARES_WITHIN: Duration = Duration::from_secs(5);
 
 // === impl Metrics ===
 
@@ -75,6 +79,15 @@ impl Metrics {
 impl Service for Metrics {
     fn name(&self) -> &str {
         "metrics"
+    }
+
+    /// All know what was declared, so that another can go on when the one that keeps the values ends.
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Declare" | "Unregister" => Concerns::All { within: DECLARES_WITHIN, join: agreed },
+            "Add" | "Sub" | "Observe" | "Set" => Concerns::Keeper,
+            _ => Concerns::Any,
+        }
     }
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {

@@ -5,6 +5,9 @@
 //! text. That is Go's `net/rpc` in other clothes: answers come in the order of completion, so a caller may send several requests
 //! before it reads. Whoever connects may call everything.
 //!
+//! Where several engines serve together, the one that is called makes calls that concern all of them at the others too
+//! ([`Concerns`]), over connections that the supervisor gives it.
+//!
 //! [`Services`] is the table that plugins add to. [`Client`] is the blocking end that the command line uses.
 //!
 //! # Bounds
@@ -13,25 +16,31 @@
 //! its own for life.
 
 mod about;
+mod caller;
 mod client;
 mod connection;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod informer;
+mod join;
 mod metrics;
 mod payload;
 mod resetter;
 mod service;
 mod status;
+mod together;
 
 pub use about::About;
+pub use caller::Caller;
 pub use client::{CallError, Client};
 pub use informer::Informer;
+pub use join::{agreed, lists};
 pub use metrics::Metrics;
 pub use payload::{Codec, Error, Payload};
 pub use resetter::Resetter;
-pub use service::{Answer, Service, Services};
+pub use service::{Answer, Concerns, Join, Service, Services};
 pub use status::Status;
+pub use together::{Fellow, Fellows, Keeper, Meeting, Met};
 
 use std::{
     io,
@@ -148,6 +157,17 @@ impl Server {
         }
         while tasks.join_next().await.is_some() {}
         Ok(())
+    }
+
+    /// Serves a connection that was accepted elsewhere, on the calling runtime; one too many, or too late, is closed at once.
+    pub fn attend(&self, stream: tokio::net::UnixStream) {
+        if *self.shared.stop.borrow() == Stop::Calls {
+            return;
+        }
+        let Ok(permit) = self.shared.connections.clone().try_acquire_owned() else {
+            return tracing::warn!("too many calls of other engines at once: one is not answered");
+        };
+        tokio::spawn(serve(Box::new(stream), permit, self.shared.clone()));
     }
 
     /// Accepts no more connections, for others listen here; those that are there go on until [`stop`](Self::stop).

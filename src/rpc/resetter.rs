@@ -1,7 +1,7 @@
 //! The service `resetter`: workers boot again.
 
 use super::{
-    Answer, Codec, Error, Payload, Service,
+    Answer, Codec, Concerns, Error, Payload, Service, agreed,
     informer::{self, PluginRequest, PluginsList},
 };
 use crate::worker::Controls;
@@ -33,6 +33,13 @@ impl Resetter {
 impl Service for Resetter {
     fn name(&self) -> &str {
         "resetter"
+    }
+
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Reset" | "ResetAll" => Concerns::All { within: informer::CHANGES_WITHIN, join: agreed },
+            _ => Concerns::Any,
+        }
     }
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {

@@ -1,9 +1,11 @@
 //! The service `status`: whether plugins can work.
 
-use prost::Message;
-use serde::Serialize;
+use std::time::Duration;
 
-use super::{Answer, Codec, Error, Payload, Service, informer::PluginRequest};
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Codec, Concerns, Error, Payload, Service, informer::PluginRequest};
 use crate::worker::Controls;
 
 /// Answers `status.Status` and `status.Ready`.
@@ -11,13 +13,17 @@ use crate::worker::Controls;
 pub struct Status(Controls);
 
 /// `status.v1.Response`.
-#[derive(Clone, PartialEq, Message, Serialize)]
+#[derive(Clone, Deserialize, PartialEq, Message, Serialize)]
+#[serde(default)]
 struct Response {
     #[prost(int64, tag = "1")]
     code: i64,
     #[prost(string, tag = "2")]
     message: String,
 }
+
+/// Pools know at once.
+const TELLS_WITHIN: Duration = Duration::from_secs(5);
 
 // === impl Status ===
 
@@ -42,6 +48,13 @@ impl Service for Status {
         "status"
     }
 
+    fn concerns(&self, method: &str) -> Concerns {
+        match method {
+            "Status" | "Ready" => Concerns::All { within: TELLS_WITHIN, join: best },
+            _ => Concerns::Any,
+        }
+    }
+
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {
         Box::pin(async move {
             match method {
@@ -50,4 +63,15 @@ impl Service for Status {
             }
         })
     }
+}
+
+/// A plugin is ready if it is in some engine, as health checks have it.
+fn best(results: Vec<Payload>) -> Result<Payload, Error> {
+    let mut told = Vec::new();
+    for result in results {
+        let response: Response = if result.codec == Codec::Proto { result.message()? } else { result.read()? };
+        told.push((response.code, result));
+    }
+    let best = told.into_iter().min_by_key(|(code, _)| *code);
+    best.map(|(_, result)| result).ok_or(Error::UnknownMethod)
 }

@@ -1,7 +1,8 @@
 //! Figures that applications declare and keep: counters, gauges, histograms and summaries, as RoadRunner's plugin `metrics` has them.
 //!
 //! They are in memory, and go with a reload to the next engine ([`crate::state`]); a crash loses them, which Prometheus takes for a
-//! restart of the counters. What the configuration of the next engine declares in another way, or not any more, does not go on. So
+//! restart of the counters. What the configuration of the next engine declares in another way, or not any more, does not go on. Of
+//! several engines that serve side by side one keeps them ([`crate::rpc::Concerns::Keeper`]), and any end of it is like a crash. So
 //! that labels cannot fill the memory, there is a bound for all of them together.
 
 mod act;
@@ -221,6 +222,11 @@ impl Collectors {
         series.change(declared, change, value, now);
         all.insert(labels.to_vec(), Line { series, epoch });
         Ok(())
+    }
+
+    /// All that are declared.
+    pub fn declared(&self) -> Vec<Declaration> {
+        self.0.names.read().known.values().map(|collector| collector.declared.clone()).collect()
     }
 
     /// All that have a value, by their full names.

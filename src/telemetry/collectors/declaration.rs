@@ -4,11 +4,12 @@ use std::io;
 
 use bytes::{Buf, BufMut};
 use prometheus::proto::MetricType;
+use serde::{Deserialize, Serialize};
 
 use crate::state::form::{put_text, take_text};
 
 /// A figure that is declared.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Declaration {
     /// What calls know it by.
     pub name: String,
@@ -29,7 +30,7 @@ pub struct Declaration {
 }
 
 /// What a figure is.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Kind {
     Counter,

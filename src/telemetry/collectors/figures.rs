@@ -20,6 +20,11 @@ impl Figures {
         Self { here, state }
     }
 
+    /// Those of this engine, wherever the state is.
+    pub fn here(&self) -> &Collectors {
+        &self.here
+    }
+
     /// Does what is asked, where they are.
     pub async fn act(&self, act: &Act) -> Result<(), String> {
         self.ask(act).await.map(drop)
