@@ -264,7 +264,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
     let (fellows, letter_box) = means.beside.map(|(seat, post)| (Arc::new(Fellows::new(seat, wishes.clone())), post)).unzip();
-    let ends = (means.sockets.metrics, &means.sockets.quic.0[..]);
+    let ends = (means.sockets.metrics, sockets::read(&means.sockets.quic));
     let (records, figures) = Records::new(&config, &all, ends, (&controls, &drain, &intake, &kept), fellows.clone())?;
     let services = services(&config, &controls, wishes, (&engine, guard.as_ref(), tcp.as_ref(), &kept));
     let among = Among::start(&runtime, fellows.clone().zip(letter_box), &services, (figures.as_ref(), &kept))?;

@@ -40,7 +40,8 @@
 //! over connections that the supervisor gives both ends of ([`rpc::Concerns`]), and so are the figures of all gathered.
 //! What plugins keep in memory goes from each engine to the one that succeeds it, and has one owner all the time ([`state`]).
 //! A UDP port of HTTP/3 has a socket for each of the two engines that there may be, and the kernel is told by which bit of a
-//! connection's id to choose ([`http::h3`]): connections in progress stay with the older engine, new ones go to the newer.
+//! connection's id to choose ([`http::h3`]): connections in progress stay with the older engine, new ones go to the newer. Of engines
+//! side by side the first reads it.
 //!
 //! ## Sites and pools
 //!

@@ -456,3 +456,49 @@ fn a_client_that_reads_nothing_is_cut() {
     assert!(client.finish(pending).is_err(), "the answer was given up");
     is_well(&office);
 }
+
+#[test]
+fn one_of_several_engines_serves_it_and_another_follows_when_that_ends() {
+    if reference().is_some() || !has_curl() {
+        return;
+    }
+    let office = Office::new();
+    let server = site(&office).threads(2).option("engine.processes=2").option("engine.grace_period=20s").start();
+    let expected = format!("h3=\":{}\"; ma=86400", office.port.port());
+    let mut seen = std::collections::HashSet::new();
+    let both_tell = wait_until(PATIENCE, || {
+        let fetched = office.fetch("/pid.php", &["--http2"]).unwrap();
+        assert_eq!(fetched.header("alt-svc"), Some(expected.as_str()));
+        seen.insert(fetched.body);
+        seen.len() == 2
+    });
+    assert!(both_tell, "{seen:?}");
+    let reader = pid(&mut Http3::connect(&office));
+    for _ in 0..8 {
+        assert_eq!(pid(&mut Http3::connect(&office)), reader);
+    }
+    let other = seen.iter().map(|pid| Pid::from_raw(pid.parse().unwrap())).find(|pid| *pid != reader).unwrap();
+    for dead in [other, reader] {
+        kill(dead, Signal::SIGKILL).unwrap();
+        assert!(wait_until(PATIENCE, || kill(dead, None::<Signal>).is_err()));
+        let mut next = None;
+        let asked = || {
+            let answer =
+                Http3::try_connect(&office, office.port).and_then(|mut client| client.try_fetch(request("GET", "/pid.php"), b""));
+            next = answer.ok().map(|answer| answer.text().to_owned());
+            next.is_some()
+        };
+        assert!(wait_until(PATIENCE, asked), "{}", server.log.text());
+        assert_eq!(next == Some(reader.to_string()), dead == other, "{next:?}");
+    }
+    for _ in 0..3 {
+        let mut client = Http3::connect(&office);
+        let old = pid(&mut client);
+        let pending = begin(&server, &mut client, 1500);
+        reload(&server, &office, old);
+        assert_eq!(client.finish(pending).unwrap().text(), "finished", "what was begun before is finished by the old engine");
+        assert!(wait_until(PATIENCE, || kill(old, None::<Signal>).is_err()), "{}", server.log.text());
+        assert_ne!(pid(&mut Http3::connect(&office)), old);
+    }
+    server.stop();
+}

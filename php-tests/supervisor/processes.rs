@@ -63,7 +63,6 @@ fn several_engines_need_a_supervisor_and_keep_nothing_that_only_one_may_keep() {
         ("engine.supervisor=false", "engine.processes: more than one needs engine.supervisor"),
         ("lock.max_locks=10", "engine.processes: locks are in the memory of one of them only"),
         ("http.middleware=rate_limit", "engine.processes: each would count clients for itself"),
-        ("http.http3.address=127.0.0.1:1", "engine.processes: packets of HTTP/3 are for one of them only"),
     ] {
         let output = site().option("engine.processes=2").option(option).command(free_port(), None).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{output:?}");

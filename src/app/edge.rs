@@ -149,7 +149,7 @@ pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metri
     Ok(Chain::new(listed))
 }
 
-/// What serves HTTP/3 on `sockets`, if there is a key for it; the TLS is that of `http.ssl`.
+/// What serves HTTP/3 on `sockets`, if there is a key for it, and it is this engine that does; the TLS is that of `http.ssl`.
 pub(super) fn quic(
     http: &config::Http,
     (sockets, terms): (Vec<UdpSocket>, h3::Terms),
@@ -157,6 +157,9 @@ pub(super) fn quic(
     front: (Arc<conn::Config>, Service, Drain),
 ) -> Result<Option<h3::Server<Service>>, Error> {
     let (Some(section), Some(tls)) = (&http.http3, tls_of_quic(http, tls)?) else { return Ok(None) };
+    if !terms.reads {
+        return Ok(None);
+    }
     let window = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
     let quic = h3::Config {
         idle_timeout: section.idle_timeout,

@@ -39,6 +39,11 @@ impl Listening {
     }
 }
 
+/// The UDP ports that this engine reads.
+pub(super) fn read((sockets, terms): &(Vec<UdpSocket>, Terms)) -> &[UdpSocket] {
+    if terms.reads { sockets } else { &[] }
+}
+
 /// The sockets that `config` asks for, HTTP's last: whoever finds it listening finds the others too.
 pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
     let http = &config.http;

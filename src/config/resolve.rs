@@ -182,7 +182,6 @@ impl Walk {
             () if http.middleware.contains(&Middleware::RateLimit) => {
                 Some("each would count clients for itself: set 1, or go without rate_limit")
             }
-            () if http.http3.is_some() => Some("packets of HTTP/3 are for one of them only: set 1, or go without http.http3"),
             () => None,
         };
         let faults: Vec<_> = faults.chain(blind).chain(engine.fault(needs_one)).collect();

@@ -67,7 +67,7 @@ pub struct Engine {
     /// A process of its own keeps the sockets and starts a new engine when one dies or a reload is asked for.
     pub supervisor: bool,
     /// Engines that serve side by side, each with its own pools. Calls concern all of them, metrics have a label that tells them apart
-    /// (`engine`), and what lives in the memory of one (`lock`, `rate_limit`) cannot be had with several.
+    /// (`engine`), the first serves HTTP/3, and what lives in the memory of one (`lock`, `rate_limit`) cannot be had with several.
     pub processes: usize,
     /// Threads that speak to clients; none means sized from the CPUs.
     pub io_threads: Option<usize>,

@@ -67,7 +67,7 @@ use self::{
     notify::Watchdog,
     release::Installed,
     signals::Signals,
-    sockets::{Lent, Table},
+    sockets::{Lent, READER, Table},
     succession::{Asker, Next},
     tickets::TicketKeys,
 };
@@ -295,7 +295,7 @@ impl Supervisor {
             return self.load(self.installed.program.clone(), Purpose::Restart);
         }
         while let Some(place) = self.free_place() {
-            let sockets = self.table.of_active();
+            let sockets = self.table.of_active(place);
             let seat = Seat { generation: self.generation + 1, place, sockets, succeeds: false, predecessor: None };
             let engine = self.spawn(&self.installed, seat)?;
             self.generation = engine.generation;
@@ -344,7 +344,12 @@ impl Supervisor {
 
     /// Packets go to the engine that serves, but for those that are an older one's as long as it is there.
     fn steer(&self) {
-        self.table.steer(self.draining.is_empty());
+        self.table.steer(!self.reader_leaves());
+    }
+
+    /// An older engine may have packets to read still.
+    fn reader_leaves(&self) -> bool {
+        self.draining.iter().any(|engine| engine.place == READER)
     }
 
     /// Has `program` read the configuration.

@@ -83,7 +83,7 @@ struct Given {
 pub(super) struct Table {
     active: Vec<Kept>,
     next: Vec<Kept>,
-    /// Of the engine that serves, with UDP ports; there is one then.
+    /// Of the engine that reads from UDP ports: the one in place [`READER`].
     terms: Terms,
 }
 
@@ -298,22 +298,22 @@ impl Table {
         self.active.iter().any(|kept| matches!(kept.held, Held::Port(_)))
     }
 
-    /// For an engine of the release in force.
-    pub(super) fn of_active(&self) -> Lent<'_> {
-        lent(&self.active, self.terms.clone())
+    /// For the engine in this place of the release in force.
+    pub(super) fn of_active(&self, place: usize) -> Lent<'_> {
+        lent(&self.active, self.terms.clone(), place)
     }
 
     /// For one that is to succeed another of the same release.
-    pub(super) fn of_successor(&self) -> Lent<'_> {
-        lent(&self.active, self.terms.of_next())
+    pub(super) fn of_successor(&self, place: usize) -> Lent<'_> {
+        lent(&self.active, self.terms.of_next(), place)
     }
 
     /// For an engine of the release that is to come.
-    pub(super) fn of_next(&self) -> Lent<'_> {
-        lent(&self.next, self.terms.of_next())
+    pub(super) fn of_next(&self, place: usize) -> Lent<'_> {
+        lent(&self.next, self.terms.of_next(), place)
     }
 
-    /// Engines on the terms of the next one serve.
+    /// The engine that reads from UDP ports is one on the terms of the next one.
     pub(super) fn change_terms(&mut self) {
         self.terms = self.terms.of_next();
     }
@@ -387,7 +387,11 @@ fn change_permissions(from: &[Kept], to: &[Kept]) -> Result<(), Error> {
     Ok(())
 }
 
-fn lent(kept: &[Kept], terms: Terms) -> Lent<'_> {
+/// The place of the engine that reads from UDP ports, of which there is one. The others get the sockets too, for their addresses.
+pub(super) const READER: usize = 0;
+
+fn lent(kept: &[Kept], terms: Terms, place: usize) -> Lent<'_> {
+    let terms = Terms { reads: place == READER, ..terms };
     let theirs = kept.iter().filter(|kept| kept.wanted.kind != Kind::Status);
     let sockets = theirs.flat_map(|kept| kept.held.for_engine(terms.slot).into_iter().map(|socket| (kept.wanted.kind, socket)));
     Lent { sockets: sockets.collect(), terms }

@@ -14,6 +14,7 @@ use super::{
     notify,
     release::Installed,
     report,
+    sockets::READER,
 };
 use crate::{
     error::{Error, ExitCode},
@@ -95,7 +96,9 @@ impl Supervisor {
             self.table.settle(true);
             self.answer_checks();
         }
-        self.table.change_terms();
+        if engines.iter().any(|engine| engine.place == READER) {
+            self.table.change_terms();
+        }
         let generation = engines.iter().map(|engine| engine.generation).max().unwrap_or_default();
         let took = engines.first().map_or(0.0, |engine| engine.started.elapsed().as_secs_f64());
         self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
@@ -229,7 +232,7 @@ impl Supervisor {
         let refusal = match &self.previous {
             _ if self.stopping => STOPPING,
             _ if self.is_starting() => "a reload is in progress: try again when it is over",
-            _ if !self.draining.is_empty() && self.table.has_ports() => {
+            _ if self.reader_leaves() && self.table.has_ports() => {
                 "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
             }
             None => "there is nothing to go back to: the server has not been reloaded",
@@ -283,7 +286,7 @@ impl Supervisor {
     fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
         let predecessor = self.predecessor(installed);
         let succeeds = self.ask_for_scripts();
-        let of = |(generation, place)| Seat { generation, place, sockets: self.table.of_next(), succeeds, predecessor };
+        let of = |(generation, place)| Seat { generation, place, sockets: self.table.of_next(place), succeeds, predecessor };
         let places = 0..installed.release.processes;
         (self.generation + 1..).zip(places).map(of).map(|seat| self.spawn(installed, seat)).collect()
     }
@@ -335,7 +338,7 @@ impl Supervisor {
         tracing::warn!(generation, "the engine asks to be replaced: a new engine takes its place");
         self.ask_for_scripts();
         let predecessor = self.predecessor(&self.installed);
-        let sockets = self.table.of_successor();
+        let sockets = self.table.of_successor(place);
         let seat = Seat { generation: self.generation + 1, place, sockets, succeeds: true, predecessor };
         match self.spawn(&self.installed, seat) {
             Ok(engine) => self.succeed(Next {

@@ -91,7 +91,7 @@ const ASKS: u32 = 3;
 impl<S: Handler> Server<S> {
     /// A server whose requests `handler` answers.
     pub fn new(needs: Needs, handler: S) -> Self {
-        let Needs { sockets, terms: Terms { slot, secret }, tls, quic, config, drain } = needs;
+        let Needs { sockets, terms: Terms { slot, secret, .. }, tls, quic, config, drain } = needs;
         let shared = Arc::new(Shared { config, handler, drain });
         Self { sockets: sockets.into_iter().map(|socket| Mutex::new(Some(socket))).collect(), slot, secret, tls, quic, shared }
     }

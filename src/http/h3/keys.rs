@@ -20,6 +20,14 @@ pub struct Terms {
     pub slot: Slot,
     /// The same for all processes.
     pub secret: Secret,
+    /// Whether it reads at all: of several that serve side by side only one does.
+    #[serde(default = "always")]
+    pub reads: bool,
+}
+
+/// In a letter that does not say.
+fn always() -> bool {
+    true
 }
 
 /// Makes ids that say to which of the processes that share a port a connection belongs.
@@ -30,12 +38,12 @@ struct Ids(Slot);
 impl Terms {
     /// Those of a first process.
     pub fn new() -> Self {
-        Self { slot: Slot::First, secret: Secret::random() }
+        Self { slot: Slot::First, secret: Secret::random(), reads: true }
     }
 
     /// Those of its successor.
     pub fn of_next(&self) -> Self {
-        Self { slot: self.slot.other(), secret: self.secret.clone() }
+        Self { slot: self.slot.other(), ..self.clone() }
     }
 }
 
