@@ -225,7 +225,7 @@ const OWN: &[Key] = &[
     key("http.follow_symlinks", "Symbolic links may lead out of the root.", &Field(|c| &mut c.http.follow_symlinks, Flag)),
     key(
         "http.routes",
-        "Paths with workers and a queue of their own, so that a slow one never takes all: [path => /api/*, worker => api.php, pool => [num_workers => 2, max_queue_size => 20]]; also request_timeout, internal_error_code, php.ini, php.reset. Without worker its site answers, in that pool. A path is that of the URL, of a rewrite rule, of the script or file that answers, or what stands behind a script's name; the first route that has one of them counts.",
+        "Paths with workers and a queue of their own, so that a slow one never takes all: [path => /api/*, worker => api.php, pool => [num_workers => 2, max_queue_size => 20]]; also request_timeout, internal_error_code, php.ini, php.reset. Without worker its site answers, in that pool. A path is that of the URL, of a rewrite rule, of the script or file that answers, or what stands behind a script's name; the first route that has that of the URL counts, or else the first that has any of the others.",
         &Field(|c| &mut c.http.routes, List(RouteForm)),
     ),
     key(

@@ -443,3 +443,6 @@ impl Held {
         self.listeners()?.bound().find_map(|(_, path)| path)
     }
 }
+
+#[cfg(test)]
+mod tests;
