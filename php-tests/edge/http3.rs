@@ -12,10 +12,13 @@ use super::{
     metrics::{page, value},
     with,
 };
-use crate::harness::{
-    Office, PATIENCE, Server, Setup, free_port,
-    h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request, without_credit},
-    reference, server, wait_until,
+use crate::{
+    harness::{
+        Office, PATIENCE, Server, Setup, free_port,
+        h3::{Answer, Http3, Outcome, Pending, control_stream, raw, request, without_credit},
+        reference, server, wait_until,
+    },
+    supervisor::has_stopped,
 };
 
 fn site(office: &Office) -> Setup {
@@ -108,12 +111,13 @@ fn packets_that_find_no_room_are_counted() {
     assert_eq!(dropped(), 0.0);
     // Nobody reads meanwhile.
     kill(engine, Signal::SIGSTOP).unwrap();
+    assert!(wait_until(PATIENCE, || has_stopped(engine)));
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..2000 {
         socket.send_to(&[0x40; 1000], office.port).unwrap();
     }
     kill(engine, Signal::SIGCONT).unwrap();
-    assert!(wait_until(PATIENCE, || dropped() > 1000.0));
+    assert!(wait_until(PATIENCE, || dropped() > 1000.0), "{}", dropped());
     is_well(&office);
 }
 

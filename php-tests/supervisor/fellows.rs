@@ -13,7 +13,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use super::{engine, engines, is_gone, operator::command, processes::reload_all, site};
+use super::{engine, engines, has_stopped, is_gone, operator::command, processes::reload_all, site};
 use crate::harness::{PATIENCE, Request, Rpc, Server, Setup, free_port, reference, wait_until};
 
 /// Notes each boot in the file `boots` beside the document root, after the process.
@@ -135,13 +135,6 @@ fn calls_find_the_engines_that_are_there_over_a_crash_reloads_and_a_rollback() {
     assert!(command(rpc, &["workers"]).unwrap().contains("Workers of [http]:"));
     assert_eq!(command(rpc, &["reset"]), Ok("resetting plugin: [http]\nplugin reset: [http]".into()));
     server.stop();
-}
-
-/// Whether all threads of the process have stopped.
-fn has_stopped(process: Pid) -> bool {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-    threads.flatten().all(|thread| state(thread).rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
 }
 
 #[test]

@@ -87,3 +87,10 @@ pub(crate) fn children_of(process: Pid) -> HashSet<Pid> {
 pub(crate) fn is_gone(process: Pid) -> bool {
     wait_until(Duration::from_secs(10), || kill(process, None::<Signal>).is_err())
 }
+
+/// Whether all threads of the process have stopped.
+pub(crate) fn has_stopped(process: Pid) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let state = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+    threads.flatten().all(|thread| state(thread).rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T')))
+}
