@@ -317,10 +317,6 @@ impl State {
 impl Waiting for Shared {
     fn cut(&self) {
         let mut state = self.state.lock();
-        // Its connection may be at its next answer.
-        if state.reader_gone {
-            return;
-        }
         state.chunks.clear();
         (state.in_memory, state.spool, state.trailers) = (0, None, None);
         state.end = Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read, and others needed the room")));
@@ -423,9 +419,7 @@ impl Drop for OutputReader {
         state.chunks.clear();
         state.in_memory = 0;
         state.spool = None;
-        let connection = state.connection.take();
         drop(state);
-        drop(connection);
         self.0.drained.notify_all();
     }
 }
@@ -535,29 +529,6 @@ mod tests {
         drop(reader);
         assert!(writer.is_abandoned());
         assert_eq!(writer.write(Bytes::from_static(b"1")).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
-    }
-
-    #[derive(Debug, Default)]
-    struct Closed(std::sync::atomic::AtomicBool);
-
-    impl Connection for Closed {
-        fn close(&self) {
-            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn a_connection_is_closed_for_the_answer_that_it_waits_for_and_no_earlier_one() {
-        for is_read in [false, true] {
-            let (writer, reader) = OutputWriter::new(limits(4, 4));
-            let connection = Arc::new(Closed::default());
-            reader.close_with(connection.clone());
-            let reader = (!is_read).then_some(reader);
-            writer.0.cut();
-            assert_eq!(connection.0.load(std::sync::atomic::Ordering::Relaxed), !is_read);
-            assert_eq!(Arc::strong_count(&connection), 1);
-            drop(reader);
-        }
     }
 
     #[test]
