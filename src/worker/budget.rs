@@ -75,13 +75,14 @@ struct Counted {
 /// Less is not counted when it is all of an answer: what a connection has beside it is more.
 const SMALL: usize = 16 * 1024;
 
-/// Whoever has taken something since is no slow client.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Whoever has taken something since is no slow client. What is taken is up to 256 KiB, which takes a slow but steady one seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn now() -> u64 {
-    EPOCH.elapsed().as_millis() as u64
+    // From the first on, 0 is longer ago than anybody's patience.
+    (EPOCH.elapsed() + PATIENCE * 2).as_millis() as u64
 }
 
 // === impl Budget ===
@@ -147,7 +148,6 @@ impl Budget {
     #[cfg(test)]
     pub(super) fn age(&self) {
         self.opened.lock().all.values().for_each(|(moved, _)| moved.0.store(0, Relaxed));
-        std::thread::sleep((PATIENCE * 2).saturating_sub(EPOCH.elapsed()));
     }
 
     fn counted(self: &Arc<Self>, bytes: Bytes) -> Bytes {

@@ -146,13 +146,14 @@ impl OutputWriter {
             if state.reader_gone || state.end.is_some() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
+            let mut look_again = deadline;
             if state.has_room(chunk.len(), limits) {
                 chunk = match state.keep_in_memory(chunk, limits) {
                     None => break,
                     Some(rest) => rest,
                 };
+                look_again = deadline.min(Instant::now() + LOOK_AGAIN);
             }
-            let mut look_again = deadline;
             let written = state.spool.as_ref().map_or(0, |spool| spool.written);
             if has_room && written + chunk.len() as u64 <= limits.file {
                 match state.keep_in_file(&chunk, &self.0) {
@@ -316,6 +317,10 @@ impl State {
 impl Waiting for Shared {
     fn cut(&self) {
         let mut state = self.state.lock();
+        // Its connection may be at its next answer.
+        if state.reader_gone {
+            return;
+        }
         state.chunks.clear();
         (state.in_memory, state.spool, state.trailers) = (0, None, None);
         state.end = Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read, and others needed the room")));
@@ -398,6 +403,8 @@ impl http_body::Body for OutputReader {
             Some(end) => Poll::Ready(std::mem::replace(end, Ok(())).err().map(Err)),
             None => {
                 state.waker = Some(context.waker().clone());
+                // A chunk that there is no memory for is let through to a client that waits.
+                self.0.drained.notify_one();
                 Poll::Pending
             }
         }
@@ -416,7 +423,9 @@ impl Drop for OutputReader {
         state.chunks.clear();
         state.in_memory = 0;
         state.spool = None;
+        let connection = state.connection.take();
         drop(state);
+        drop(connection);
         self.0.drained.notify_all();
     }
 }
@@ -486,12 +495,69 @@ mod tests {
         writes.join().expect("no panic").expect("taken");
     }
 
+    /// Writes so much to an answer that has no file, in a thread.
+    fn written(budget: &Arc<Budget>, bytes: usize) -> (OutputReader, std::thread::JoinHandle<io::Result<()>>) {
+        let (write_timeout, directory) = (Duration::from_secs(5), std::env::temp_dir());
+        let limits = Limits { memory: 1 << 20, file: 0, write_timeout, directory, budget: budget.clone() };
+        let (writer, reader) = OutputWriter::new(Arc::new(limits));
+        let writes = std::thread::spawn(move || {
+            let written = writer.write(Bytes::from(vec![b'x'; bytes]));
+            writer.finish(Ok(()));
+            written
+        });
+        // It waits by now, or finds what it waits for: either has to do.
+        std::thread::sleep(Duration::from_millis(50));
+        (reader, writes)
+    }
+
+    #[test]
+    fn without_memory_and_file_a_reader_that_asks_later_gets_it() {
+        let budget = Budget::new(Bounds { memory: 0, file: 0, files: 0 });
+        for bytes in [100, 3 * LITTLE + 1] {
+            let (reader, writes) = written(&budget, bytes);
+            assert_eq!(runtime().block_on(reader.collect()).expect("whole").to_bytes().len(), bytes);
+            writes.join().expect("no panic").expect("taken");
+        }
+    }
+
+    #[test]
+    fn memory_that_others_give_back_is_found() {
+        let budget = Budget::new(Bounds { memory: 100, file: 0, files: 0 });
+        let other = budget.take(vec![0; 100].into()).expect("room");
+        let (_reader, writes) = written(&budget, 50);
+        drop(other);
+        writes.join().expect("no panic").expect("room, though nobody reads");
+    }
+
     #[test]
     fn a_reader_that_leaves_is_an_error_to_the_writer() {
         let (writer, reader) = OutputWriter::new(limits(4, 4));
         drop(reader);
         assert!(writer.is_abandoned());
         assert_eq!(writer.write(Bytes::from_static(b"1")).expect_err("gone").kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[derive(Debug, Default)]
+    struct Closed(std::sync::atomic::AtomicBool);
+
+    impl Connection for Closed {
+        fn close(&self) {
+            self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_connection_is_closed_for_the_answer_that_it_waits_for_and_no_earlier_one() {
+        for is_read in [false, true] {
+            let (writer, reader) = OutputWriter::new(limits(4, 4));
+            let connection = Arc::new(Closed::default());
+            reader.close_with(connection.clone());
+            let reader = (!is_read).then_some(reader);
+            writer.0.cut();
+            assert_eq!(connection.0.load(std::sync::atomic::Ordering::Relaxed), !is_read);
+            assert_eq!(Arc::strong_count(&connection), 1);
+            drop(reader);
+        }
     }
 
     #[test]
