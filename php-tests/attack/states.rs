@@ -49,6 +49,8 @@ fn noting() -> Target {
             .option("http.output.memory=64K")
             .option("http.output.first_chunk=16K")
             .option("http.output.file=128K")
+            // As long does a script wait for a client that vanished, and the next request for the one thread.
+            .option("http.http3.idle_timeout=2s")
             .php("note.php", "touch(dirname(__DIR__) . '/began'); usleep(300_000); echo 'noted'; touch(dirname(__DIR__) . '/ended');")
             .php("quick.php", "touch(dirname(__DIR__) . '/began'); echo 'quick'; touch(dirname(__DIR__) . '/ended');")
             .php("big.php", "touch(dirname(__DIR__) . '/began'); for ($i = 0; $i < 2000; $i++) { echo str_repeat('x', 10_000); } touch(dirname(__DIR__) . '/ended');")
@@ -337,12 +339,13 @@ fn streams_that_break_off_leave_nothing_behind() {
             if path != "/big.bin" {
                 target.wait_for("began");
             }
-            drop(pending);
             // Who vanishes is missed when nothing has been heard of it for the time that QUIC gives it.
             if vanishes {
-                client.vanish()
+                client.vanish();
+                drop(pending);
             } else {
-                drop(client)
+                drop(pending);
+                drop(client);
             }
             assert_eq!(target.server.text("/well.php"), "well");
         }

@@ -23,8 +23,8 @@ pub(crate) struct Http3 {
     pub(crate) connection: Connection,
     requests: h3::client::SendRequest<h3_quinn::OpenStreams, Bytes>,
     driver: JoinHandle<()>,
-    /// None once it has vanished.
-    done: Option<oneshot::Sender<()>>,
+    /// Ends what drives it; none once it has vanished.
+    done: Option<(oneshot::Sender<()>, std::thread::JoinHandle<()>)>,
 }
 
 /// What came back.
@@ -62,7 +62,7 @@ impl Http3 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (handle, (done, until)) = (runtime.handle().clone(), oneshot::channel::<()>());
         // Driven by a thread of its own: the client goes on while the test does something else.
-        std::thread::spawn(move || drop(runtime.block_on(until)));
+        let thread = std::thread::spawn(move || drop(runtime.block_on(until)));
         let runtime = handle;
         let (endpoint, connection) = runtime.block_on(greet(office, address))?;
         let (requests, driver) = runtime.block_on(async {
@@ -71,7 +71,7 @@ impl Http3 {
             let driver = tokio::spawn(async move { _ = std::future::poll_fn(|context| driver.poll_close(context)).await });
             Ok::<_, String>((requests, driver))
         })?;
-        Ok(Self { runtime, endpoint, connection, requests, driver, done: Some(done) })
+        Ok(Self { runtime, endpoint, connection, requests, driver, done: Some((done, thread)) })
     }
 
     pub(crate) fn get(&mut self, path: &str) -> Answer {
@@ -131,7 +131,11 @@ impl Http3 {
 
     /// Is gone from one moment to the next, without a word to the server.
     pub(crate) fn vanish(mut self) {
-        drop(self.done.take());
+        if let Some((done, thread)) = self.done.take() {
+            drop(done);
+            // Nothing drives it when its parts are dropped, else they would say that they go.
+            thread.join().unwrap();
+        }
     }
 
     /// The code that the server closed the connection with; none if it was lost otherwise.
