@@ -1,86 +1,75 @@
 //! HTTP/2 frame by frame: heads that HTTP/1 or a script would read as something else.
 
-use super::target;
+use super::{
+    fields::{Field, Head},
+    target,
+};
 use crate::harness::{
     frames::{CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, fields, frame, get},
     reference,
 };
 
-type Field = (&'static str, &'static str);
-
-const GOOD: [Field; 4] = [(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/smuggled.php")];
+const GOOD: Head = Head([(":method", "POST"), (":scheme", "http"), (":authority", "x"), (":path", "/smuggled.php")]);
 
 const PROTOCOL_ERROR: u32 = 1;
 
-fn changed(name: &str, value: &'static str) -> Vec<Field> {
-    GOOD.iter().map(|&(known, is)| (known, if known == name { value } else { is })).collect()
-}
-
-fn without(name: &str) -> Vec<Field> {
-    GOOD.into_iter().filter(|(known, _)| *known != name).collect()
-}
-
-fn with(more: &[Field]) -> Vec<Field> {
-    [&GOOD[..], more].concat()
-}
-
 /// Heads whose pseudo-header fields are wrong.
 fn odd_requests() -> Vec<Vec<Field>> {
-    let first = |field: Field| [&[field], &GOOD[..]].concat();
-    let split = |field: Field| [&GOOD[..2], &[field], &GOOD[2..]].concat();
+    let first = |field: Field| [&[field], &GOOD.0[..]].concat();
+    let split = |field: Field| [&GOOD.0[..2], &[field], &GOOD.0[2..]].concat();
     vec![
-        with(&[(":path", "/other")]),
-        with(&[(":path", "/smuggled.php")]),
-        with(&[(":method", "GET")]),
-        with(&[(":scheme", "https")]),
-        with(&[(":authority", "y")]),
-        with(&[(":authority", "x")]),
-        with(&[(":status", "200")]),
-        with(&[(":protocol", "websocket")]),
-        with(&[(":unknown", "a")]),
+        GOOD.with(&[(":path", "/other")]),
+        GOOD.with(&[(":path", "/smuggled.php")]),
+        GOOD.with(&[(":method", "GET")]),
+        GOOD.with(&[(":scheme", "https")]),
+        GOOD.with(&[(":authority", "y")]),
+        GOOD.with(&[(":authority", "x")]),
+        GOOD.with(&[(":status", "200")]),
+        GOOD.with(&[(":protocol", "websocket")]),
+        GOOD.with(&[(":unknown", "a")]),
         first(("a", "b")),
         split(("a", "b")),
-        without(":method"),
-        without(":scheme"),
-        without(":path"),
-        [&without(":path")[..], &[("a", "b"), (":path", "/smuggled.php")]].concat(),
-        [&[("host", "x")], &without(":authority")[..]].concat(),
-        [&without(":path").into_iter().filter(|(name, _)| *name != ":authority").collect::<Vec<_>>()[..], &[("host", "x")]]
+        GOOD.without(":method"),
+        GOOD.without(":scheme"),
+        GOOD.without(":path"),
+        [&GOOD.without(":path")[..], &[("a", "b"), (":path", "/smuggled.php")]].concat(),
+        [&[("host", "x")], &GOOD.without(":authority")[..]].concat(),
+        [&GOOD.without(":path").into_iter().filter(|(name, _)| *name != ":authority").collect::<Vec<_>>()[..], &[("host", "x")]]
             .concat(),
-        changed(":method", ""),
-        changed(":method", "PO ST"),
-        changed(":method", "POST\r\nA: b"),
-        changed(":method", "POST / HTTP/1.1\r\nHost: x\r\n\r\n"),
-        changed(":method", "CONNECT"),
-        changed(":scheme", ""),
-        changed(":scheme", "ftp"),
-        changed(":scheme", "http://x/ HTTP/1.1\r\nA: b"),
-        changed(":path", ""),
-        changed(":path", "smuggled.php"),
-        changed(":path", "x/../smuggled.php"),
-        changed(":path", "http://y/smuggled.php"),
-        changed(":path", "*"),
-        changed(":path", "/smuggled.php HTTP/1.1"),
-        changed(":path", "/smuggled.php\r\nA: b"),
-        changed(":path", "/smuggled.php\0"),
-        changed(":path", "/smuggled.php\u{7f}"),
-        changed(":path", "/smuggled.php\t"),
-        changed(":authority", ""),
-        changed(":authority", "x@y"),
-        changed(":authority", "x/y"),
-        changed(":authority", "[::1"),
-        changed(":authority", "x:y"),
-        changed(":authority", "x:99999"),
-        changed(":authority", "x..y"),
-        changed(":authority", "x%00y"),
-        changed(":authority", "x y"),
-        changed(":authority", "x, y"),
-        changed(":authority", "x\r\nA: b"),
-        changed(":authority", "x\\y"),
-        with(&[("host", "y")]),
-        with(&[("host", "x"), ("host", "y")]),
-        with(&[("host", "x"), ("host", "x")]),
-        with(&[("host", "")]),
+        GOOD.changed(":method", ""),
+        GOOD.changed(":method", "PO ST"),
+        GOOD.changed(":method", "POST\r\nA: b"),
+        GOOD.changed(":method", "POST / HTTP/1.1\r\nHost: x\r\n\r\n"),
+        GOOD.changed(":method", "CONNECT"),
+        GOOD.changed(":scheme", ""),
+        GOOD.changed(":scheme", "ftp"),
+        GOOD.changed(":scheme", "http://x/ HTTP/1.1\r\nA: b"),
+        GOOD.changed(":path", ""),
+        GOOD.changed(":path", "smuggled.php"),
+        GOOD.changed(":path", "x/../smuggled.php"),
+        GOOD.changed(":path", "http://y/smuggled.php"),
+        GOOD.changed(":path", "*"),
+        GOOD.changed(":path", "/smuggled.php HTTP/1.1"),
+        GOOD.changed(":path", "/smuggled.php\r\nA: b"),
+        GOOD.changed(":path", "/smuggled.php\0"),
+        GOOD.changed(":path", "/smuggled.php\u{7f}"),
+        GOOD.changed(":path", "/smuggled.php\t"),
+        GOOD.changed(":authority", ""),
+        GOOD.changed(":authority", "x@y"),
+        GOOD.changed(":authority", "x/y"),
+        GOOD.changed(":authority", "[::1"),
+        GOOD.changed(":authority", "x:y"),
+        GOOD.changed(":authority", "x:99999"),
+        GOOD.changed(":authority", "x..y"),
+        GOOD.changed(":authority", "x%00y"),
+        GOOD.changed(":authority", "x y"),
+        GOOD.changed(":authority", "x, y"),
+        GOOD.changed(":authority", "x\r\nA: b"),
+        GOOD.changed(":authority", "x\\y"),
+        GOOD.with(&[("host", "y")]),
+        GOOD.with(&[("host", "x"), ("host", "y")]),
+        GOOD.with(&[("host", "x"), ("host", "x")]),
+        GOOD.with(&[("host", "")]),
     ]
 }
 
@@ -88,41 +77,41 @@ fn odd_requests() -> Vec<Vec<Field>> {
 fn odd_fields() -> Vec<Vec<Field>> {
     vec![
         // Names.
-        with(&[("A", "b")]),
-        with(&[("", "b")]),
-        with(&[("a b", "c")]),
-        with(&[("a:", "c")]),
-        with(&[("a\r\nb", "c")]),
-        with(&[("a\0", "c")]),
-        with(&[("a\u{e9}", "c")]),
-        with(&[("transfer-encoding\u{b}", "chunked")]),
+        GOOD.with(&[("A", "b")]),
+        GOOD.with(&[("", "b")]),
+        GOOD.with(&[("a b", "c")]),
+        GOOD.with(&[("a:", "c")]),
+        GOOD.with(&[("a\r\nb", "c")]),
+        GOOD.with(&[("a\0", "c")]),
+        GOOD.with(&[("a\u{e9}", "c")]),
+        GOOD.with(&[("transfer-encoding\u{b}", "chunked")]),
         // Values.
-        with(&[("a", "b\r\nc: d")]),
-        with(&[("a", "b\nc: d")]),
-        with(&[("a", "b\rc")]),
-        with(&[("a", "b\0c")]),
-        with(&[("a", "b\u{7f}")]),
-        with(&[("a", " b")]),
-        with(&[("a", "b\t")]),
+        GOOD.with(&[("a", "b\r\nc: d")]),
+        GOOD.with(&[("a", "b\nc: d")]),
+        GOOD.with(&[("a", "b\rc")]),
+        GOOD.with(&[("a", "b\0c")]),
+        GOOD.with(&[("a", "b\u{7f}")]),
+        GOOD.with(&[("a", " b")]),
+        GOOD.with(&[("a", "b\t")]),
         // Of connections, not of requests.
-        with(&[("connection", "close")]),
-        with(&[("keep-alive", "5")]),
-        with(&[("proxy-connection", "keep-alive")]),
-        with(&[("transfer-encoding", "chunked")]),
-        with(&[("transfer-encoding", "identity")]),
-        with(&[("upgrade", "h2c")]),
-        with(&[("te", "gzip")]),
-        with(&[("te", "trailers, deflate;q=0.5")]),
+        GOOD.with(&[("connection", "close")]),
+        GOOD.with(&[("keep-alive", "5")]),
+        GOOD.with(&[("proxy-connection", "keep-alive")]),
+        GOOD.with(&[("transfer-encoding", "chunked")]),
+        GOOD.with(&[("transfer-encoding", "identity")]),
+        GOOD.with(&[("upgrade", "h2c")]),
+        GOOD.with(&[("te", "gzip")]),
+        GOOD.with(&[("te", "trailers, deflate;q=0.5")]),
         // Lengths.
-        with(&[("content-length", "5")]),
-        with(&[("content-length", "+0")]),
-        with(&[("content-length", "-1")]),
-        with(&[("content-length", "0, 0")]),
-        with(&[("content-length", "")]),
-        with(&[("content-length", "0x0")]),
-        with(&[("content-length", " 0")]),
-        with(&[("content-length", "0"), ("content-length", "5")]),
-        with(&[("content-length", "99999999999999999999")]),
+        GOOD.with(&[("content-length", "5")]),
+        GOOD.with(&[("content-length", "+0")]),
+        GOOD.with(&[("content-length", "-1")]),
+        GOOD.with(&[("content-length", "0, 0")]),
+        GOOD.with(&[("content-length", "")]),
+        GOOD.with(&[("content-length", "0x0")]),
+        GOOD.with(&[("content-length", " 0")]),
+        GOOD.with(&[("content-length", "0"), ("content-length", "5")]),
+        GOOD.with(&[("content-length", "99999999999999999999")]),
     ]
 }
 
@@ -160,7 +149,7 @@ fn a_body_is_as_long_as_it_says() {
         ("999999", &["GET /smuggled.php HTTP/1.1\r\nHost: x\r\n\r\n"]),
     ] {
         let mut client = Frames::open(target.server.address);
-        client.send(frame(HEADERS, END_HEADERS, 1, &fields(&with(&[("content-length", length)]))));
+        client.send(frame(HEADERS, END_HEADERS, 1, &fields(&GOOD.with(&[("content-length", length)]))));
         for (at, part) in parts.iter().enumerate() {
             client.send(frame(DATA, if at + 1 == parts.len() { END_STREAM } else { 0 }, 1, part.as_bytes()));
         }
@@ -179,7 +168,7 @@ fn what_only_looks_odd_is_served() {
         return;
     }
     let target = target(|setup| setup);
-    let echo = |more: &[Field]| [&changed(":path", "/echo.php?a=b")[..], more].concat();
+    let echo = |more: &[Field]| [&GOOD.changed(":path", "/echo.php?a=b")[..], more].concat();
     for (head, body, expected) in [
         (echo(&[]), "", "POST 0 a=b"),
         (echo(&[("host", "X"), ("te", "trailers")]), "hello", "POST 5 a=b"),
@@ -221,7 +210,7 @@ fn connections_that_break_the_rules_are_told_which_and_closed() {
     }
     let target = target(|setup| setup);
     let open = get(1, "/well.php");
-    let head = fields(&GOOD);
+    let head = fields(&GOOD.0);
     const FRAME_SIZE: u32 = 6;
     const COMPRESSION: u32 = 9;
     const FLOW_CONTROL: u32 = 3;

@@ -3,6 +3,7 @@
 
 mod bombs;
 mod fastcgi;
+mod fields;
 mod floods;
 mod h1;
 mod h2;

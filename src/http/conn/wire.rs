@@ -23,8 +23,8 @@ use super::{
     RefusedHead,
     body::{Framing, malformed},
     head::{Head, Limits, Scan, escape},
+    last_words::{LastWords, Refuses},
     link::{Link, Wait},
-    refusal::{LastWords, Refuses},
 };
 use crate::http::{accept::SendFile, files::Unseen};
 

@@ -2,7 +2,7 @@ use prometheus::TextEncoder;
 
 use super::*;
 
-fn declared(name: &str, kind: Kind, labels: &[&str]) -> Declaration {
+pub(super) fn declared(name: &str, kind: Kind, labels: &[&str]) -> Declaration {
     Declaration {
         name: name.into(),
         kind,

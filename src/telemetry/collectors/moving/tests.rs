@@ -7,23 +7,13 @@ use prometheus::TextEncoder;
 use tokio::{runtime::Builder, sync::oneshot};
 
 use super::{
-    super::{Change, Figures, Kind},
+    super::{Change, Figures, Kind, tests::declared},
     *,
 };
 use crate::{
     state::{Kin, State},
     sys::passing,
 };
-
-fn declared(name: &str, kind: Kind, labels: &[&str]) -> Declaration {
-    Declaration {
-        name: name.into(),
-        kind,
-        help: "Helps.".into(),
-        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
-        ..Declaration::default()
-    }
-}
 
 fn one_of_each() -> Vec<Declaration> {
     vec![
