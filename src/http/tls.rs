@@ -107,6 +107,13 @@ struct Current {
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
+/// Does what else the first handshake of this process would wait for: the library measures the jitter of the CPU before it gives any
+/// randomness, for tens of milliseconds.
+pub fn gather_randomness() {
+    // Without any the first handshake says so.
+    _ = ::aws_lc_rs::rand::fill(&mut [0]);
+}
+
 // === impl Config ===
 
 impl Config {

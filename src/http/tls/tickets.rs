@@ -93,7 +93,8 @@ impl fmt::Debug for Keys {
 impl Key {
     fn new() -> Self {
         let mut key = Self { name: [0; NAME], secret: [0; 32] };
-        rand::fill(&mut key.name).and_then(|()| rand::fill(&mut key.secret)).expect("the system has randomness");
+        // The kernel's: to begin with, the library's own would measure jitter for tens of milliseconds, also where nothing is encrypted.
+        getrandom::fill(&mut key.name).and_then(|()| getrandom::fill(&mut key.secret)).expect("the system has randomness");
         key
     }
 
