@@ -24,14 +24,20 @@ use crate::{
         listen::Listeners,
         service::{Needs, Service},
         tls::{
-            Tls,
+            self, Tls,
             tickets::{Keys, Tickets},
         },
     },
     php,
     state::{Kin, State},
     supervisor::{self, Inherited, Left, Plan, Release},
-    sys::{crash, exit, memory::Shared, pid::PidFile, priority::Lowered, signal},
+    sys::{
+        crash, exit,
+        memory::Shared,
+        pid::PidFile,
+        priority::{self, Lowered},
+        signal,
+    },
     telemetry::logs,
     worker::{
         Controls, Pool, Replace,
@@ -168,7 +174,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     let board = Scoreboard::new(page.words());
     let line = inherited.line.try_clone().map_err(Error::system("line to the supervisor"))?;
     // Where that cannot be, it boots as others run.
-    let lowered = if inherited.succeeds { Lowered::begin().ok().flatten() } else { None };
+    let lowered = if inherited.succeeds { priority::of_parent().and_then(Lowered::begin).ok().flatten() } else { None };
     // With one engine there is nobody to hear of.
     let letter_box = inherited.letter_box.filter(|_| config.engine.processes > 1);
     let seat = Seat { place: inherited.place, engines: config.engine.processes };
@@ -237,6 +243,9 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     rights::fit(&mut config);
     let all = served::find(&config, options.dir.as_deref())?;
     let tls = edge::tls(&config.http, &means.tickets)?;
+    if tls.is_some() {
+        tls::gather_randomness();
+    }
     let at = edge::At::of(&means.sockets);
     let doors = means.sockets.doors();
     // Before anything boots: what changes meanwhile is not missed.

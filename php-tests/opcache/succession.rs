@@ -83,12 +83,22 @@ fn nothing_is_compiled_if_there_is_no_time_for_it() {
     assert_eq!(server.text("/"), "1");
 }
 
-/// How nice the threads of `process` are to others.
-fn niceness(process: Pid) -> Vec<i32> {
+/// A field of the stat(5) of each thread of `process`, by its number there.
+fn stat(process: Pid, field: usize) -> Vec<i32> {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return Vec::new() };
     let stats = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok());
-    // The 19th field; the second, in parentheses, may have spaces.
-    stats.filter_map(|stat| stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()).collect()
+    // The second, in parentheses, may have spaces.
+    stats.filter_map(|stat| stat.rsplit(')').next()?.split_whitespace().nth(field - 3)?.parse().ok()).collect()
+}
+
+/// How nice the threads of `process` are to others.
+fn niceness(process: Pid) -> Vec<i32> {
+    stat(process, 19)
+}
+
+/// How its threads are scheduled: 0 as usual, 5 while nobody else wants a CPU.
+fn policies(process: Pid) -> Vec<i32> {
+    stat(process, 41)
 }
 
 fn may_be_as_important_again() -> bool {
@@ -122,8 +132,12 @@ fn an_engine_that_boots_beside_another_leaves_it_the_machine() {
     fs::write(&hold, "").unwrap();
     server.signal(Signal::SIGHUP);
     let lowered = (before[0] + 10).min(19);
-    let boots = || engines(&server).iter().any(|engine| niceness(*engine).contains(&lowered));
-    assert!(wait_until(PATIENCE, boots), "{}", server.log.text());
+    let boots_at = |policy: i32| {
+        let is_it = |engine: &Pid| *engine != old && niceness(*engine).contains(&lowered) && policies(*engine).contains(&policy);
+        wait_until(PATIENCE, || engines(&server).iter().any(is_it))
+    };
+    assert!(boots_at(libc::SCHED_IDLE), "{}", server.log.text());
+    assert!(boots_at(libc::SCHED_OTHER), "not for ever: {}", server.log.text());
     assert_eq!(server.text("/"), old.to_string());
     assert!(niceness(old).iter().all(|nice| *nice == before[0]));
     fs::remove_file(&hold).unwrap();
@@ -131,4 +145,5 @@ fn an_engine_that_boots_beside_another_leaves_it_the_machine() {
     let new = Pid::from_raw(server.text("/").parse().unwrap());
     let after = niceness(new);
     assert!(!after.is_empty() && after.iter().all(|nice| *nice == before[0]), "{after:?}");
+    assert_eq!(policies(new), vec![libc::SCHED_OTHER; after.len()]);
 }

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     sys::{
         memory::Shared,
-        passing, signal,
+        passing, priority, signal,
         spawn::{self, Program},
     },
     worker::scoreboard::{Scoreboard, WORDS},
@@ -46,6 +46,8 @@ pub(super) struct Engine {
     pub(super) board: Scoreboard,
     /// When it is killed if it has not ended by then.
     pub(super) kill_at: Option<Instant>,
+    /// Until then it boots only while nobody else wants a CPU.
+    pub(super) yields_until: Option<Instant>,
     file: OwnedFd,
     line: UnixStream,
     /// By which the engine that succeeds it introduces itself; none if a program started it that knew of no such thing.
@@ -99,6 +101,9 @@ pub(super) struct Left {
     said: Vec<u8>,
 }
 
+/// What boots while others serve leaves every CPU to them for so long; then it has a part of its own, so that it ends also where none
+/// is ever free.
+pub(super) const YIELDS: Duration = Duration::from_secs(1);
 /// Bytes that an engine is listened to for at once, lest others wait.
 const AT_ONCE: usize = 8 * 1024;
 /// The same for one that is dead: more than the kernel keeps of what it has said.
@@ -147,6 +152,7 @@ impl Engine {
             rank: 0,
             board,
             kill_at: None,
+            yields_until: Some(started + YIELDS),
             file,
             line,
             door,
@@ -280,6 +286,7 @@ impl Engine {
             rank,
             board,
             kill_at: kill_after.map(|after| now + after),
+            yields_until: Some(now),
             file,
             line,
             door: door.map(spawn::adopt).transpose()?,
@@ -292,6 +299,15 @@ impl Engine {
 
 fn board(shared: Shared) -> io::Result<Scoreboard> {
     Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))
+}
+
+/// What becomes of `process` when the time is over in which it yields.
+pub(super) fn insist(process: i32, at: Option<Instant>) {
+    if at.is_some()
+        && let Err(error) = priority::insist(process)
+    {
+        tracing::debug!(pid = process, "its priority stays as it is: {error}");
+    }
 }
 
 /// `program`, to be started under the name of this one.
@@ -327,6 +343,7 @@ mod tests {
                 rank: 1,
                 board: page.board,
                 kill_at: None,
+                yields_until: None,
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),
                 door: None,

@@ -21,7 +21,7 @@ use super::{
     report,
     succession::Asker,
 };
-use crate::sys::{memory, spawn::Program};
+use crate::sys::{memory, priority, spawn::Program};
 
 /// A configuration that is being read.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(super) struct Load {
     told: OwnedFd,
     complaint: OwnedFd,
     pub(super) kill_at: Instant,
+    yields_until: Option<Instant>,
     is_late: bool,
 }
 
@@ -102,16 +103,21 @@ impl Load {
         command.args(["--prepare", VERSION]).args(env::args_os().skip(1));
         command.current_dir(&origin.start).env("PWD", &origin.start).process_group(0);
         command.stdin(Stdio::null()).stdout(told.try_clone()?).stderr(complaint.try_clone()?);
+        // Those who are served come first. Where that cannot be, it runs as others do.
+        drop(priority::lower(&mut command, false));
         let failed = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // Said of the folder that is gone, not of the program.
         fs::metadata(&origin.start).map_err(|error| failed(&origin.start, error))?;
         let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
-        Ok(Self { pid, purpose, program, told, complaint, kill_at: Instant::now() + LOADS_WITHIN, is_late: false })
+        let now = Instant::now();
+        let (kill_at, yields_until) = (now + LOADS_WITHIN, Some(now + engine::YIELDS));
+        Ok(Self { pid, purpose, program, told, complaint, kill_at, yields_until, is_late: false })
     }
 
     /// Ends it if it takes too long.
     pub(super) fn look(&mut self, now: Instant) {
+        engine::insist(self.pid, self.yields_until.take_if(|at| now >= *at));
         if now >= self.kill_at {
             self.is_late = true;
             // Its process has not been waited for, so the number is its own.

@@ -339,6 +339,10 @@ impl Supervisor {
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
         release.rights.give(&mut command);
+        if succeeds {
+            // Where that cannot be, it boots as others run.
+            drop(priority::lower(&mut command, release.rights.identity.is_some()));
+        }
         Engine::start(command, &handover, means).map_err(failed())
     }
 
@@ -527,6 +531,7 @@ impl Supervisor {
         self.forgive(now.duration_since(self.looked).saturating_sub(TICK));
         self.looked = now;
         self.loads.iter_mut().for_each(|load| load.look(now));
+        self.engines_mut().for_each(|engine| engine::insist(engine.pid, engine.yields_until.take_if(|at| now >= *at)));
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
         }

@@ -9,9 +9,9 @@ use nix::unistd;
 const VERSION: u32 = 0x2008_0522;
 
 /// What a supervisor does, by the kernel's numbers: give sockets and logs to whom scripts run as (chown 0, dac_override 1,
-/// fowner 3), end engines of another user (kill 5), start them (setgid 6, setuid 7), and listen on ports below 1024
-/// (net_bind_service 10).
-const SUPERVISION: [u32; 7] = [0, 1, 3, 5, 6, 7, 10];
+/// fowner 3), end engines of another user (kill 5), start them (setgid 6, setuid 7), listen on ports below 1024
+/// (net_bind_service 10), and say how important they are (sys_nice 23).
+const SUPERVISION: [u32; 8] = [0, 1, 3, 5, 6, 7, 10, 23];
 
 #[repr(C)]
 struct Header {
