@@ -90,7 +90,9 @@ static rr_opcache compile(void *context)
 		zval file, done;
 		ZVAL_STRINGL(&file, path.ptr, path.len);
 		ZVAL_UNDEF(&done);
-		(void) call("opcache_compile_file", 1, &file, &done);
+		if (call("opcache_compile_file", 1, &file, &done)) {
+			rr_on_opcache_compiled(context);
+		}
 		zend_clear_exception();
 		zval_ptr_dtor(&done);
 		zval_ptr_dtor(&file);
@@ -113,20 +115,25 @@ rr_opcache rr_php_opcache(rr_opcache_wish wish, void *context)
 	static rr_opcache (*const wishes[])(void *) = {tell, reset, tell_scripts, compile};
 	volatile rr_opcache state = RR_OPCACHE_FAILED;
 
-	zend_first_try {
-		memset(&SG(request_info), 0, sizeof(SG(request_info)));
-		/* Names the scripts that may ask; an operator may, too. */
-		SG(request_info).path_translated = zend_ini_string(ZEND_STRL("opcache.restrict_api"), 0);
+	memset(&SG(request_info), 0, sizeof(SG(request_info)));
+	/* Names the scripts that may ask; an operator may, too. */
+	SG(request_info).path_translated = zend_ini_string(ZEND_STRL("opcache.restrict_api"), 0);
 #ifdef ZEND_MAX_EXECUTION_TIMERS
-		EG(pid) = getpid();
+	EG(pid) = getpid();
 #endif
+	zend_first_try {
 		if (php_request_startup() == SUCCESS) {
 			state = wishes[wish](context);
 		}
+	} zend_catch {
+		state = RR_OPCACHE_FAILED;
+	} zend_end_try();
+
+	/* After a bailout too: the next request would start on top of this one. */
+	zend_first_try {
 		SG(request_info).path_translated = NULL;
 		php_request_shutdown(NULL);
 	} zend_catch {
-		SG(request_info).path_translated = NULL;
 		state = RR_OPCACHE_FAILED;
 	} zend_end_try();
 	return state;

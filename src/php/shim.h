@@ -231,6 +231,8 @@ void rr_on_opcache_status(void *context, const char *json, size_t length);
 void rr_on_opcache_script(void *context, const char *path, size_t length, int64_t hits);
 /* False if there is nothing more to compile; the path stays until the next call. */
 bool rr_on_opcache_next(void *context, rr_bytes *path);
+/* What was named last. */
+void rr_on_opcache_compiled(void *context);
 size_t rr_on_status(char *buffer, size_t length); /* JSON of the fpm-like status; returns its length, writes if it fits */
 
 /* --- between the C files --------------------------------------------------------------------------------------------- */

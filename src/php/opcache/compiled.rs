@@ -40,6 +40,7 @@ struct Left {
     until: Instant,
     current: PathBuf,
     of_this_request: usize,
+    compiled: usize,
 }
 
 // === impl Compile ===
@@ -52,7 +53,7 @@ impl Compile {
         }
         let (began, count) = (Instant::now(), self.scripts.len());
         let scripts = self.scripts.into_iter().rev().collect();
-        let mut left = Left { scripts, until: began + self.within, current: PathBuf::new(), of_this_request: 0 };
+        let mut left = Left::new(scripts, began + self.within);
         let compile = move || {
             crash::use_own_stack();
             let _context = Context::unwatched();
@@ -61,14 +62,18 @@ impl Compile {
                 // One that cannot be compiled may end the request, and the others are compiled in the next.
                 // SAFETY: this thread has a context and runs no request; `left` outlives the call.
                 unsafe { ffi::rr_php_opcache(ffi::OpcacheWish::Compile, (&raw mut left).cast()) };
+                // Nor would the next.
+                if left.of_this_request == 0 {
+                    break;
+                }
             }
-            left.scripts.len()
+            (left.compiled, left.scripts.len())
         };
         // What PHP allocates for it goes with its thread.
         let thread = thread::Builder::new().name("php-compile".into()).stack_size(STACK).spawn(compile)?;
-        let left = thread.join().map_err(|_| io::Error::other("compiling scripts ended in a panic"))?;
-        let (compiled, took_ms) = (count - left, u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
-        tracing::info!(compiled, left, took_ms, "scripts of the engine before were compiled");
+        let (compiled, left) = thread.join().map_err(|_| io::Error::other("compiling scripts ended in a panic"))?;
+        let (failed, took_ms) = (count - left - compiled, u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
+        tracing::info!(compiled, failed, left, took_ms, "scripts of the engine before were compiled");
         Ok(())
     }
 }
@@ -76,6 +81,10 @@ impl Compile {
 // === impl Left ===
 
 impl Left {
+    fn new(scripts: Vec<PathBuf>, until: Instant) -> Self {
+        Self { scripts, until, current: PathBuf::new(), of_this_request: 0, compiled: 0 }
+    }
+
     fn is_over(&self) -> bool {
         self.scripts.is_empty() || Instant::now() >= self.until
     }
@@ -128,6 +137,13 @@ unsafe extern "C" fn rr_on_opcache_next(context: *mut c_void, path: *mut ffi::By
     true
 }
 
+#[unsafe(no_mangle)]
+unsafe extern "C" fn rr_on_opcache_compiled(context: *mut c_void) {
+    // SAFETY: `run` passes a `Left` of its own, which it touches only after the shim has returned.
+    let left = unsafe { &mut *context.cast::<Left>() };
+    left.compiled += 1;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,8 +157,7 @@ mod tests {
     #[test]
     fn a_request_compiles_so_many_and_none_when_time_is_up() {
         let scripts: Vec<PathBuf> = (0..AT_ONCE + 1).map(|number| format!("/{number}").into()).collect();
-        let mut left =
-            Left { scripts, until: Instant::now() + Duration::from_secs(3600), current: PathBuf::new(), of_this_request: 0 };
+        let mut left = Left::new(scripts, Instant::now() + Duration::from_secs(3600));
         while left.next().is_some() {}
         assert_eq!((left.of_this_request, left.scripts.len(), left.is_over()), (AT_ONCE, 1, false));
         left.of_this_request = 0;
