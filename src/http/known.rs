@@ -41,9 +41,14 @@ impl Known {
 
     /// The first of `all` that is for the URL's own path, or else for any other. Whoever writes a URL could choose otherwise.
     pub(super) fn first<'a, T>(&self, all: &'a [(String, T)]) -> Option<&'a T> {
-        let own = |(pattern, _): &&(String, T)| self.0.first().is_some_and(|path| matches(pattern, path));
-        let found = all.iter().find(own).or_else(|| all.iter().find(|(pattern, _)| self.matches(pattern)));
-        found.map(|(_, value)| value)
+        let any = || all.iter().find(|(pattern, _)| self.matches(pattern)).map(|(_, value)| value);
+        self.own(all).or_else(any)
+    }
+
+    /// The first of `all` that is for the URL's own path, for which no other has to be known.
+    pub(super) fn own<'a, T>(&self, all: &'a [(String, T)]) -> Option<&'a T> {
+        let own = self.0.first()?;
+        all.iter().find(|(pattern, _)| matches(pattern, own)).map(|(_, value)| value)
     }
 
     /// The least of what each reading of the URL's own path gets, by the first of `all` that guards it, and of what others get by an

@@ -79,17 +79,20 @@ impl Sites {
     pub(super) fn way(&self, parts: &Parts, peer: &Peer) -> Way<'_> {
         let host = host_of(parts, peer);
         let site = self.of_host(&host);
-        if !site.routes.is_empty() {
-            return site.known_way(parts, host);
+        if site.routes.is_empty() {
+            return site.own_way(parts, host, Known::default());
         }
-        let (path, query) = target(parts);
-        Way { site, route: site.route(path, query, &host, |_| ()), host, known: Known::default() }
+        let known = Known::of(target(parts).0);
+        match known.own(&site.routes) {
+            Some(of_route) => of_route.own_way(parts, host, Known::default()),
+            None => site.known_way(parts, host, known),
+        }
     }
 
     /// The same, and by which paths it is known.
     pub(super) fn known_way(&self, parts: &Parts, peer: &Peer) -> Way<'_> {
         let host = host_of(parts, peer);
-        self.of_host(&host).known_way(parts, host)
+        self.of_host(&host).known_way(parts, host, Known::of(target(parts).0))
     }
 
     /// The site of `host`, if one of all has error pages.
@@ -111,14 +114,19 @@ impl Sites {
 // === impl Site ===
 
 impl Site {
-    fn known_way(self: &Arc<Self>, parts: &Parts, host: String) -> Way<'_> {
+    fn known_way(self: &Arc<Self>, parts: &Parts, host: String, mut known: Known) -> Way<'_> {
         let (path, query) = target(parts);
-        let mut known = Known::of(path);
         let route = self.route(path, query, &host, |other| known.add(other));
         match known.first(&self.routes) {
-            Some(site) => Way { site, route: site.route(path, query, &host, |_| ()), host, known },
+            Some(of_route) => of_route.own_way(parts, host, known),
             None => Way { site: self, route, host, known },
         }
+    }
+
+    /// The way that leads to no other pool.
+    fn own_way(self: &Arc<Self>, parts: &Parts, host: String, known: Known) -> Way<'_> {
+        let (path, query) = target(parts);
+        Way { site: self, route: self.route(path, query, &host, |_| ()), host, known }
     }
 
     fn route(&self, path: &str, query: &str, host: &str, tell: impl FnMut(&str)) -> Route {
