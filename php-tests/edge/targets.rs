@@ -2,9 +2,11 @@
 
 use super::metrics::{page, value};
 use crate::harness::{
-    PATIENCE,
+    Office, PATIENCE,
     frames::{END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, fields, frame},
-    free_port, reference, server, wait_until,
+    free_port,
+    h3::Http3,
+    reference, server, wait_until,
 };
 
 #[test]
@@ -12,7 +14,9 @@ fn refused_heads_are_recorded_and_counted() {
     if reference().is_some() {
         return;
     }
-    let (setup, figures) = (server(), free_port());
+    let (office, figures) = (Office::new(), free_port());
+    let setup = server().option(&format!("http.http3.address={}", office.port));
+    let setup = office.options().iter().fold(setup, |setup, option| setup.option(option));
     let path = setup.scratch().join("access.log");
     let setup = setup.option(&format!("metrics.address={figures}"));
     let setup = setup.option(&format!("http.access_log.output={}", path.display()));
@@ -39,6 +43,11 @@ fn refused_heads_are_recorded_and_counted() {
     client.send(frame(HEADERS, END_STREAM | END_HEADERS, 1, &head));
     assert!(matches!(client.outcome(1), Outcome::Answer(400, _)));
     expected.push("127.0.0.1 - /second 400".to_owned());
+    assert!(wait_until(PATIENCE, || lines() == expected), "{:?}, expected {expected:?}", lines());
+    // Kept until all is counted: as it goes, its control stream may be gone before it has said so, which is a fault.
+    let mut three = Http3::connect(&office);
+    assert_eq!(three.get(&format!("/{}", &long[..20_000])).status, 414);
+    expected.push(format!("127.0.0.1 - /{}... 414", &long[..199]));
     assert!(wait_until(PATIENCE, || lines() == expected), "{:?}, expected {expected:?}", lines());
     let count = || value(&page(figures).text(), "rr_http_refused_total");
     assert!(wait_until(PATIENCE, || count() == Some(expected.len() as f64)), "{:?}", count());

@@ -35,6 +35,8 @@ pub(super) struct Refused {
     pub(super) refusal: Refusal,
     /// HEAD as long as it is not known: that answer has no body whatever was asked.
     pub(super) method: Method,
+    /// What was asked for; empty as long as it is not known.
+    pub(super) target: Vec<u8>,
 }
 
 /// What the pseudo-header fields say.
@@ -55,9 +57,12 @@ const TOO_LARGE: Refusal = Refusal::Status(StatusCode::REQUEST_HEADER_FIELDS_TOO
 
 /// Reads the head of the request that a stream begins with.
 pub(super) async fn receive(reader: &mut Reader, config: &Config) -> Result<Head, Refused> {
-    let fields = fields(reader, config).await.map_err(|refusal| Refused { refusal, method: Method::HEAD })?;
-    let named = fields.iter().find(|(name, _)| **name == *b":method").and_then(|(_, value)| Method::from_bytes(value).ok());
-    parse(fields, config).map_err(|refusal| Refused { refusal, method: named.unwrap_or(Method::HEAD) })
+    let fields = fields(reader, config).await;
+    let fields = fields.map_err(|refusal| Refused { refusal, method: Method::HEAD, target: Vec::new() })?;
+    let named = |name: &[u8]| fields.iter().find(|(field, _)| **field == *name).map(|(_, value)| &value[..]);
+    let method = named(b":method").and_then(|method| Method::from_bytes(method).ok()).unwrap_or(Method::HEAD);
+    let target = named(b":path").unwrap_or_default().to_vec();
+    parse(fields, config).map_err(|refusal| Refused { refusal, method, target })
 }
 
 async fn fields(reader: &mut Reader, config: &Config) -> Result<Vec<qpack::Field>, Refusal> {

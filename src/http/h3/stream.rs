@@ -81,17 +81,15 @@ pub(super) async fn serve<S: Handler>(shared: &Shared<S>, ends: Ends, peer: Peer
             return;
         }
         refused => {
-            let (status, method) = match refused {
-                Ok(Err(Refused { refusal: Refusal::Status(status), method })) => {
-                    shared.drain.count_refusal();
-                    (status, method)
-                }
+            let (status, method, target) = match refused {
+                Ok(Err(Refused { refusal: Refusal::Status(status), method, target })) => (status, method, target),
                 _ => {
                     shared.drain.count_timeout(Timeout::Head);
-                    (StatusCode::REQUEST_TIMEOUT, Method::HEAD)
+                    (StatusCode::REQUEST_TIMEOUT, Method::HEAD, Vec::new())
                 }
             };
-            shared.handler.refused(&RefusedHead::new(status, Version::HTTP_3), &peer);
+            shared.drain.count_refusal();
+            shared.handler.refused(&RefusedHead::new(status, Version::HTTP_3).with_target(&target), &peer);
             active.answer();
             let sent = answer.send_all(shared.handler.refuse(status).await, &method).await;
             reader.stop(code::NO_ERROR);
