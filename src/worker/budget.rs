@@ -6,18 +6,19 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, LazyLock, Weak,
+        Arc, Weak,
         atomic::{
             AtomicU64, AtomicUsize,
             Ordering::{AcqRel, Acquire, Relaxed},
         },
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::scoreboard::now_ms;
 use crate::telemetry::Seldom;
 
 /// Bounds of all answers of a process together (`http.output`).
@@ -47,17 +48,17 @@ pub(super) trait Waiting: Send + Sync {
     fn cut(&self);
 }
 
-/// When the client last took something, on the process's clock in milliseconds.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Moved(Arc<AtomicU64>);
-
 /// A temporary file's part of the budget.
 #[derive(Debug)]
 pub(super) struct Ticket {
     of: Arc<Budget>,
     number: u64,
     bytes: u64,
+    moved: Moved,
 }
+
+/// When a client last took something of its answer, by [`now_ms`].
+type Moved = Arc<AtomicU64>;
 
 /// Those that have a temporary file.
 #[derive(Default)]
@@ -77,13 +78,6 @@ const SMALL: usize = 16 * 1024;
 
 /// Whoever has taken something since is no slow client. What is taken is up to 256 KiB, which takes a slow but steady one seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-fn now() -> u64 {
-    // From the first on, 0 is longer ago than anybody's patience.
-    (EPOCH.elapsed() + PATIENCE * 2).as_millis() as u64
-}
 
 // === impl Budget ===
 
@@ -147,7 +141,7 @@ impl Budget {
     /// All have waited for longer than anybody may who reads.
     #[cfg(test)]
     pub(super) fn age(&self) {
-        self.opened.lock().all.values().for_each(|(moved, _)| moved.0.store(0, Relaxed));
+        self.opened.lock().all.values().for_each(|(moved, _)| moved.store(0, Relaxed));
     }
 
     fn counted(self: &Arc<Self>, bytes: Bytes) -> Bytes {
@@ -155,25 +149,24 @@ impl Budget {
     }
 
     /// Room for a temporary file; none if there are too many.
-    pub(super) fn open(self: &Arc<Self>, moved: &Moved, who: Weak<dyn Waiting>) -> Option<Ticket> {
+    pub(super) fn open(self: &Arc<Self>, who: Weak<dyn Waiting>) -> Option<Ticket> {
         let mut opened = self.opened.lock();
         if opened.all.len() >= self.bounds.files {
             return None;
         }
-        moved.now();
         opened.last += 1;
-        let number = opened.last;
+        let (number, moved) = (opened.last, Moved::new(now_ms().into()));
         opened.all.insert(number, (moved.clone(), who));
-        Some(Ticket { of: self.clone(), number, bytes: 0 })
+        Some(Ticket { of: self.clone(), number, bytes: 0, moved })
     }
 
     /// Breaks off the answer that has waited longest without being read; false if all are being read.
     pub(super) fn cut_slowest(&self) -> bool {
-        let before = now().saturating_sub(PATIENCE.as_millis() as u64);
+        let before = now_ms().saturating_sub(PATIENCE.as_millis() as u64);
         let slowest = {
             let opened = self.opened.lock();
-            let slowest = opened.all.values().min_by_key(|(moved, _)| moved.at());
-            slowest.filter(|(moved, _)| moved.at() < before).map(|(_, who)| who.clone())
+            let slowest = opened.all.values().map(|(moved, who)| (moved.load(Relaxed), who)).min_by_key(|(moved, _)| *moved);
+            slowest.filter(|(moved, _)| *moved < before).map(|(_, who)| who.clone())
         };
         let Some(slowest) = slowest else { return false };
         // One that is gone meanwhile has made room too.
@@ -194,21 +187,14 @@ impl Budget {
     }
 }
 
-// === impl Moved ===
-
-impl Moved {
-    pub(super) fn now(&self) {
-        self.0.store(now(), Relaxed);
-    }
-
-    fn at(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
-
 // === impl Ticket ===
 
 impl Ticket {
+    /// Its client takes something.
+    pub(super) fn touch(&self) {
+        self.moved.store(now_ms(), Relaxed);
+    }
+
     /// Room for so many bytes more in the file; false if there is none.
     pub(super) fn grow(&mut self, bytes: u64) -> bool {
         let most = self.of.bounds.file;

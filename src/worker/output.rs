@@ -20,7 +20,7 @@ use http::HeaderMap;
 use http_body::Frame;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::budget::{Budget, Moved, Ticket, Waiting};
+use super::budget::{Budget, Ticket, Waiting};
 use crate::telemetry::Seldom;
 
 /// Bounds of one response's buffer (`http.output`).
@@ -73,7 +73,6 @@ struct Shared {
     limits: Arc<Limits>,
     state: Mutex<State>,
     drained: Condvar,
-    moved: Moved,
 }
 
 #[derive(Debug, Default)]
@@ -119,7 +118,7 @@ impl Limits {
 impl OutputWriter {
     /// A writer and the reader of what it writes.
     pub fn new(limits: Arc<Limits>) -> (Self, OutputReader) {
-        let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new(), moved: Moved::default() });
+        let shared = Arc::new(Shared { limits, state: Mutex::default(), drained: Condvar::new() });
         (Self(shared.clone()), OutputReader(shared, None))
     }
 
@@ -287,27 +286,38 @@ impl State {
 
     fn keep_in_file(&mut self, chunk: &Bytes, shared: &Arc<Shared>) -> Result<(), NoRoom> {
         let limits = &shared.limits;
-        let count = chunk.len() as u64;
         let spool = match &mut self.spool {
             Some(spool) => spool,
             none => {
                 let who = Arc::downgrade(shared) as Weak<dyn Waiting>;
-                let ticket = limits.budget.open(&shared.moved, who).ok_or(NoRoom::Taken)?;
+                let ticket = limits.budget.open(who).ok_or(NoRoom::Taken)?;
                 let file = temporary_file(&limits.directory).map_err(NoRoom::Failed)?;
                 none.insert(Spool { file, read: 0, written: 0, ticket })
             }
         };
-        if !spool.ticket.grow(count) {
-            // An empty one would be one of those that may be cut.
+        let added = spool.add(chunk);
+        if added.is_err() {
+            // An empty one would hold a file for nothing, and be one of those that may be cut.
             self.spool.take_if(|spool| spool.written == 0);
+        }
+        added
+    }
+}
+
+// === impl Spool ===
+
+impl Spool {
+    fn add(&mut self, chunk: &[u8]) -> Result<(), NoRoom> {
+        let count = chunk.len() as u64;
+        if !self.ticket.grow(count) {
             return Err(NoRoom::Taken);
         }
         // What came of a write that failed is written over.
-        if let Err(error) = spool.file.write_all_at(chunk, spool.written) {
-            spool.ticket.shrink(count);
+        if let Err(error) = self.file.write_all_at(chunk, self.written) {
+            self.ticket.shrink(count);
             return Err(NoRoom::Failed(error));
         }
-        spool.written += count;
+        self.written += count;
         Ok(())
     }
 }
@@ -362,8 +372,8 @@ impl http_body::Body for OutputReader {
         if let Some(chunk) = state.chunks.pop_front() {
             state.in_memory -= chunk.len();
             state.taken += chunk.len() as u64;
-            if state.spool.is_some() {
-                self.0.moved.now();
+            if let Some(spool) = &state.spool {
+                spool.ticket.touch();
             }
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
@@ -379,12 +389,12 @@ impl http_body::Body for OutputReader {
                 return Poll::Ready(Some(Err(error)));
             }
             spool.read += count as u64;
+            spool.ticket.touch();
             if spool.read == spool.written {
                 // Emptied: give the space back, and let the next chunk go through memory again.
                 state.spool = None;
             }
             state.taken += count as u64;
-            self.0.moved.now();
             self.0.drained.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(budget.force(buffer.into())))));
         }
@@ -495,6 +505,21 @@ mod tests {
         writes.join().expect("no panic").expect("taken");
     }
 
+    #[test]
+    fn a_file_that_takes_nothing_is_given_back() {
+        let budget = Budget::new(Bounds { memory: 0, file: 1000, files: 1 });
+        let limits = Limits { budget: budget.clone(), ..(*limits(0, 1000)).clone() };
+        let (writer, _reader) = OutputWriter::new(Arc::new(limits));
+        let who = Arc::downgrade(&writer.0) as Weak<dyn Waiting>;
+        let ticket = budget.open(who).expect("room");
+        let mut state = writer.0.state.lock();
+        let file = File::open("/dev/null").expect("readable only");
+        state.spool = Some(Spool { file, read: 0, written: 0, ticket });
+        let kept = state.keep_in_file(&Bytes::from_static(b"1"), &writer.0);
+        assert!(matches!(kept, Err(NoRoom::Failed(_))));
+        assert_eq!((state.spool.is_none(), budget.file(), budget.files()), (true, 0, 0));
+    }
+
     /// Writes so much to an answer that has no file, in a thread.
     fn written(budget: &Arc<Budget>, bytes: usize) -> (OutputReader, std::thread::JoinHandle<io::Result<()>>) {
         let (write_timeout, directory) = (Duration::from_secs(5), std::env::temp_dir());
@@ -597,7 +622,7 @@ mod tests {
         let budget = Budget::new(Bounds { memory: 0, file: 2000, files: 10 });
         let (slow, read) = (held(&budget, 900), held(&budget, 900));
         budget.age();
-        read.0.moved.now();
+        read.0.state.lock().spool.as_ref().expect("a file").ticket.touch();
         let third = held(&budget, 900);
         assert_eq!(budget.cut(), 1);
         let collect = |reader: OutputReader| runtime().block_on(reader.collect()).map(|whole| whole.to_bytes().len());
