@@ -164,7 +164,7 @@ fn free_backup_of(path: &Path) -> PathBuf {
     let mut moment = SystemTime::now();
     loop {
         let name = backup_of(path, moment);
-        if !name.exists() && !with_end(&name, ".gz").exists() {
+        if !name.exists() && !name.with_added_extension("gz").exists() {
             return name;
         }
         moment += Duration::from_millis(1);
@@ -235,7 +235,7 @@ fn compress(file: &Path) -> io::Result<()> {
     if matches!(old.try_lock(), Err(TryLockError::WouldBlock)) || old.metadata()?.nlink() == 0 {
         return Ok(());
     }
-    let (unfinished, finished) = (with_end(file, ".gz.new"), with_end(file, ".gz"));
+    let (unfinished, finished) = (file.with_added_extension("gz.new"), file.with_added_extension("gz"));
     let mut encoder = GzEncoder::new(File::create(&unfinished)?, Compression::default());
     io::copy(&mut old, &mut encoder)?;
     encoder.finish()?.sync_all()?;
@@ -249,12 +249,6 @@ fn remove(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
-}
-
-fn with_end(file: &Path, end: &str) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 /// How long a file that cannot make room grows on.
