@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use quinn::{RecvStream, SendStream, VarInt};
 use tokio::sync::{
     Notify,
-    mpsc::{self, UnboundedReceiver},
+    mpsc::{self, Receiver},
 };
 
 use super::{
@@ -90,6 +90,9 @@ const ABANDONED: usize = 100;
 /// What the first word of an end says: no request is lost yet.
 const NO_LIMIT: u64 = (1 << 62) - 4;
 
+/// How many words there are.
+const WORDS: usize = 2;
+
 /// How long a client has to hear that word: two round trips, in these bounds.
 const SOON: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
 
@@ -105,7 +108,7 @@ impl<S: Handler> Connection<S> {
     /// Serves it to its end.
     pub(super) async fn serve(self) {
         let Ok(control) = self.open_control().await else { return };
-        let (words, said) = mpsc::unbounded_channel();
+        let (words, said) = mpsc::channel(WORDS);
         let mut saying = pin!(say(control, said));
         let this = Arc::new(self);
         let (streams, unique) = (Arc::new(Streams::new()), Arc::new(Unique::default()));
@@ -167,7 +170,7 @@ impl<S: Handler> Connection<S> {
             });
             streams.leave_soon();
             // It fails if nobody says words any more, and then that has been seen.
-            _ = words.send(word);
+            _ = words.try_send(word);
         }
         this.quic.close(code::NO_ERROR, b"");
         // The process may end with its last connection.
@@ -222,7 +225,7 @@ impl<S: Handler> Connection<S> {
 
 /// Tells the client the words of an end, until it takes none. Meanwhile the connection goes on, for one that gives no credit for them
 /// has to leave as well.
-async fn say(mut control: SendStream, mut words: UnboundedReceiver<u64>) {
+async fn say(mut control: SendStream, mut words: Receiver<u64>) {
     while let Some(word) = words.recv().await {
         if control.write_all(&control::goaway(word)).await.is_err() {
             return;
