@@ -100,16 +100,6 @@ struct Bound {
     listened: Listened,
 }
 
-// === impl Config ===
-
-impl Config {
-    /// Binds every address and starts to listen.
-    pub fn build(self) -> Result<Listeners, Error> {
-        let bound = self.addresses.into_iter().map(|address| address.listen(self.backlog, Scope::Any));
-        Ok(Listeners::together(bound.collect::<Result<Vec<_>, _>>()?.into_iter()))
-    }
-}
-
 // === impl Listeners ===
 
 impl Listeners {
@@ -430,7 +420,7 @@ mod tests {
     }
 
     fn listen(address: Address) -> Result<Listeners, Error> {
-        Config { addresses: vec![address], backlog: 16 }.build()
+        address.listen(16, Scope::Any)
     }
 
     #[test]

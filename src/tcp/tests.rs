@@ -36,7 +36,7 @@ fn running(config: Config, answer: impl Fn(&str, &str) -> (&'static str, String)
 }
 
 fn running_at(address: &str, config: Config, answer: impl Fn(&str, &str) -> (&'static str, String) + Send + 'static) -> Running {
-    let listeners = listen::Config { addresses: vec![address.parse().unwrap()], backlog: 16 }.build().unwrap();
+    let listeners = address.parse::<listen::Address>().unwrap().listen(16, listen::Scope::Any).unwrap();
     let port = listeners.addresses().first().map_or(0, |address| address.port());
     let (server, pool) = server(listeners, config);
     let (tell, events) = channel();
@@ -344,7 +344,7 @@ fn stopped_while_at_work(after: impl Fn(&mut UnixStream), last: &[&str]) {
 
 #[tokio::test]
 async fn a_hand_over_leaves_whom_nobody_has_accepted_to_the_next() {
-    let listeners = listen::Config { addresses: vec!["127.0.0.1:0".parse().unwrap()], backlog: 16 }.build().unwrap();
+    let listeners = "127.0.0.1:0".parse::<listen::Address>().unwrap().listen(16, listen::Scope::Any).unwrap();
     let address = listeners.addresses()[0];
     let (server, _pool) = server(listeners.clone(), Config::default());
     let serving = tokio::spawn({

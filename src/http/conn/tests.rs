@@ -122,7 +122,7 @@ fn plain(listeners: &Listeners) -> [Entry; 1] {
 }
 
 fn listen_on(address: listen::Address) -> listen::Listeners {
-    listen::Config { addresses: vec![address], backlog: 128 }.build().unwrap()
+    address.listen(128, listen::Scope::Any).unwrap()
 }
 
 impl Server {

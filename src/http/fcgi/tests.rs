@@ -1,5 +1,6 @@
 use std::{
     io::{Read, Write},
+    iter,
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, AtomicUsize},
@@ -96,9 +97,9 @@ impl Harness {
         while pool.snapshot().idle < workers {
             thread::yield_now();
         }
-        let mut addresses = vec!["tcp://127.0.0.1:0".parse().expect("valid")];
-        addresses.extend(unix.map(listen::Address::unix));
-        let listeners = listen::Config { addresses, backlog: 128 }.build().expect("free");
+        let addresses = iter::once("tcp://127.0.0.1:0".parse().expect("valid")).chain(unix.map(listen::Address::unix));
+        let each = addresses.map(|address| address.listen(128, listen::Scope::Any).expect("free"));
+        let listeners = listen::Listeners::together(each);
         let address = listeners.addresses()[0];
         let mut config = config();
         change(&mut config);
