@@ -427,6 +427,22 @@ fn a_port_that_another_server_has_is_refused() {
 }
 
 #[test]
+fn who_is_refused_for_a_certificate_is_told_of() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let server = site(&office)
+        .option(&format!("http.ssl.root_ca={}", office.path("ca.pem").display()))
+        .option("http.ssl.client_auth_type=require_and_verify_client_cert")
+        .start();
+    // It may take itself for connected before the server has seen that it shows none.
+    let asked = Http3::try_connect(&office, office.port).and_then(|mut client| client.try_fetch(request("GET", "/pid.php"), b""));
+    assert!(asked.is_err());
+    assert!(server.logs("a client was refused for its certificate"), "{}", server.log.text());
+}
+
+#[test]
 fn certificates_of_its_own_need_no_other_tls() {
     if reference().is_some() {
         return;

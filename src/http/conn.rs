@@ -55,7 +55,7 @@ use super::{
     subnet::Subnets,
     tls::{Greeted, Refused, Tls},
 };
-use crate::{telemetry::Seldom, worker::doorbell};
+use crate::worker::doorbell;
 
 /// Limits of connections; the same for every protocol as far as it knows the thing.
 #[derive(Clone, Debug)]
@@ -303,21 +303,7 @@ impl<S: Handler> Server<S> {
                 arrival.protocol = if is_http2 { Protocol::Http2 } else { Protocol::Http1 };
                 Box::pin(self.connection(stream, arrival)).await;
             }
-            Err(error) => {
-                match error {
-                    Refused::Timeout => self.drain.count_timeout(Timeout::Handshake),
-                    Refused::Challenge => {}
-                    Refused::Distrusted | Refused::Failed(_) => self.drain.count_closed(Closed::Tls),
-                }
-                static SELDOM: Seldom = Seldom::new();
-                if error.is_of_certificate()
-                    && let Some(unsaid) = SELDOM.say()
-                {
-                    tracing::info!(client = ?arrival.peer.remote, unsaid, "TLS: a client was refused for its certificate: {error}");
-                } else {
-                    tracing::debug!(client = ?arrival.peer.remote, "TLS: {error}");
-                }
-            }
+            Err(refused) => refused.note(&self.drain, arrival.peer.remote),
         }
     }
 

@@ -29,8 +29,8 @@ use crate::{
         accept::canonical,
         conn::Handler,
         crowd::{Guest, Listened, Room},
-        drain::{Closed, OpenConnection, Timeout},
-        tls::Tls,
+        drain::{Closed, OpenConnection},
+        tls::{Refused, Tls},
     },
     worker::doorbell,
 };
@@ -243,19 +243,13 @@ impl<S: Handler> Gate<S> {
         let client = incoming.remote_address();
         let connecting = incoming.accept_with(self.certificates());
         let connecting = connecting.map_err(|error| tracing::debug!(%client, "QUIC: {error}")).ok()?;
-        match tokio::time::timeout(timeout, connecting).await {
-            Ok(Ok(connection)) => Some(connection),
-            Ok(Err(error)) => {
-                self.shared.drain.count_closed(Closed::Tls);
-                tracing::debug!(%client, "QUIC: {error}");
-                None
-            }
-            Err(_) => {
-                self.shared.drain.count_timeout(Timeout::Handshake);
-                tracing::debug!(%client, "QUIC: the handshake took too long");
-                None
-            }
-        }
+        let refused = match tokio::time::timeout(timeout, connecting).await {
+            Ok(Ok(connection)) => return Some(connection),
+            Ok(Err(error)) => Refused::FailedQuic(error),
+            Err(_) => Refused::Timeout,
+        };
+        refused.note(&self.shared.drain, Some(canonical(client)));
+        None
     }
 
     /// Counts a connection of a client, unless it has too many; none for one that may have any number.
@@ -273,7 +267,7 @@ impl<S: Handler> Gate<S> {
         let name = told.and_then(|told| told.server_name);
         let shown = quic.peer_identity().and_then(|shown| shown.downcast::<Vec<CertificateDer<'static>>>().ok());
         if !self.tls.still_trusts(shown.as_ref().map(|chain| &chain[..])) {
-            self.shared.drain.count_closed(Closed::Tls);
+            Refused::Distrusted.note(&self.shared.drain, Some(canonical(quic.remote_address())));
             quic.close(code::GENERAL, b"the client's certificate is good no more");
             return;
         }

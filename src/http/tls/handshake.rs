@@ -3,12 +3,14 @@
 use std::{
     future::{Future, poll_fn},
     io,
+    net::SocketAddr,
     pin::pin,
     sync::Arc,
     time::Duration,
 };
 
-use rustls::{HandshakeKind, server::Acceptor};
+use quinn::{ConnectionError, TransportErrorCode};
+use rustls::{AlertDescription, HandshakeKind, server::Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
@@ -17,7 +19,14 @@ use super::{
     acme::{self, Acme},
     connection,
 };
-use crate::worker::Secure;
+use crate::{
+    http::{
+        Drain,
+        drain::{Closed, Timeout},
+    },
+    telemetry::Seldom,
+    worker::Secure,
+};
 
 /// A connection that has been greeted.
 pub(crate) struct Greeted<I> {
@@ -48,16 +57,55 @@ pub(crate) enum Refused {
     /// The two could not agree, or the peer left.
     #[error("{0}")]
     Failed(#[from] io::Error),
+    /// The same over QUIC.
+    #[error("{0}")]
+    FailedQuic(ConnectionError),
 }
+
+/// What is said over QUIC of a client's certificate, or of none; over TCP there is the error itself.
+const OF_CERTIFICATE: [AlertDescription; 8] = [
+    AlertDescription::AccessDenied,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRequired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::UnsupportedCertificate,
+];
 
 // === impl Refused ===
 
 impl Refused {
-    /// True if it was for the client's certificate, which whoever has set up the client wants to know.
-    pub(crate) fn is_of_certificate(&self) -> bool {
-        let Self::Failed(error) = self else { return matches!(self, Self::Distrusted) };
-        let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
-        matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+    /// Counts it, and says it: aloud if it was for the client's certificate, which whoever has set up the client wants to know.
+    pub(crate) fn note(&self, drain: &Drain, client: Option<SocketAddr>) {
+        match self {
+            Self::Timeout => drain.count_timeout(Timeout::Handshake),
+            Self::Challenge => {}
+            Self::Distrusted | Self::Failed(_) | Self::FailedQuic(_) => drain.count_closed(Closed::Tls),
+        }
+        static SELDOM: Seldom = Seldom::new();
+        if self.is_of_certificate()
+            && let Some(unsaid) = SELDOM.say()
+        {
+            tracing::info!(?client, unsaid, "TLS: a client was refused for its certificate: {self}");
+        } else {
+            tracing::debug!(?client, "TLS: {self}");
+        }
+    }
+
+    fn is_of_certificate(&self) -> bool {
+        match self {
+            Self::Distrusted => true,
+            Self::Failed(error) => {
+                let error = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+                matches!(error, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+            }
+            Self::FailedQuic(ConnectionError::TransportError(error)) => {
+                OF_CERTIFICATE.iter().any(|alert| error.code == TransportErrorCode::crypto((*alert).into()))
+            }
+            Self::Timeout | Self::Challenge | Self::FailedQuic(_) => false,
+        }
     }
 }
 
