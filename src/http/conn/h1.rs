@@ -3,7 +3,6 @@
 use std::{
     convert::Infallible,
     future::{Future, poll_fn},
-    mem,
     pin::pin,
     sync::Arc,
     task::Poll,
@@ -50,11 +49,10 @@ where
             Ok::<_, Infallible>(response)
         }
     });
-    let wire = Wire::new(io, read, link.clone(), &server.handler);
+    let wire = Wire::new((io, read), link.clone(), (&server.handler, &peer));
     let mut connection = pin!(server.http1.serve_connection(wire, service));
     let mut drain = server.drain.signal();
     let mut timer = Timer::default();
-    let mut is_told = false;
     let result = poll_fn(|context| {
         link.set_task(context);
         if drain.hear(context) {
@@ -62,9 +60,6 @@ where
         }
         loop {
             let polled = connection.as_mut().poll(context);
-            if let Some(refused) = link.refused().filter(|_| !mem::replace(&mut is_told, true)) {
-                server.handler.refused(refused, &peer);
-            }
             if polled.is_ready() {
                 return polled;
             }
@@ -98,7 +93,7 @@ where
 
 fn ended_early<S: Handler>(server: &Server<S>, link: &Link, peer: &Peer, error: &hyper::Error) {
     // hyper has refused a head by itself, in its own words.
-    if error.is_parse() && link.refused().is_none() {
+    if error.is_parse() {
         link.drain.count_refusal();
         let status =
             if error.is_parse_too_large() { StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE } else { StatusCode::BAD_REQUEST };

@@ -2,18 +2,21 @@
 
 use std::{future::Future, pin::Pin};
 
-use bytes::BytesMut;
-use http::{StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
-use super::Handler;
-use crate::http::date;
+use super::{Handler, RefusedHead};
+use crate::http::{Body, Peer, date, response};
 
 /// A handler that HTTP/1's wire can ask, whatever its type.
 pub(super) trait Refuses: Sync {
     /// A whole answer that says `status` and ends its connection.
     fn last_words(&self, status: StatusCode) -> LastWords<'_>;
+
+    /// Tells it of a request that nobody is asked to answer.
+    fn note(&self, refused: &RefusedHead, peer: &Peer);
 }
 
 /// An answer on its way.
@@ -26,18 +29,27 @@ impl<S: Handler> Refuses for S {
     #[cold]
     fn last_words(&self, status: StatusCode) -> LastWords<'_> {
         Box::pin(async move {
-            let response = self.refuse(status).await;
-            let kind = response.headers().get(header::CONTENT_TYPE).cloned();
-            let body = match response.body().size_hint().exact() {
-                Some(0..=MAX_PAGE) => response.into_body().collect().await.ok(),
-                _ => None,
+            let page = match whole(self.refuse(status).await).await {
+                None => whole(response::plain(status)).await,
+                page => page,
             };
-            match body {
-                Some(body) => encode(status, kind.as_ref().map_or(b"text/plain", |kind| kind.as_bytes()), &body.to_bytes()),
-                None => encode(status, b"text/plain", format!("{status}\n").as_bytes()),
-            }
+            let (headers, body) = page.unwrap_or_default();
+            let content_type = headers.get(header::CONTENT_TYPE).map_or(&b"text/plain"[..], |kind| kind.as_bytes());
+            encode(status, content_type, &body)
         })
     }
+
+    #[cold]
+    fn note(&self, refused: &RefusedHead, peer: &Peer) {
+        self.refused(refused, peer);
+    }
+}
+
+/// None if it is too long, or cannot be read.
+async fn whole(response: Response<Body>) -> Option<(HeaderMap, Bytes)> {
+    let (head, body) = response.into_parts();
+    body.size_hint().exact().filter(|length| *length <= MAX_PAGE)?;
+    Some((head.headers, body.collect().await.ok()?.to_bytes()))
 }
 
 fn encode(status: StatusCode, content_type: &[u8], body: &[u8]) -> BytesMut {

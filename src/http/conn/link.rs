@@ -16,7 +16,7 @@ use std::{
 
 use tokio::time::Sleep;
 
-use super::{Config, RefusedHead, hints::Hints};
+use super::{Config, hints::Hints};
 use crate::{
     http::{
         crowd::Idler,
@@ -43,7 +43,6 @@ pub(super) struct Link {
     is_closed: AtomicBool,
     idle_since: AtomicU64,
     is_to_leave: AtomicBool,
-    refused: OnceLock<Box<RefusedHead>>,
     /// When it is old.
     old_at: u64,
 }
@@ -103,7 +102,6 @@ impl Link {
         Self {
             idle_since: AtomicU64::new(NEVER),
             is_to_leave: AtomicBool::new(false),
-            refused: OnceLock::new(),
             old_at,
             config,
             drain,
@@ -156,16 +154,6 @@ impl Link {
         } else if self.is_old() {
             self.drain.count_closed(Closed::Age);
         }
-    }
-
-    /// Its last request is refused.
-    pub(super) fn refuse(&self, refused: RefusedHead) {
-        self.refused.get_or_init(|| refused.into());
-    }
-
-    /// The request that was.
-    pub(super) fn refused(&self) -> Option<&RefusedHead> {
-        self.refused.get().map(|refused| &**refused)
     }
 
     /// When it gets old.

@@ -20,18 +20,19 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    RefusedHead,
     body::{Framing, malformed},
     head::{Head, Limits, Scan, escape},
     last_words::{LastWords, Refuses},
     link::{Link, Wait},
+    refused::RefusedHead,
 };
-use crate::http::{accept::SendFile, files::Unseen};
+use crate::http::{Peer, accept::SendFile, files::Unseen};
 
 /// A connection under HTTP/1.
 pub(super) struct Wire<'h, I> {
     io: I,
     handler: &'h dyn Refuses,
+    peer: &'h Peer,
     link: Arc<Link>,
     limits: Limits,
     // Read, but not given to hyper yet.
@@ -81,13 +82,14 @@ thread_local! {
 // === impl Wire ===
 
 impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
-    /// A wire over `io`, from which `read` was already read. `handler` has the words for those who are refused.
-    pub(super) fn new(io: I, read: BytesMut, link: Arc<Link>, handler: &'h dyn Refuses) -> Self {
+    /// A wire over `io`, from which `read` was already read. `handler` has the words for a `peer` that is refused.
+    pub(super) fn new((io, read): (I, BytesMut), link: Arc<Link>, (handler, peer): (&'h dyn Refuses, &'h Peer)) -> Self {
         let config = &link.config;
         let limits = Limits { bytes: config.max_header_bytes, fields: config.max_headers, uri: config.max_uri };
         Self {
             io,
             handler,
+            peer,
             link,
             limits,
             stash: read,
@@ -190,7 +192,7 @@ impl<'h, I: AsyncRead + AsyncWrite + SendFile + Unpin> Wire<'h, I> {
     fn refuse(&mut self, status: StatusCode, head: &[u8]) {
         tracing::debug!(status = status.as_u16(), "request head refused");
         self.link.drain.count_refusal();
-        self.link.refuse(RefusedHead::of_head(status, head));
+        self.handler.note(&RefusedHead::of_head(status, head), self.peer);
         self.refusal = Some(status);
     }
 
