@@ -297,8 +297,6 @@ fn pages_that_nothing_could_find_are_refused() {
 
 #[test]
 fn processes_that_rotate_one_access_log_lose_no_line() {
-    use std::io::Read;
-
     if reference().is_some() {
         return;
     }
@@ -331,7 +329,10 @@ fn processes_that_rotate_one_access_log_lose_no_line() {
         }
         all
     };
-    let missing = || (0..300).filter(|number| !text().contains(&format!("/ok.php?{number:03} "))).collect::<Vec<_>>();
+    let missing = || {
+        let text = text();
+        (0..300).filter(|number| !text.contains(&format!("/ok.php?{number:03} "))).collect::<Vec<_>>()
+    };
     assert!(wait_until(PATIENCE, || missing().is_empty()), "{:?}", missing());
     let names = || std::fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names().any(|name| name.ends_with(".gz")), "{:?}", names().collect::<Vec<_>>());

@@ -1,6 +1,6 @@
 //! What answers take that their clients do not read.
 
-use std::{fs, net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr};
 
 use super::metrics::{page, value};
 use crate::harness::{
@@ -100,12 +100,26 @@ fn who_reads_slowly_with_no_memory_left_has_all_of_it() {
         return;
     }
     let (setup, metrics) = site(&["http.output.memory_total=1M"]);
-    let server = setup.start();
+    let steps = "for ($i = 0; $i < 6; $i++) {
+            while (!file_exists(dirname(__DIR__) . \"/step$i\")) { usleep(2000); }
+            echo str_repeat((string) $i, 1 << 19);
+            flush();
+        }";
+    let server = setup.php("steps.php", steps).start();
     let clients = hold(&server, "/large.php", 10);
     assert!(wait_until(PATIENCE, || figure(metrics, "rr_http_output_file_bytes") >= 27 * MIB));
-    let mut slow = server.get("/large.php").fire();
-    std::thread::sleep(Duration::from_millis(200));
-    let text = slow.read().unwrap().text();
-    assert_eq!((text.len(), text.trim_matches('x')), (3 * MIB, ""));
+    let mut slow = server.get("/steps.php").fire();
+    for step in 0..6 {
+        fs::write(server.dir().join(format!("step{step}")), "").unwrap();
+        if step == 0 {
+            assert_eq!(slow.read_head().unwrap().status, 200);
+        }
+        let mut piece = Vec::new();
+        while piece.len() < MIB / 2 {
+            piece.extend(slow.read_chunk().unwrap().expect("more"));
+        }
+        assert_eq!((piece.len(), piece.iter().find(|byte| **byte != b'0' + step)), (MIB / 2, None));
+    }
+    assert_eq!(slow.read_chunk().unwrap(), None);
     drop(clients);
 }
