@@ -136,12 +136,13 @@ fn so_many_files_come_at_once_and_no_more() {
     }
     let stalls = answering(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", true).port();
     let broken = answering(b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", false).port();
-    let options = ["http.sendremotefile.timeout=60s", "http.sendremotefile.max_fetches=1"].map(str::to_owned);
+    let options = ["http.sendremotefile.timeout=10s", "http.sendremotefile.max_fetches=1"].map(str::to_owned);
     let server = asking(&format!("127.0.0.1:{stalls},127.0.0.1:{broken}"), &options);
     let mut waiting = ask(&server, &format!("http://127.0.0.1:{stalls}/")).fire();
     assert_eq!(waiting.read_head().unwrap().status, 200);
     let status = || ask(&server, &format!("http://127.0.0.1:{broken}/")).send().status;
     assert_eq!(status(), 503);
+    // Whoever leaves meanwhile is not missed before there is something to send.
     drop(waiting);
     assert!(wait_until(PATIENCE, || status() == 502), "and then the next");
 }
