@@ -1,6 +1,6 @@
 //! Calls that concern several engines of one server.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Mutex,
@@ -58,6 +58,7 @@ pub struct Fellow {
 pub(super) struct Together {
     fellows: Arc<dyn Fellows>,
     keeper: Mutex<Option<Way>>,
+    keeps_within: Duration,
 }
 
 /// The way to the keeper.
@@ -86,7 +87,7 @@ impl Fellow {
 
 impl Together {
     pub(super) fn new(fellows: Arc<dyn Fellows>) -> Self {
-        Self { fellows, keeper: Mutex::new(None) }
+        Self { fellows, keeper: Mutex::new(None), keeps_within: KEEPS_WITHIN }
     }
 
     /// The results of all, in the order of their places. If one has none, none counts: the error says what is with it.
@@ -132,13 +133,12 @@ impl Together {
                 return service.call(method, argument).await;
             };
             let caller = fellow.caller.as_mut().map_err(|fault| failed(&format!("{}: {fault}", fellow.name)))?;
-            match caller.call(name, &argument, KEEPS_WITHIN).await {
+            match caller.call(name, &argument, self.keeps_within).await {
                 Ok(result) => {
                     *known = Some(Way::There(fellow));
                     return result.map_err(Error::Failed);
                 }
-                // It keeps nothing any more, also if it has done that: another does.
-                Err(error) if !is_last => tracing::debug!(engine = fellow.name, %error, "{name}: once more"),
+                Err(error) if !is_last && keeps_nothing(&error) => tracing::debug!(engine = fellow.name, %error, "{name}: once more"),
                 Err(error) => return Err(failed(&format!("{}: {error}", fellow.name))),
             }
         }
@@ -157,6 +157,12 @@ impl Together {
             }
         }
     }
+}
+
+/// Whether an engine that fails like this keeps nothing any more, also if it has done what it was asked for: another does. One that is
+/// only slow does it yet, and another time if asked again.
+fn keeps_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
 }
 
 /// All results, or an error that names those who have none.
@@ -202,7 +208,7 @@ mod tests {
         fn concerns(&self, method: &str) -> Concerns {
             match method {
                 "List" | "Odd" | "Fail" => Concerns::All { within: Duration::from_secs(60), join: lists },
-                "Count" => Concerns::Keeper,
+                "Count" | "Hang" => Concerns::Keeper,
                 _ => Concerns::Any,
             }
         }
@@ -214,6 +220,7 @@ mod tests {
                     "Odd" if self.place % 2 == 1 => Err(Error::Failed("is odd".into())),
                     "Odd" => argument.reply(&true),
                     "Count" => argument.reply(&(self.count.fetch_add(1, SeqCst) + 1)),
+                    "Hang" => std::future::pending().await,
                     "Here" => argument.reply(&self.place),
                     _ => Err(Error::Failed("no such thing".into())),
                 }
@@ -225,6 +232,7 @@ mod tests {
     struct Others {
         servers: Vec<(usize, Server)>,
         keeper: AtomicUsize,
+        meetings: AtomicUsize,
     }
 
     impl Others {
@@ -239,6 +247,7 @@ mod tests {
     impl Fellows for Others {
         fn meet(&self) -> Meeting<'_> {
             Box::pin(async {
+                self.meetings.fetch_add(1, SeqCst);
                 let keeper = match self.keeper.load(SeqCst) {
                     1 => Keeper::Here,
                     place => self.servers.iter().position(|(other, _)| *other == place).map_or(Keeper::Nobody, Keeper::There),
@@ -257,7 +266,8 @@ mod tests {
         let engines: Vec<_> = (0..3).map(|place| Arc::new(Engine { place, count: AtomicUsize::new(0) })).collect();
         let services = |place: usize| Services::new(vec![Arc::new(engines[place].clone())]);
         let server = |place| (place, Config::default().build(Vec::new(), services(place)));
-        let others = Arc::new(Others { servers: vec![server(0), server(2)], keeper: AtomicUsize::new(2) });
+        let (servers, keeper) = (vec![server(0), server(2)], AtomicUsize::new(2));
+        let others = Arc::new(Others { servers, keeper, meetings: AtomicUsize::new(0) });
         (services(1).with(others.clone()), others, engines)
     }
 
@@ -295,5 +305,19 @@ mod tests {
             assert_eq!(call(&services, "test.Count").await, Ok(json!(expected)));
         }
         assert_eq!(counts(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn what_a_slow_engine_may_do_yet_is_not_asked_of_it_again() {
+        let (_, others, engines) = engines();
+        let together = Together { keeps_within: Duration::from_millis(1), ..Together::new(others.clone()) };
+        let service = &engines[1];
+        for meetings in 1..=2 {
+            let argument = Payload { codec: Codec::Json, body: "true".into() };
+            let call = Call { service, name: "test.Hang", method: "Hang", argument };
+            let error = together.keeper(call).await.unwrap_err().to_string();
+            assert!(error.starts_with("test.Hang: engine 2: it did not answer within "), "{error}");
+            assert_eq!(others.meetings.load(SeqCst), meetings);
+        }
     }
 }
