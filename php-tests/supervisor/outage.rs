@@ -1,6 +1,10 @@
 //! The engine that serves dies while the one to succeed it boots.
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
@@ -52,6 +56,33 @@ fn one_that_boots_takes_the_place_of_one_that_died() {
     assert_eq!(waiting.read().unwrap().text(), "second");
     assert!(server.logs("reloaded: a new engine serves"), "{}", server.log.text());
     assert!(!server.log.text().contains("the engine serves again"), "{}", server.log.text());
+    server.stop();
+}
+
+#[test]
+fn one_that_boots_is_given_the_time_that_the_release_in_force_took() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server();
+    let first = release(setup.scratch(), "first", "");
+    let server = setup.config(".rr.yaml", &first).start();
+    assert_eq!(server.text("/"), "first");
+    let old = engine(&server);
+    fs::write(server.dir().join(".rr.yaml"), release(server.dir(), "slow", "sleep(2);")).unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(is_gone(old), "{}", server.log.text());
+    assert_eq!(server.text("/"), "slow");
+    let asked = Instant::now();
+    begin_to_boot(&server);
+    kill(engine(&server), Signal::SIGKILL).unwrap();
+    assert!(server.logs("the engine that is to succeed it boots already, and is waited for"), "{}", server.log.text());
+    let log = server.log.text();
+    let most = log.split("most_ms=\"").nth(1).and_then(|rest| rest.split('"').next()?.parse().ok()).expect(&log);
+    // Twice the two seconds, and one more.
+    assert!(asked.elapsed() + Duration::from_millis(most) >= Duration::from_secs(5), "{log}");
+    fs::write(server.dir().join("gate"), "").unwrap();
+    assert!(wait_until(PATIENCE, || server.text("/") == "second" || server.log.text().contains("it is ended")));
     server.stop();
 }
 

@@ -131,7 +131,8 @@ struct Supervisor {
     backoff: Backoff,
     /// When the engines that are missing are started, unless one that boots already is to take their place.
     restart_at: Option<Instant>,
-    /// How long the last engine took that became ready and succeeded no other.
+    /// How long the last engine took that became ready, succeeded no other and is of the release in force; of a release that has had
+    /// none such, the one that brought it, which compiled scripts too.
     boots_in: Duration,
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,

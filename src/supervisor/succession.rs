@@ -68,7 +68,7 @@ impl Supervisor {
         }
         let took = engine.started.elapsed();
         // One that succeeds another compiles scripts before it serves, for which nobody waits; a restart does not.
-        if !is_next || self.boots_in.is_zero() {
+        if !is_next {
             self.boots_in = took;
         }
         if let Some(next) = self.next.take_if(|next| next.engines.iter().all(|engine| engine.ready)) {
@@ -93,6 +93,7 @@ impl Supervisor {
         let within = self.installed.release.leaves_within;
         if let Some(installed) = installed {
             self.previous = Some(std::mem::replace(&mut self.installed, installed));
+            self.boots_in = engines.iter().map(|engine| engine.started.elapsed()).max().unwrap_or_default();
             self.table.settle(true);
             self.answer_checks();
         }
