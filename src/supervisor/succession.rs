@@ -114,7 +114,9 @@ impl Supervisor {
             self.draining.push(old);
         }
         self.steer();
-        self.restart_at = (self.active.len() < self.installed.release.processes).then(Instant::now);
+        let is_missing = self.active.len() < self.installed.release.processes;
+        // One that keeps dying is waited for as before.
+        self.restart_at = is_missing.then(|| self.restart_at.unwrap_or_else(Instant::now));
         tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
     }
 
