@@ -32,7 +32,7 @@ use crate::{
     rpc::{self, Caller, Codec, Keeper, Meeting, Met, Payload, Server, Service, Services},
     supervisor::{self, Parcel, Wish},
     sys::passing,
-    telemetry::collectors::Collectors,
+    telemetry::collectors::{Collectors, Declaration},
 };
 
 /// This engine among those that serve side by side.
@@ -84,6 +84,7 @@ const READS_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// What the others have declared, they tell at once.
 const TELLS_WITHIN: Duration = Duration::from_secs(2);
+const LEARN_AGAIN: Duration = Duration::from_secs(1);
 
 // === impl Fellows ===
 
@@ -225,25 +226,39 @@ impl Among {
         Ok(())
     }
 
-    /// Learns what applications have declared before this engine was ready: it may have to keep their figures one day.
+    /// Learns what applications have declared before this engine was ready: it may have to keep their figures one day. Goes on until
+    /// another engine has told, or there is none.
     pub(super) async fn learn(self: Arc<Self>) {
         let Some(collectors) = &self.collectors else { return };
-        let nothing = Payload { codec: Codec::Msgpack, body: Bytes::new() };
-        let others = match self.fellows.ask().await {
-            Ok(met) => met.others,
-            Err(why) => return tracing::warn!("metrics that the other engines know of are not known here: {why}"),
-        };
-        for mut fellow in others {
-            match fellow.ask(DECLARED, &nothing, TELLS_WITHIN).await.map(|told| told.read()) {
-                Ok(Ok(declared)) => {
-                    let declared: Vec<_> = declared;
-                    // What is known already stays as it is.
-                    return declared.into_iter().for_each(|one| drop(collectors.declare(one)));
+        let mut has_complained = false;
+        let declared = loop {
+            match self.declared().await {
+                Ok(declared) => break declared,
+                Err(why) if !std::mem::replace(&mut has_complained, true) => {
+                    tracing::warn!("metrics that the other engines know of are not known here yet: {why}");
                 }
-                Ok(Err(error)) => tracing::warn!(engine = fellow.name, %error, "metrics that it knows of are not known here"),
-                Err(error) => tracing::warn!(engine = fellow.name, error, "metrics that it knows of are not known here"),
+                Err(why) => tracing::debug!("metrics that the other engines know of are still not known here: {why}"),
+            }
+            tokio::time::sleep(LEARN_AGAIN).await;
+        };
+        let count = declared.len();
+        // What is known already stays as it is.
+        declared.into_iter().for_each(|one| drop(collectors.declare(one)));
+        tracing::debug!(count, "metrics that the other engines know of are known here");
+    }
+
+    /// What one of the others says; nothing if there are none.
+    async fn declared(&self) -> Result<Vec<Declaration>, String> {
+        let nothing = Payload { codec: Codec::Msgpack, body: Bytes::new() };
+        let mut faults = Vec::new();
+        for mut fellow in self.fellows.ask().await?.others {
+            let told = fellow.ask(DECLARED, &nothing, TELLS_WITHIN).await;
+            match told.and_then(|told| told.read().map_err(|error| error.to_string())) {
+                Ok(declared) => return Ok(declared),
+                Err(why) => faults.push(format!("{}: {why}", fellow.name)),
             }
         }
+        if faults.is_empty() { Ok(Vec::new()) } else { Err(faults.join("; ")) }
     }
 
     /// Another engine serves in the place of this one: the others are to call that.
