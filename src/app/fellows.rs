@@ -81,7 +81,9 @@ pub(super) struct Among {
 const MEETS_WITHIN: Duration = Duration::from_secs(2);
 /// An engine that is not hung has read what the supervisor has sent by then.
 const READS_WITHIN: Duration = Duration::from_secs(1);
+/// The first pause, and the longest.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const LOOK_AT_LEAST: Duration = Duration::from_millis(320);
 /// What the others have declared, they tell at once.
 const TELLS_WITHIN: Duration = Duration::from_secs(2);
 const LEARN_AGAIN: Duration = Duration::from_secs(1);
@@ -96,18 +98,25 @@ impl Fellows {
 
     /// Those whose letter boxes are full have a little time to read what is there.
     async fn ask(&self) -> Result<Met, String> {
-        let silent =
-            |_| format!("the supervisor has not told of the other engines within {} s: try again", MEETS_WITHIN.as_secs());
-        let _turn = timeout(MEETS_WITHIN, self.turn.lock()).await.map_err(silent)?;
         let until = Instant::now() + READS_WITHIN;
+        let mut pause = LOOK_AGAIN;
         loop {
-            let introduced = timeout(MEETS_WITHIN, self.introduced()).await;
-            let met = self.met(introduced.map_err(silent)??);
-            if met.others.iter().all(|fellow| fellow.caller.is_ok()) || Instant::now() >= until {
+            let met = self.ask_once().await?;
+            if met.others.iter().all(|fellow| fellow.caller.is_ok()) || Instant::now() + pause >= until {
                 return Ok(met);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(pause).await;
+            // Each time all others get a parcel.
+            pause = (2 * pause).min(LOOK_AT_LEAST);
         }
+    }
+
+    async fn ask_once(&self) -> Result<Met, String> {
+        let within = MEETS_WITHIN.as_secs();
+        let busy = |_| format!("others have been asking for the other engines for {within} s: try again");
+        let _turn = timeout(MEETS_WITHIN, self.turn.lock()).await.map_err(busy)?;
+        let silent = |_| format!("the supervisor has not told of the other engines within {within} s: try again");
+        Ok(self.met(timeout(MEETS_WITHIN, self.introduced()).await.map_err(silent)??))
     }
 
     fn met(&self, Introduced { first, all, ends }: Introduced) -> Met {
