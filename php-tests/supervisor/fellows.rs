@@ -271,3 +271,41 @@ fn figures_of_applications_are_kept_by_one_engine() {
     assert_eq!(change("Add", "sold", 1), Err("undefined collector: sold".into()));
     server.stop();
 }
+
+#[test]
+fn what_is_counted_at_engines_that_are_leaving_is_kept_by_those_that_serve() {
+    if reference().is_some() {
+        return;
+    }
+    let metrics = free_port();
+    let code = "touch($_GET['began'] . getmypid()); while (!file_exists($_GET['gate'])) { clearstatcache(); usleep(1000); }";
+    let (setup, rpc) = two(site().php("hold.php", code).option(&format!("metrics.address={metrics}")));
+    let server = setup.start();
+    assert!(wait_until(PATIENCE, || is_up(&samples(metrics))), "{}", server.log.text());
+    let (began, gate) = (server.dir().join("began"), server.dir().join("gate"));
+    let old = engines(&server);
+    let mut running = Vec::new();
+    let are_held = wait_until(PATIENCE, || {
+        running.push(server.get(&format!("/hold.php?began={}&gate={}", began.display(), gate.display())).fire());
+        old.iter().all(|engine| fs::exists(format!("{}{engine}", began.display())).unwrap())
+    });
+    assert!(are_held, "{}", server.log.text());
+    // Some at either of the old engines, and one of them keeps what is counted before.
+    let mut calls: Vec<_> = (0..8).map(|_| Rpc::tcp(rpc)).collect();
+    let declared = |name: &str| json!({"name": name, "collector": {"type": "counter", "help": "It is.", "labels": []}});
+    let one = |name: &str| json!({"name": name, "value": 1, "labels": []});
+    assert_eq!(calls[0].call("metrics.Declare", &declared("before")), Ok(json!(true)));
+    calls.iter_mut().for_each(|call| assert_eq!(call.call("metrics.Add", &one("before")), Ok(json!(true))));
+    server.signal(Signal::SIGHUP);
+    let leave = || server.log.text().matches("stopping: requests in progress are finished first").count() == 2;
+    assert!(wait_until(PATIENCE, leave), "{}", server.log.text());
+    assert_eq!(calls[0].call("metrics.Declare", &declared("after")), Ok(json!(true)));
+    calls.iter_mut().for_each(|call| assert_eq!(call.call("metrics.Add", &one("after")), Ok(json!(true))));
+    let shown = || samples(metrics).get("after") == Some(&8.0);
+    assert!(wait_until(PATIENCE, shown), "{:?} {}", samples(metrics), server.log.text());
+    fs::write(gate, "").unwrap();
+    running.iter_mut().for_each(|running| assert_eq!(running.read().unwrap().status, 200));
+    assert!(old.into_iter().all(is_gone), "{}", server.log.text());
+    assert!(wait_until(PATIENCE, || is_up(&samples(metrics)) && shown()), "{:?}", samples(metrics));
+    server.stop();
+}

@@ -7,7 +7,7 @@ use std::{
     process,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -54,6 +54,8 @@ pub(super) struct Fellows {
     asked: AtomicU32,
     /// One question at a time: a letter box holds ten parcels on some systems.
     turn: tokio::sync::Mutex<()>,
+    /// Another engine serves in the place of this one.
+    has_successor: AtomicBool,
 }
 
 /// A place among those who wait, given back however the wait ends.
@@ -93,7 +95,8 @@ const LEARN_AGAIN: Duration = Duration::from_secs(1);
 impl Fellows {
     /// By what the supervisor is asked through `wishes`.
     pub(super) fn new(seat: Seat, wishes: mpsc::Sender<Wished>) -> Self {
-        Self { seat, wishes, waiting: Mutex::default(), asked: AtomicU32::new(0), turn: tokio::sync::Mutex::default() }
+        let (waiting, turn) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self { seat, wishes, waiting, asked: AtomicU32::new(0), turn, has_successor: AtomicBool::new(false) }
     }
 
     /// Those whose letter boxes are full have a little time to read what is there.
@@ -164,6 +167,10 @@ impl Drop for Waiting<'_> {
 impl rpc::Fellows for Fellows {
     fn meet(&self) -> Meeting<'_> {
         Box::pin(self.ask())
+    }
+
+    fn has_successor(&self) -> bool {
+        self.has_successor.load(Relaxed)
     }
 }
 
@@ -272,6 +279,7 @@ impl Among {
 
     /// Another engine serves in the place of this one: the others are to call that.
     pub(super) fn leave(&self) {
+        self.fellows.has_successor.store(true, Relaxed);
         self.server.stop();
     }
 }

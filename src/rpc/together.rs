@@ -14,6 +14,9 @@ use super::{Caller, Error, Payload, service::Call};
 pub trait Fellows: Send + Sync {
     /// Connects to each that is ready. Does not take long, or fails.
     fn meet(&self) -> Meeting<'_>;
+
+    /// Whether another engine serves in the place of this one, which then keeps nothing any more that can be kept only once.
+    fn has_successor(&self) -> bool;
 }
 
 /// The result of that, some time; an error says why there is none.
@@ -35,7 +38,7 @@ pub struct Met {
 /// The one engine that keeps what cannot be kept twice: the one that has been ready for longest.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Keeper {
-    /// This one, as long as it serves.
+    /// This one, until it has a successor.
     Here,
     /// The other of this index.
     There(usize),
@@ -123,7 +126,8 @@ impl Together {
         let mut known = self.keeper.lock().await;
         for is_last in [false, true] {
             // Taken, for a call that is given up on leaves half an exchange behind.
-            let way = match known.take() {
+            let way = known.take().filter(|way| !(matches!(way, Way::Here) && self.fellows.has_successor()));
+            let way = match way {
                 Some(way) => way,
                 None => self.look_for_keeper().await.map_err(|why| failed(&why))?,
             };
@@ -138,7 +142,9 @@ impl Together {
                     *known = Some(Way::There(fellow));
                     return result.map_err(Error::Failed);
                 }
-                Err(error) if !is_last && keeps_nothing(&error) => tracing::debug!(engine = fellow.name, %error, "{name}: once more"),
+                Err(error) if !is_last && keeps_nothing(&error) => {
+                    tracing::debug!(engine = fellow.name, %error, "{name}: once more")
+                }
                 Err(error) => return Err(failed(&format!("{}: {error}", fellow.name))),
             }
         }
@@ -186,7 +192,7 @@ fn together(answers: Vec<(String, Result<Payload, Error>)>) -> Result<Vec<Payloa
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
     use serde_json::{Value, json};
     use tokio::net::UnixStream;
@@ -233,6 +239,7 @@ mod tests {
         servers: Vec<(usize, Server)>,
         keeper: AtomicUsize,
         meetings: AtomicUsize,
+        has_successor: AtomicBool,
     }
 
     impl Others {
@@ -260,6 +267,10 @@ mod tests {
                 Ok(Met { own: "engine 1".into(), place: 1, keeper, others: self.servers.iter().map(connect).collect() })
             })
         }
+
+        fn has_successor(&self) -> bool {
+            self.has_successor.load(SeqCst)
+        }
     }
 
     fn engines() -> (Services, Arc<Others>, Vec<Arc<Engine>>) {
@@ -267,7 +278,8 @@ mod tests {
         let services = |place: usize| Services::new(vec![Arc::new(engines[place].clone())]);
         let server = |place| (place, Config::default().build(Vec::new(), services(place)));
         let (servers, keeper) = (vec![server(0), server(2)], AtomicUsize::new(2));
-        let others = Arc::new(Others { servers, keeper, meetings: AtomicUsize::new(0) });
+        let (meetings, has_successor) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let others = Arc::new(Others { servers, keeper, meetings, has_successor });
         (services(1).with(others.clone()), others, engines)
     }
 
@@ -305,6 +317,18 @@ mod tests {
             assert_eq!(call(&services, "test.Count").await, Ok(json!(expected)));
         }
         assert_eq!(counts(), [1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn one_that_has_a_successor_keeps_nothing_any_more() {
+        let (services, others, engines) = engines();
+        others.keeper.store(1, SeqCst);
+        assert_eq!(call(&services, "test.Count").await, Ok(json!(1)));
+        others.keeper.store(0, SeqCst);
+        assert_eq!(call(&services, "test.Count").await, Ok(json!(2)));
+        others.has_successor.store(true, SeqCst);
+        assert_eq!(call(&services, "test.Count").await, Ok(json!(1)));
+        assert_eq!(engines.iter().map(|engine| engine.count.load(SeqCst)).collect::<Vec<_>>(), [1, 2, 0]);
     }
 
     #[tokio::test]

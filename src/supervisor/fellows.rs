@@ -42,11 +42,13 @@ pub struct Fellow {
 // === impl Supervisor ===
 
 impl Supervisor {
-    /// Connects the engine that asks with all that are ready and belong with it.
+    /// Connects the engine that asks with all that are ready and belong with it. One that is leaving keeps nothing any more, unless
+    /// there is none like it.
     pub(super) fn introduce(&self, asker: Asker, token: u32) {
         let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) else { return };
         let together: Vec<_> = self.together(asker.generation).into_iter().filter(|engine| engine.ready).collect();
-        let first = together.iter().min_by_key(|engine| engine.rank).map(|engine| engine.generation);
+        let keeps = |engine: &&&Engine| self.is_alone() || !self.draining.iter().any(|old| old.generation == engine.generation);
+        let first = together.iter().filter(keeps).min_by_key(|engine| engine.rank).map(|engine| engine.generation);
         let (mut all, mut ends) = (Vec::new(), Vec::new());
         for fellow in together.into_iter().filter(|fellow| fellow.generation != asker.generation) {
             let connected = connect(fellow);
@@ -60,7 +62,7 @@ impl Supervisor {
         self.tell(&[asker], posted.as_ref().map(|()| "").map_err(String::as_str));
     }
 
-    /// The engines that serve together, or will, this one among them. One that is leaving is alone.
+    /// The engines that serve together, or will, this one among them. One that is leaving belongs with those that serve.
     fn together(&self, generation: u64) -> Vec<&Engine> {
         let is_it = |engine: &Engine| engine.generation == generation;
         match &self.next {
@@ -69,8 +71,16 @@ impl Supervisor {
                 self.active.iter().filter(stays).chain(&next.engines).collect()
             }
             _ if self.active.iter().any(is_it) => self.active.iter().collect(),
-            _ => self.draining.iter().filter(|engine| is_it(engine)).collect(),
+            _ => {
+                let others = self.active.iter().filter(|_| !self.is_alone());
+                self.draining.iter().filter(|engine| is_it(engine)).chain(others).collect()
+            }
         }
+    }
+
+    /// Whether the engine in force has no others, and so reads no parcels.
+    fn is_alone(&self) -> bool {
+        self.installed.release.processes == 1
     }
 }
 

@@ -37,6 +37,8 @@ impl Page {
         let own = fellows.seat.place;
         let met = fellows.meet().await.inspect_err(|why| say(why)).ok();
         let keeps = met.as_ref().is_some_and(|met| met.keeper == Keeper::Here);
+        // One that is leaving tells of the one that serves in its place, not of itself.
+        let has_successor = met.iter().flat_map(|met| &met.others).any(|fellow| fellow.place == own);
         let mut asked = JoinSet::new();
         let keeper = met.as_ref().map(|met| met.keeper);
         for (index, mut fellow) in met.into_iter().flat_map(|met| met.others).enumerate() {
@@ -48,7 +50,10 @@ impl Page {
                 (fellow.place, told.inspect_err(|why| say(&format!("{}: {why}", fellow.name))).ok())
             });
         }
-        let mut pages = vec![(own, self.of_this(own, keeps).await?)];
+        let mut pages = Vec::new();
+        if !has_successor {
+            pages.push((own, self.of_this(own, keeps).await?));
+        }
         while let Some(Ok((place, page))) = asked.join_next().await {
             pages.extend(page.map(|page| (place, page)));
         }
