@@ -1,6 +1,10 @@
 //! What systemd is told.
 
-use std::{os::unix::net::UnixDatagram, path::Path, time::Duration};
+use std::{
+    os::unix::net::UnixDatagram,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -19,24 +23,21 @@ struct Manager(UnixDatagram);
 
 impl Manager {
     fn new(path: &Path) -> Self {
-        let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self(socket)
+        Self(UnixDatagram::bind(path).unwrap())
     }
 
-    /// The next message.
-    fn next(&self) -> String {
-        let mut message = [0; 256];
-        let length = self.0.recv(&mut message).unwrap();
-        String::from_utf8_lossy(&message[..length]).into_owned()
-    }
-
-    /// The next one of this kind.
+    /// The next message of this kind.
     fn hear(&self, wanted: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut message = [0; 256];
         loop {
-            let text = self.next();
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{wanted} is not said");
+            self.0.set_read_timeout(Some(left)).unwrap();
+            let length = self.0.recv(&mut message).unwrap_or_else(|error| panic!("{wanted} is not said: {error}"));
+            let text = String::from_utf8_lossy(&message[..length]);
             if text.lines().next() == Some(wanted) {
-                return text;
+                return text.into_owned();
             }
         }
     }
