@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Mode, call, put};
 use crate::harness::{PATIENCE, Server, Setup, free_port, not_run, reference, server, wait_until};
+use crate::supervisor::engines;
 
 /// A release whose page needs each of `parts`, old enough for OPcache to keep it.
 fn release(folder: &Path, number: u32, parts: &[(&str, &str)]) {
@@ -105,13 +106,6 @@ fn may_be_as_important_again() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     u64::from_str_radix(effective.trim(), 16).unwrap() & 1 << 23 != 0
-}
-
-/// The engines of `server`, as its supervisor has them.
-fn engines(server: &Server) -> Vec<Pid> {
-    let pid = server.pid();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().map(|child| Pid::from_raw(child.parse().unwrap())).collect()
 }
 
 #[test]

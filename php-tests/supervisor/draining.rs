@@ -8,7 +8,7 @@ use nix::{
 };
 use serde_json::json;
 
-use super::{engine, is_gone, reload::reload, site};
+use super::{engine, is_gone, reload::reload, site, waiting};
 use crate::harness::{Connection, PATIENCE, Rpc, Server, free_port, reference, wait_until};
 
 fn yaml(address: SocketAddr, limit: &str) -> String {
@@ -16,16 +16,12 @@ fn yaml(address: SocketAddr, limit: &str) -> String {
 }
 
 /// A server that has been reloaded, where it is called, the engine before, and the request that this is busy with until there is
-/// a file called `go`.
+/// a file called `gate`.
 fn draining() -> (Server, SocketAddr, Pid, Connection) {
     let address = free_port();
-    let hold = "file_put_contents($_GET['began'], '1'); while (!file_exists($_GET['go'])) { clearstatcache(); usleep(5000); } \
-                echo 'finished';";
-    let setup = site().php("hold.php", hold).php("limit.php", "echo ini_get('memory_limit');");
+    let setup = site().php("limit.php", "echo ini_get('memory_limit');");
     let server = setup.config(".rr.yaml", &yaml(address, "100M")).option("engine.grace_period=60s").start();
-    let (began, go) = (server.dir().join("began"), server.dir().join("go"));
-    let running = server.get(&format!("/hold.php?began={}&go={}", began.display(), go.display())).fire();
-    assert!(wait_until(PATIENCE, || began.exists()));
+    let (running, _) = waiting(&server);
     let old = reload(&server, Signal::SIGHUP);
     assert!(reloads(&server, 1), "{}", server.log.text());
     // Its accept loops end one by one.
@@ -72,7 +68,7 @@ fn reloads_asked_for_meanwhile_are_one_that_follows() {
     fs::write(server.dir().join(".rr.yaml"), yaml(address, "102M")).unwrap();
     assert_eq!((engine(&server), server.text("/limit.php")), (second, "100M".into()));
     assert!(is_alive(old) && reloads(&server, 1), "{}", server.log.text());
-    fs::write(server.dir().join("go"), "").unwrap();
+    fs::write(server.dir().join("gate"), "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     drop(running);
     assert!(is_gone(old), "{}", server.log.text());
@@ -127,7 +123,7 @@ fn an_engine_that_dies_in_its_first_moments_is_replaced_while_the_one_before_fin
     // It has the state, and the oldest has none.
     let lock = json!({"resource": "r", "id": "a"});
     assert_eq!(Rpc::tcp(address).call("lock.Lock", &lock).unwrap()["ok"], true);
-    fs::write(server.dir().join("go"), "").unwrap();
+    fs::write(server.dir().join("gate"), "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     drop(running);
     // The reload that was asked for follows.

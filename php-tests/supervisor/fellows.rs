@@ -13,7 +13,7 @@ use nix::{
 };
 use serde_json::{Value, json};
 
-use super::{engine, engines, has_stopped, is_gone, operator::command, processes::reload_all, site};
+use super::{engine, engines, gated, has_stopped, is_gone, operator::command, processes::reload_all, site};
 use crate::harness::{PATIENCE, Request, Rpc, Server, Setup, free_port, reference, wait_until};
 
 /// Notes each boot in the file `boots` beside the document root, after the process.
@@ -278,16 +278,16 @@ fn what_is_counted_at_engines_that_are_leaving_is_kept_by_those_that_serve() {
         return;
     }
     let metrics = free_port();
-    let code = "touch($_GET['began'] . getmypid()); while (!file_exists($_GET['gate'])) { clearstatcache(); usleep(1000); }";
-    let (setup, rpc) = two(site().php("hold.php", code).option(&format!("metrics.address={metrics}")));
+    let (setup, rpc) = two(site().option(&format!("metrics.address={metrics}")));
     let server = setup.start();
     assert!(wait_until(PATIENCE, || is_up(&samples(metrics))), "{}", server.log.text());
-    let (began, gate) = (server.dir().join("began"), server.dir().join("gate"));
+    let (target, began, gate) = gated(&server);
     let old = engines(&server);
     let mut running = Vec::new();
     let are_held = wait_until(PATIENCE, || {
-        running.push(server.get(&format!("/hold.php?began={}&gate={}", began.display(), gate.display())).fire());
-        old.iter().all(|engine| fs::exists(format!("{}{engine}", began.display())).unwrap())
+        running.push(server.get(&target).fire());
+        let held = fs::read_to_string(&began).unwrap_or_default();
+        old.iter().all(|engine| held.lines().any(|line| line == engine.to_string()))
     });
     assert!(are_held, "{}", server.log.text());
     // Some at either of the old engines, and one of them keeps what is counted before.
@@ -304,7 +304,7 @@ fn what_is_counted_at_engines_that_are_leaving_is_kept_by_those_that_serve() {
     let shown = || samples(metrics).get("after") == Some(&8.0);
     assert!(wait_until(PATIENCE, shown), "{:?} {}", samples(metrics), server.log.text());
     fs::write(gate, "").unwrap();
-    running.iter_mut().for_each(|running| assert_eq!(running.read().unwrap().status, 200));
+    running.iter_mut().for_each(|running| assert_eq!(running.read().unwrap().text(), "finished"));
     assert!(old.into_iter().all(is_gone), "{}", server.log.text());
     assert!(wait_until(PATIENCE, || is_up(&samples(metrics)) && shown()), "{:?}", samples(metrics));
     server.stop();

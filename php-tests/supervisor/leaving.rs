@@ -1,26 +1,12 @@
 //! How engines end, and what becomes of those who come too late for them.
 
-use std::{fs, io::ErrorKind, net::TcpStream, path::PathBuf};
+use std::{fs, io::ErrorKind, net::TcpStream};
 
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
-use super::{engine, engines, is_gone, reload::while_clients_send, site};
-use crate::harness::{Connection, PATIENCE, Rpc, Server, Setup, free_port, reference, wait_until};
-
-/// With a page that waits for a file `gate`.
-fn gated() -> Setup {
-    let code = "touch($_GET['began']); while (!file_exists($_GET['gate'])) { clearstatcache(); usleep(1000); } echo 'finished';";
-    site().php("gated.php", code).option("engine.grace_period=60s")
-}
-
-/// A request that has begun and ends once there is the file.
-fn waiting(server: &Server) -> (Connection, PathBuf) {
-    let (began, gate) = (server.dir().join("began"), server.dir().join("gate"));
-    let connection = server.get(&format!("/gated.php?began={}&gate={}", began.display(), gate.display())).fire();
-    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
-    (connection, gate)
-}
+use super::{engine, engines, is_gone, reload::while_clients_send, site, waiting};
+use crate::harness::{PATIENCE, Rpc, Server, free_port, reference, wait_until};
 
 fn is_refused(server: &Server) -> bool {
     TcpStream::connect(server.address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
@@ -32,7 +18,7 @@ fn a_server_that_finishes_what_it_has_begun_refuses_connections() {
         return;
     }
     for option in ["engine.supervisor=true", "engine.supervisor=false", "engine.processes=2"] {
-        let server = gated().option(option).start();
+        let server = site().option(option).option("engine.grace_period=60s").start();
         let (mut running, gate) = waiting(&server);
         server.signal(Signal::SIGTERM);
         assert!(wait_until(PATIENCE, || is_refused(&server)), "{option}: {}", server.log.text());
@@ -49,7 +35,7 @@ fn a_new_server_listens_while_an_engine_of_a_dead_one_finishes() {
     }
     let (rpc, metrics) = (free_port(), free_port());
     let setup = || {
-        let setup = gated().option(&format!("rpc.listen=tcp://{rpc}"));
+        let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{rpc}"));
         setup.option(&format!("metrics.address={metrics}"))
     };
     let server = setup().start();

@@ -29,10 +29,15 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::harness::{Server, Setup, server, wait_until};
+use crate::harness::{Connection, PATIENCE, Server, Setup, server, wait_until};
+
+/// What `gated.php` does.
+const GATED: &str = "file_put_contents($_GET['began'], getmypid() . \"\\n\", FILE_APPEND | LOCK_EX); \
+    while (!file_exists($_GET['gate'])) { clearstatcache(); usleep(1000); } echo 'finished';";
 
 pub(crate) fn site() -> Setup {
     server()
+        .php("gated.php", GATED)
         .php("pid.php", "echo getmypid();")
         .php("echo.php", "echo $_GET['tag'] ?? '', file_get_contents('php://input');")
         .php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';")
@@ -67,6 +72,27 @@ impl Releases {
     fn delete_first(&self) {
         fs::remove_dir_all(self.0.join("1")).unwrap();
     }
+}
+
+/// The target of a request that notes its engine in the file `began` and ends once there is the file `gate`, both in the server's
+/// folder.
+fn gated(server: &Server) -> (String, PathBuf, PathBuf) {
+    let (began, gate) = (server.dir().join("began"), server.dir().join("gate"));
+    (format!("/gated.php?began={}&gate={}", began.display(), gate.display()), began, gate)
+}
+
+/// Such a request that has begun, and its gate.
+fn waiting(server: &Server) -> (Connection, PathBuf) {
+    let (target, began, gate) = gated(server);
+    let connection = server.get(&target).fire();
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    (connection, gate)
+}
+
+/// Code of a worker that makes the file `began` and does not go on before there is the file `gate`.
+fn boot_gate(began: &Path, gate: &Path) -> String {
+    let (began, gate) = (began.display(), gate.display());
+    format!("touch('{began}'); while (!file_exists('{gate}')) {{ clearstatcache(); usleep(1000); }}")
 }
 
 /// The engine that answers now.

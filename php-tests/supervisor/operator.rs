@@ -4,7 +4,7 @@ use std::{fs, net::SocketAddr, path::Path};
 
 use nix::sys::signal::Signal;
 
-use super::{Releases, engine, is_gone, site};
+use super::{Releases, engine, is_gone, site, waiting};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
 
 /// What the command prints, if it succeeds, or else what it complains of.
@@ -86,11 +86,9 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
         return;
     }
     let address = free_port();
-    let code = "touch('began'); while (!file_exists('gate')) { clearstatcache(); usleep(1000); } echo 'finished';";
-    let setup = site().php("gated.php", &format!("chdir(__DIR__); {code}")).option("engine.grace_period=60s");
+    let setup = site().option("engine.grace_period=60s");
     let server = setup.option(&format!("rpc.listen=tcp://{address}")).start();
-    let mut running = server.get("/gated.php").fire();
-    assert!(wait_until(PATIENCE, || server.root().join("began").exists()));
+    let (mut running, gate) = waiting(&server);
     let first = engine(&server);
     command(address, &["reload"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
@@ -102,7 +100,7 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
     assert!(said.starts_with("engine 3 serves"), "{said}");
     assert!(is_gone(second), "{}", server.log.text());
     assert!(![first, second].contains(&engine(&server)));
-    fs::write(server.root().join("gate"), "").unwrap();
+    fs::write(gate, "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     let third = engine(&server);
     assert!(is_gone(first), "{}", server.log.text());

@@ -9,7 +9,7 @@ use std::{
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
-use super::{engine, is_gone};
+use super::{boot_gate, engine, is_gone};
 use crate::harness::{PATIENCE, Rpc, Server, free_port, reference, server, wait_until};
 
 /// A configuration whose worker says `release` and its process, once `boot` is done.
@@ -27,11 +27,7 @@ fn release(folder: &Path, release: &str, boot: &str) -> String {
 /// Reloads to a release whose boot waits for `gate` in the server's folder; returns once it does.
 fn begin_to_boot(server: &Server) {
     let (folder, began) = (server.dir(), server.dir().join("began"));
-    let boot = format!(
-        "touch('{}'); while (!file_exists('{}')) {{ clearstatcache(); usleep(1000); }}",
-        began.display(),
-        folder.join("gate").display()
-    );
+    let boot = boot_gate(&began, &folder.join("gate"));
     fs::write(folder.join(".rr.yaml"), release(folder, "second", &boot)).unwrap();
     server.signal(Signal::SIGHUP);
     assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());

@@ -7,7 +7,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{children_of, engine, engines, is_gone, site};
+use super::{boot_gate, children_of, engine, engines, is_gone, site};
 use crate::harness::{PATIENCE, Setup, free_port, reference, wait_until};
 
 #[test]
@@ -74,13 +74,9 @@ fn without_a_supervisor_a_reload_is_refused_and_nothing_else_happens() {
 /// A command for a server whose worker boots as long as there is no file `gate`, and then there is a file `began`.
 fn boots_slowly(setup: Setup) -> (Setup, PathBuf) {
     let (began, gate) = (setup.scratch().join("began"), setup.scratch().join("gate"));
-    let code = format!(
-        "touch('{}'); while (!file_exists('{}')) {{ clearstatcache(); usleep(1000); }} while (rr_handle_request(fn () => print 'ok'));",
-        began.display(),
-        gate.display()
-    );
+    let code = format!("<?php {} while (rr_handle_request(fn () => print 'ok'));", boot_gate(&began, &gate));
     let worker = setup.scratch().join("worker.php");
-    std::fs::write(&worker, format!("<?php {code}")).unwrap();
+    std::fs::write(&worker, code).unwrap();
     (setup.option(&format!("http.worker={}", worker.display())), began)
 }
 
