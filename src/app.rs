@@ -148,7 +148,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         config: followed.to_json(),
         dir: dir.as_deref().map(follow),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
-        places: followed.served_mut().map(|path| path.clone()).collect(),
+        places: followed.served().cloned().collect(),
         processes: config.engine.processes,
         sockets: sockets::wanted(config)?,
         shutdown_delay: config.engine.shutdown_delay,

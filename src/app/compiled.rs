@@ -98,8 +98,7 @@ fn unread(error: io::Error) -> php::Compile {
 }
 
 fn places(config: &Config, dir: Option<&Path>) -> Vec<PathBuf> {
-    let of_config = config.clone().served_mut().map(|place| place.clone()).collect::<Vec<_>>();
-    dir.map(Path::to_owned).into_iter().chain(of_config).collect()
+    dir.map(Path::to_owned).into_iter().chain(config.served().cloned()).collect()
 }
 
 // === impl List ===

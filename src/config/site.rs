@@ -87,6 +87,15 @@ impl Config {
         })
     }
 
+    /// The same, only to be read.
+    pub fn served(&self) -> impl Iterator<Item = &PathBuf> {
+        let of_sites = self.sites.iter().map(|site| &site.own.http);
+        [&self.http].into_iter().chain(of_sites).flat_map(|http| {
+            let of_routes = http.routes.iter().filter_map(|route| route.own.http.worker.as_ref());
+            [&http.root, &http.worker, &http.statics.dir].into_iter().flatten().chain(of_routes)
+        })
+    }
+
     /// What holds for `site`, one of these sites: its own keys, and the server's for all others.
     pub fn of_site(&self, site: &Site) -> Self {
         let own = site.own.http.clone();

@@ -31,7 +31,7 @@ use self::{
     table::{Table, Want},
 };
 use crate::{
-    state::{CHUNK, Called, Chunks, Plugin},
+    state::{CHUNK, Called, Chunks, Plugin, form::room},
     sys::clock,
 };
 
@@ -243,28 +243,20 @@ impl Plugin for Locks {
         let mut kept = self.kept.lock();
         kept.serves = false;
         kept.table.dismiss();
-        let mut chunks = vec![Vec::new()];
-        let mut add = |put: &dyn Fn(&mut Vec<u8>)| match chunks.last_mut() {
-            Some(chunk) if chunk.len() < CHUNK => put(chunk),
-            _ => {
-                let mut chunk = Vec::new();
-                put(&mut chunk);
-                chunks.push(chunk);
-            }
-        };
+        let mut chunks = Vec::new();
         match kept.table.changed() {
             Some(changed) => {
                 for name in &changed {
-                    add(&|chunk| put_forget(chunk, Some(name)));
-                    kept.table.holders(name).for_each(|held| add(&|chunk| put_held(chunk, &held)));
+                    put_forget(room(&mut chunks), Some(name));
+                    kept.table.holders(name).for_each(|held| put_held(room(&mut chunks), &held));
                 }
             }
             None => {
-                add(&|chunk| put_forget(chunk, None));
-                kept.table.held().for_each(|held| add(&|chunk| put_held(chunk, &held)));
+                put_forget(room(&mut chunks), None);
+                kept.table.held().for_each(|held| put_held(room(&mut chunks), &held));
             }
         }
-        Box::new(chunks.into_iter().filter(|chunk| !chunk.is_empty()))
+        Box::new(chunks.into_iter())
     }
 
     fn restore(&self, mut chunk: &[u8]) -> Result<(), String> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::state::{
     CHUNK, Called, Chunks, Plugin,
-    form::{put_text, take_text},
+    form::{put_text, room, take_text},
 };
 
 /// How far the figures have been told, in the order of their names and their labels' values.
@@ -249,18 +249,13 @@ impl Plugin for Collectors {
     fn freeze(&self) -> Chunks {
         let forgotten = self.0.names.write().forgotten.take();
         let Some(forgotten) = forgotten else { return Box::new(iter::once(vec![FORGET_ALL]).chain(self.chunks(ALL))) };
-        let mut chunks = vec![Vec::new()];
+        let mut chunks = Vec::new();
         for name in &forgotten {
-            if chunks.last().is_some_and(|chunk| chunk.len() >= CHUNK) {
-                chunks.push(Vec::new());
-            }
-            if let Some(chunk) = chunks.last_mut() {
-                chunk.put_u8(FORGET);
-                put_text(chunk, name);
-            }
+            let chunk = room(&mut chunks);
+            chunk.put_u8(FORGET);
+            put_text(chunk, name);
         }
-        let forgotten = chunks.into_iter().filter(|chunk| !chunk.is_empty());
-        Box::new(forgotten.chain(self.chunks(Told { since: self.0.epoch.load(Relaxed), ..ALL })))
+        Box::new(chunks.into_iter().chain(self.chunks(Told { since: self.0.epoch.load(Relaxed), ..ALL })))
     }
 
     fn restore(&self, chunk: &[u8]) -> Result<(), String> {
