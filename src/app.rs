@@ -256,12 +256,12 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
 
     // Health checks are answered from it.
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
+    let intake = settings::Intake::new(&config.http);
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
     let (engine, processes) =
-        start_workers(&config, &all, calls.as_ref().map(rpc::Bound::dsn), (board, means.compile, means.lowered))?;
+        start_workers(&config, (&all, &intake), calls.as_ref().map(rpc::Bound::dsn), (board, means.compile, means.lowered))?;
     let (mut line, wishes) = listen(&runtime, signals, means.line, &means.tickets).map_err(Error::system("signals"))?;
     line.scripts = means.scripts.map(|file| compiled::Writer::new(&config, options.dir.as_deref(), engine.opcache(), file));
-    let intake = settings::Intake::new(&config.http);
     let fcgi = fastcgi(&config, means.sockets.fcgi, &all, &engine, &intake);
     let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
     let controls = rpc::controls(engine.pools(), &processes);
@@ -400,7 +400,7 @@ impl Records {
             pools: all.iter().map(|one| (one.name.clone(), one.pool.clone())).collect(),
             drain: drain.clone(),
             place: intake.place.clone(),
-            output: settings::output_budget(&config.http),
+            output: intake.output.clone(),
             access: access.clone(),
             packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
             kept: kept.figures.clone(),
@@ -450,13 +450,13 @@ type PerPool<T> = Vec<Option<Arc<T>>>;
 /// Starts PHP, then the processes that are not threads of it.
 fn start_workers(
     config: &Config,
-    all: &[Served],
+    (all, intake): (&[Served], &settings::Intake),
     rpc: Option<String>,
     (board, compile, lowered): (Option<Scoreboard>, Option<php::Compile>, Option<Lowered>),
 ) -> Result<(php::Engine, PerPool<Processes>), Error> {
-    let pools = all.iter().map(settings::php_pool).collect();
-    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, rpc.clone())).collect::<Result<_, _>>()?;
-    let settings = settings::engine(config, all, rpc, compile.unwrap_or_default());
+    let pools = all.iter().map(|one| settings::php_pool(one, intake)).collect();
+    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, intake, rpc.clone())).collect::<Result<_, _>>()?;
+    let settings = settings::engine(config, all, intake, (rpc, compile.unwrap_or_default()));
     let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
     if let Some(lowered) = lowered {
         // What is left to do is little, and what boots now has processes of its own, which would stay as they begin.

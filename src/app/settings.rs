@@ -4,7 +4,7 @@ use std::{
     env,
     ffi::OsString,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -77,7 +77,12 @@ pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Ad
 }
 
 /// For `all` that is served; `rpc` is where scripts call this server.
-pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>, compile: php::Compile) -> php::Config {
+pub(super) fn engine(
+    config: &Config,
+    all: &[Served],
+    intake: &Intake,
+    (rpc, compile): (Option<String>, php::Compile),
+) -> php::Config {
     let mut env = config.php.env.clone();
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
@@ -101,7 +106,7 @@ pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>, compi
         env,
         clear_env: config.php.clear_env,
         first_chunk: size(config.http.output.first_chunk),
-        output: output(&config.http),
+        output: output(&config.http, intake),
         tolerant: config.dev.enabled,
         leaks: config.dev.enabled && config.dev.leaks,
         compile,
@@ -109,7 +114,7 @@ pub(super) fn engine(config: &Config, all: &[Served], rpc: Option<String>, compi
 }
 
 /// The pool's threads; none if its workers are processes.
-pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
+pub(super) fn php_pool(served: &Served, intake: &Intake) -> php::PoolConfig {
     let Served { config, pool, site, .. } = served;
     let reset = match config.php.reset {
         config::Reset::Basic => php::Reset::Basic,
@@ -119,7 +124,7 @@ pub(super) fn php_pool(served: &Served) -> php::PoolConfig {
     let (pool, script, variables) = match (&site.workers, site.worker.clone()) {
         (Some(Workers::Threads(command)), Some(script)) => {
             let arguments = command.arguments.clone();
-            let script = php::ScriptKind::RoadRunner { script, arguments, terms: Arc::new(terms(config)) };
+            let script = php::ScriptKind::RoadRunner { script, arguments, terms: Arc::new(terms(config, intake)) };
             (pool.clone(), script, command.variables(config, served.plugin()))
         }
         (Some(_), _) => (none(), php::ScriptKind::Classic, Vec::new()),
@@ -175,7 +180,7 @@ fn shorter(a: Duration, b: Duration) -> Duration {
 }
 
 /// The pool's processes, if it has any; `rpc` is where they call this server.
-pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<process::Config>, Error> {
+pub(super) fn processes(served: &Served, intake: &Intake, rpc: Option<String>) -> Result<Option<process::Config>, Error> {
     let Served { config, pool, site, .. } = served;
     let Some(Workers::Processes(command)) = &site.workers else { return Ok(None) };
     if config.http.pool.dynamic_allocator.is_some() {
@@ -201,7 +206,7 @@ pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<p
             config::Relay::Unix(path) => process::Relay::Unix(path.clone()),
         },
         pool: pool.clone(),
-        terms: Arc::new(terms(config)),
+        terms: Arc::new(terms(config, intake)),
         debug: config.http.pool.debug,
         allocate_timeout: config.http.pool.allocate_timeout,
         reset_timeout: config.http.pool.reset_timeout,
@@ -212,7 +217,7 @@ pub(super) fn processes(served: &Served, rpc: Option<String>) -> Result<Option<p
 }
 
 /// What RoadRunner workers are sent, and what becomes of their answers.
-pub(super) fn terms(config: &Config) -> Terms {
+fn terms(config: &Config, intake: &Intake) -> Terms {
     Terms {
         requests: roadrunner::Settings {
             encoding: match config.http.context {
@@ -225,32 +230,21 @@ pub(super) fn terms(config: &Config) -> Terms {
             allow: lower(&config.http.allowed_uploads),
             ..roadrunner::Settings::default()
         },
-        output: Arc::new(output(&config.http)),
+        output: Arc::new(output(&config.http, intake)),
         error_status: StatusCode::from_u16(config.http.internal_error_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         debug: config.http.pool.debug,
         stream_timeout: config.http.pool.stream_timeout,
     }
 }
 
-fn output(http: &config::Http) -> worker::OutputLimits {
+fn output(http: &config::Http, intake: &Intake) -> worker::OutputLimits {
     worker::OutputLimits {
         memory: size(http.output.memory),
         file: http.output.file,
         write_timeout: http.output.write_timeout,
         directory: temp_dir(http),
-        budget: output_budget(http),
+        budget: intake.output.clone(),
     }
-}
-
-/// What all answers may take together, of whichever pool.
-pub(super) fn output_budget(http: &config::Http) -> Arc<worker::OutputBudget> {
-    static BUDGET: OnceLock<Arc<worker::OutputBudget>> = OnceLock::new();
-    let new = || {
-        let output = &http.output;
-        let bounds = worker::OutputBounds { memory: size(output.memory_total), file: output.file_total, files: output.max_files };
-        worker::OutputBudget::new(bounds)
-    };
-    BUDGET.get_or_init(new).clone()
 }
 
 /// In development OPcache looks at every file every time, by the way that leads to it now, and nothing is compiled for good.
@@ -297,19 +291,23 @@ fn or_any(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
 
-/// What all listeners take requests in by.
+/// What all listeners take requests in by, and what all answers to them share.
 #[derive(Clone)]
 pub(super) struct Intake {
     pub(super) request_ids: Arc<AtomicU64>,
     /// Where bodies are kept.
     pub(super) place: Place,
+    /// What all answers may take together, of whichever pool.
+    pub(super) output: Arc<worker::OutputBudget>,
 }
 
 impl Intake {
     pub(super) fn new(http: &config::Http) -> Self {
         let limits = &http.limits;
         let place = Place::new(size(limits.body_memory), size(limits.body_memory_total), temp_dir(http));
-        Self { request_ids: Arc::new(AtomicU64::new(1)), place }
+        let output = &http.output;
+        let bounds = worker::OutputBounds { memory: size(output.memory_total), file: output.file_total, files: output.max_files };
+        Self { request_ids: Arc::new(AtomicU64::new(1)), place, output: worker::OutputBudget::new(bounds) }
     }
 }
 
