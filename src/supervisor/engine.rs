@@ -20,7 +20,6 @@ use tokio::net::UnixStream;
 
 use super::{
     fellows::Parcel,
-    handover::Handover,
     line::{Messages, Order, Report, encode},
 };
 use crate::{
@@ -133,10 +132,14 @@ impl Means {
 // === impl Engine ===
 
 impl Engine {
-    pub(super) fn start(mut command: Command, handover: &Handover<'_>, means: Means) -> io::Result<Self> {
-        let (generation, place) = (handover.generation, handover.place);
+    /// With `means`, which the command inherits with the letter that names them.
+    pub(super) fn start(
+        mut command: Command,
+        letter: OwnedFd,
+        (generation, place): (u64, usize),
+        means: Means,
+    ) -> io::Result<Self> {
         let line = UnixStream::from_std(means.ours)?;
-        let letter = handover.give(&mut command)?;
         let child = command.spawn()?;
         drop(letter);
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;

@@ -316,10 +316,6 @@ impl Supervisor {
         let Seat { generation, place, sockets, succeeds, predecessor } = seat;
         let failed = || Error::system("cannot start an engine");
         let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
-        let page = means.page.file.try_clone().map_err(failed())?;
-        let line = means.theirs.try_clone().map_err(failed())?;
-        let heir = means.heir.try_clone().map_err(failed())?;
-        let letter_box = means.letter_box.try_clone().map_err(failed())?;
         let Installed { release, program } = installed;
         let handover = Handover {
             config: release.config.clone(),
@@ -329,13 +325,13 @@ impl Supervisor {
             place,
             sockets,
             ticket_keys: &self.ticket_keys.keys,
-            scoreboard: page.as_fd(),
-            line: line.as_fd(),
-            heir: heir.as_fd(),
+            scoreboard: means.page.file.as_fd(),
+            line: means.theirs.as_fd(),
+            heir: means.heir.as_fd(),
             predecessor,
             scripts: self.scripts.as_fd(),
             succeeds,
-            letter_box: letter_box.as_fd(),
+            letter_box: means.letter_box.as_fd(),
         };
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
@@ -344,7 +340,8 @@ impl Supervisor {
             // Where that cannot be, it boots as others run.
             drop(priority::lower(&mut command, release.rights.identity.is_some()));
         }
-        Engine::start(command, &handover, means).map_err(failed())
+        let letter = handover.give(&mut command).map_err(failed())?;
+        Engine::start(command, letter, (generation, place), means).map_err(failed())
     }
 
     /// Packets go to the engine that serves, but for those that are an older one's as long as it is there.
