@@ -176,7 +176,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     // Where that cannot be, it boots as others run.
     let lowered = if inherited.succeeds { priority::of_parent().and_then(Lowered::begin).ok().flatten() } else { None };
     // With one engine there is nobody to hear of.
-    let letter_box = inherited.letter_box.filter(|_| config.engine.processes > 1);
+    let letter_box = (config.engine.processes > 1).then_some(inherited.letter_box);
     let seat = Seat { place: inherited.place, engines: config.engine.processes };
     let means = Means {
         sockets,
@@ -185,12 +185,8 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
         tickets: Tickets::new(inherited.ticket_keys),
         kin: inherited.kin,
         beside: letter_box.map(|letter_box| (seat, letter_box)),
-        compile: inherited
-            .scripts
-            .as_ref()
-            .filter(|_| inherited.succeeds)
-            .map(|file| compiled::read(file, &config, options.dir.as_deref())),
-        scripts: inherited.scripts,
+        compile: inherited.succeeds.then(|| compiled::read(&inherited.scripts, &config, options.dir.as_deref())),
+        scripts: Some(inherited.scripts),
         lowered,
     };
     let served = run_engine(config, &options, means);

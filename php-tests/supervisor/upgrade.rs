@@ -7,6 +7,7 @@ use std::{
 };
 
 use nix::sys::signal::{Signal, kill};
+use rr::supervisor::VERSION;
 
 use super::{
     engine, is_gone,
@@ -176,12 +177,12 @@ fn a_program_that_is_of_no_use_changes_nothing() {
     }
     // One that hands over in another way.
     let mut other = fs::read(program()).unwrap();
-    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, b"rr-handover-4").collect();
+    let spoken: Vec<usize> = memchr::memmem::find_iter(&other, VERSION).collect();
     for at in spoken {
-        other[at + b"rr-handover-".len()] = b'9';
+        other[at + VERSION.len() - 1] = b'9';
     }
     put(&other, &path);
-    refuses("speaks rr-handover-4, the one to take its place rr-handover-9: restart the server");
+    refuses(&format!("speaks {VERSION}, the one to take its place {}9: restart the server", &VERSION[..VERSION.len() - 1]));
     // A good one with a bad configuration, and with one that no engine can be made of.
     put_copy(&path);
     let file = server.dir().join(".rr.yaml");

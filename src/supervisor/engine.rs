@@ -49,10 +49,10 @@ pub(super) struct Engine {
     pub(super) yields_until: Option<Instant>,
     file: OwnedFd,
     line: UnixStream,
-    /// By which the engine that succeeds it introduces itself; none if a program started it that knew of no such thing.
-    door: Option<OwnedFd>,
-    /// By which it gets parcels; none if a program started it that sent none.
-    post: Option<OwnedFd>,
+    /// By which the engine that succeeds it introduces itself.
+    door: OwnedFd,
+    /// By which it gets parcels.
+    post: OwnedFd,
     said: Messages<Report>,
     /// It has closed its end.
     is_silent: bool,
@@ -83,20 +83,16 @@ pub(super) struct Page {
 #[derive(Debug, Deserialize, Serialize)]
 pub(super) struct Left {
     generation: u64,
-    #[serde(default)]
     place: usize,
     pid: i32,
     age: Duration,
     ready: bool,
-    #[serde(default)]
     rank: u64,
     kill_after: Option<Duration>,
     file: RawFd,
     line: RawFd,
-    #[serde(default)]
-    door: Option<RawFd>,
-    #[serde(default)]
-    post: Option<RawFd>,
+    door: RawFd,
+    post: RawFd,
     said: Vec<u8>,
 }
 
@@ -145,7 +141,6 @@ impl Engine {
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let Page { file, board } = means.page;
         let (started, said) = (Instant::now(), Messages::default());
-        let (door, post) = (Some(means.door), Some(means.post));
         Ok(Self {
             generation,
             place,
@@ -158,22 +153,21 @@ impl Engine {
             yields_until: Some(started + YIELDS),
             file,
             line,
-            door,
-            post,
+            door: means.door,
+            post: means.post,
             said,
             is_silent: false,
         })
     }
 
     /// By which the engine that is to succeed it introduces itself.
-    pub(super) fn door(&self) -> Option<BorrowedFd<'_>> {
-        self.door.as_ref().map(AsFd::as_fd)
+    pub(super) fn door(&self) -> BorrowedFd<'_> {
+        self.door.as_fd()
     }
 
     /// Sends a message with descriptors, which it reads when it is ready.
     pub(super) fn post(&self, parcel: &Parcel, what: &[BorrowedFd<'_>]) -> io::Result<()> {
-        let post = self.post.as_ref().ok_or_else(|| io::Error::other("it was started by a program that sent none"))?;
-        passing::send_with(post, &serde_json::to_vec(parcel)?, what)
+        passing::send_with(&self.post, &serde_json::to_vec(parcel)?, what)
     }
 
     /// What it leaves, once it has ended.
@@ -262,15 +256,15 @@ impl Engine {
             kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
             file: self.file.as_raw_fd(),
             line: self.line.as_raw_fd(),
-            door: self.door.as_ref().map(AsRawFd::as_raw_fd),
-            post: self.post.as_ref().map(AsRawFd::as_raw_fd),
+            door: self.door.as_raw_fd(),
+            post: self.post.as_raw_fd(),
             said: self.said.unread().to_owned(),
         }
     }
 
     /// What [`Self::left`] names.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [self.file.as_fd(), self.line.as_fd()].into_iter().chain(self.door()).chain(self.post.as_ref().map(AsFd::as_fd))
+        [self.file.as_fd(), self.line.as_fd(), self.door.as_fd(), self.post.as_fd()].into_iter()
     }
 
     /// One that another program has left.
@@ -292,8 +286,8 @@ impl Engine {
             yields_until: Some(now),
             file,
             line,
-            door: door.map(spawn::adopt).transpose()?,
-            post: post.map(spawn::adopt).transpose()?,
+            door: spawn::adopt(door)?,
+            post: spawn::adopt(post)?,
             said: Messages::of(said),
             is_silent: false,
         })
@@ -336,7 +330,7 @@ mod tests {
     fn all_that_a_dead_engine_has_said_is_heard() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let Means { page, mut theirs, ours, .. } = Means::new(None).unwrap();
+            let Means { page, mut theirs, ours, door, post, .. } = Means::new(None).unwrap();
             let mut engine = Engine {
                 generation: 1,
                 place: 0,
@@ -349,8 +343,8 @@ mod tests {
                 yields_until: None,
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),
-                door: None,
-                post: None,
+                door,
+                post,
                 said: Messages::default(),
                 is_silent: false,
             };

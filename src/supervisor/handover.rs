@@ -3,7 +3,7 @@
 use std::{
     env, io,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
+        fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::net::UnixStream,
     },
     path::PathBuf,
@@ -27,24 +27,17 @@ struct Letter {
     dir: Option<PathBuf>,
     silent: bool,
     generation: u64,
-    #[serde(default)]
     place: usize,
     sockets: Vec<(Kind, RawFd)>,
     terms: Terms,
     ticket_keys: Keys,
     scoreboard: RawFd,
     line: RawFd,
-    /// None in a letter of a supervisor that ties engines to each other by nothing.
-    #[serde(default)]
-    heir: Option<RawFd>,
-    #[serde(default)]
+    heir: RawFd,
     predecessor: Option<RawFd>,
-    #[serde(default)]
-    scripts: Option<RawFd>,
-    #[serde(default)]
+    scripts: RawFd,
     succeeds: bool,
-    #[serde(default)]
-    letter_box: Option<RawFd>,
+    letter_box: RawFd,
 }
 
 /// What is handed over.
@@ -106,11 +99,11 @@ pub struct Inherited {
     /// What ties it to the engines before and after it.
     pub kin: Kin,
     /// Where one engine writes for the next what OPcache has.
-    pub scripts: Option<OwnedFd>,
+    pub scripts: OwnedFd,
     /// Another engine serves until this one does.
     pub succeeds: bool,
-    /// Where parcels come; none if the supervisor sends none.
-    pub letter_box: Option<OwnedFd>,
+    /// Where parcels come.
+    pub letter_box: OwnedFd,
 }
 
 // === impl Handover ===
@@ -129,17 +122,17 @@ impl Handover<'_> {
             ticket_keys: self.ticket_keys.clone(),
             scoreboard: self.scoreboard.as_raw_fd(),
             line: self.line.as_raw_fd(),
-            heir: Some(self.heir.as_raw_fd()),
+            heir: self.heir.as_raw_fd(),
             predecessor: self.predecessor.map(|socket| socket.as_raw_fd()),
-            scripts: Some(self.scripts.as_raw_fd()),
+            scripts: self.scripts.as_raw_fd(),
             succeeds: self.succeeds,
-            letter_box: Some(self.letter_box.as_raw_fd()),
+            letter_box: self.letter_box.as_raw_fd(),
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
         let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
-        descriptors.extend([letter.scoreboard, letter.line, file.as_fd().as_raw_fd()]);
-        let tied = [letter.heir, letter.predecessor, letter.scripts, letter.letter_box];
-        descriptors.extend(tied.into_iter().flatten());
+        descriptors.extend([letter.scoreboard, letter.line, letter.heir, letter.scripts, letter.letter_box]);
+        descriptors.extend(letter.predecessor);
+        descriptors.push(file.as_raw_fd());
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
         spawn::inherit(command, descriptors);
         Ok(file)
@@ -164,14 +157,14 @@ impl Inherited {
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
-            scripts: letter.scripts.map(spawn::adopt).transpose()?,
+            scripts: spawn::adopt(letter.scripts)?,
             succeeds: letter.succeeds,
             kin: Kin {
                 predecessor: letter.predecessor.map(spawn::adopt).transpose()?,
-                heir: letter.heir.map(spawn::adopt).transpose()?,
+                heir: Some(spawn::adopt(letter.heir)?),
                 is_later: letter.generation > 1,
             },
-            letter_box: letter.letter_box.map(spawn::adopt).transpose()?,
+            letter_box: spawn::adopt(letter.letter_box)?,
         }))
     }
 }

@@ -57,7 +57,6 @@ pub struct Wanted {
     /// What the kernel queues: connections, or bytes of a UDP port.
     pub backlog: i32,
     /// What it takes, if it is `[::]`.
-    #[serde(default)]
     pub scope: Scope,
 }
 

@@ -308,7 +308,7 @@ impl Supervisor {
     /// Of several engines none keeps in memory what others should know of.
     fn predecessor(&self, installed: &Installed) -> Option<BorrowedFd<'_>> {
         match &self.active[..] {
-            [only] if installed.release.processes == 1 => only.door(),
+            [only] if installed.release.processes == 1 => Some(only.door()),
             _ => None,
         }
     }

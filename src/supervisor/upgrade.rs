@@ -14,7 +14,6 @@ use super::{
     engine::Engine,
     handover,
     load::Origin,
-    no_scripts,
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
     succession::Asker,
@@ -40,14 +39,12 @@ pub struct Left {
     sockets: sockets::Left,
     ticket_keys: tickets::Left,
     generation: u64,
-    #[serde(default)]
     boots_in: Duration,
     active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
     reload_again: Option<Vec<Asker>>,
     pid_file: Option<(PathBuf, RawFd)>,
-    #[serde(default)]
-    scripts: Option<RawFd>,
+    scripts: RawFd,
 }
 
 // === impl Left ===
@@ -136,7 +133,7 @@ impl Supervisor {
             draining: self.draining.iter().map(Engine::left).collect(),
             reload_again: self.reload_again.clone(),
             pid_file,
-            scripts: Some(self.scripts.as_raw_fd()),
+            scripts: self.scripts.as_raw_fd(),
         };
         (left, keep)
     }
@@ -167,7 +164,7 @@ impl Supervisor {
             reload_again: left.reload_again,
             restart_at,
             has_served: true,
-            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?, left.scripts.map_or_else(no_scripts, spawn::adopt)?)
+            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?, spawn::adopt(left.scripts)?)
         })
     }
 }
