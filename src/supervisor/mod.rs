@@ -22,6 +22,7 @@
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
 mod backoff;
+mod ending;
 mod engine;
 mod fellows;
 mod handover;
@@ -36,6 +37,7 @@ mod sockets;
 mod succession;
 mod tickets;
 mod upgrade;
+mod watch;
 
 use std::{
     cell::RefCell,
@@ -44,12 +46,11 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
-    process::ExitStatus,
     task::Poll,
     time::{Duration, Instant},
 };
 
-use nix::sys::{prctl, signal::Signal};
+use nix::sys::prctl;
 use tokio::runtime::Builder;
 
 pub use fellows::{Fellow, Parcel};
@@ -70,23 +71,16 @@ use self::{
     sockets::{Lent, READER, Table},
     succession::{Asker, Next},
     tickets::TicketKeys,
+    watch::TICK,
 };
 use crate::{
     error::{Error, ExitCode},
     health::{self, Health},
-    sys::{capabilities, children, memory, pid::PidFile, priority, spawn::Program},
+    sys::{capabilities, memory, pid::PidFile, priority, spawn::Program},
     telemetry::logs,
     worker::scoreboard::now_ms,
 };
 
-/// All is looked at so often.
-const TICK: Duration = Duration::from_secs(1);
-/// An engine that has shown no sign of life for so long is hung.
-const HUNG_AFTER: Duration = Duration::from_secs(10);
-/// A look that comes so much later than it should tells that this process was stopped, and others perhaps with it.
-const LATE: Duration = Duration::from_secs(2);
-/// An engine that does not serve by then is hung as well.
-const BOOTS_WITHIN: Duration = Duration::from_secs(120);
 /// From SIGABRT, or from being told twice to stop, to SIGKILL.
 const KILL_AFTER: Duration = Duration::from_secs(2);
 
@@ -410,167 +404,6 @@ impl Supervisor {
         }
     }
 
-    /// Takes leave of all children that have ended, also of those that are ours only because their parents are gone.
-    fn reap(&mut self) -> Option<ExitCode> {
-        while let Some((pid, status)) = children::reap() {
-            if let Some(at) = self.loads.iter().position(|load| load.pid == pid) {
-                let (purpose, outcome) = self.loads.swap_remove(at).outcome(status);
-                self.loaded(purpose, outcome);
-            } else if let Some(engine) = self.engine_mut(|engine| engine.pid == pid) {
-                let (generation, last_words) = (engine.generation, engine.hear_last());
-                self.follow(generation, last_words);
-                if let Some(code) = self.ended(generation, status) {
-                    return Some(code);
-                }
-            }
-        }
-        None
-    }
-
-    fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
-        if let Some(at) = self.draining.iter().position(|engine| engine.generation == generation) {
-            let engine = self.draining.remove(at);
-            self.steer();
-            engine.kill_group();
-            if !status.success() {
-                report::death(&engine, status);
-            }
-            self.keep(engine);
-            self.reload_if_asked_meanwhile();
-        } else if let Some(next) = self.next.take_if(|next| next.has(generation)) {
-            if let Some(code) = self.next_ended(next, generation, status) {
-                return Some(code);
-            }
-        } else if let Some(at) = self.active.iter().position(|engine| engine.generation == generation) {
-            let engine = self.active.remove(at);
-            engine.kill_group();
-            let code = self.active_ended(&engine, status);
-            self.keep(engine);
-            if code.is_some() {
-                return code;
-            }
-        }
-        self.exit_code()
-    }
-
-    /// An engine ends by itself.
-    fn leaving(&mut self, generation: u64) {
-        let within = self.installed.release.leaves_within;
-        if let Some(engine) = self.active.iter_mut().find(|engine| engine.generation == generation) {
-            engine.ready = false;
-            engine.end_within(within);
-        }
-    }
-
-    /// What an engine that is gone has left can be given to another.
-    fn keep(&self, engine: Engine) {
-        self.spare.borrow_mut().push(engine.into_page());
-    }
-
-    /// Known once the server was told to stop and no engine is left.
-    fn exit_code(&self) -> Option<ExitCode> {
-        (self.stopping && self.engines().next().is_none()).then_some(self.code)
-    }
-
-    /// Tells the service manager that a reload is over. While no engine serves it is told by the next that does.
-    fn notify_ready(&self) {
-        if self.active.iter().any(|engine| engine.ready) {
-            notify::send("READY=1");
-        }
-    }
-
-    /// Answers health checks where the release in force says.
-    fn answer_checks(&mut self) {
-        // The one before has let its sockets go first: of two, either could get a connection.
-        self.checks = None;
-        let settings = self.installed.release.checks.into();
-        let sockets = self.table.of_checks();
-        match sockets.and_then(|sockets| health::Server::start(sockets, settings, self.health.clone())) {
-            Ok(server) => self.checks = Some(server),
-            Err(error) => tracing::error!("status.address: health checks are not answered: {error}"),
-        }
-    }
-
-    fn tell_health(&self) {
-        let boards: Vec<_> = self.active.iter().filter(|engine| engine.ready).map(|engine| engine.board).collect();
-        self.health.set(match boards.is_empty() {
-            _ if self.stopping => health::State::Stopping,
-            true => health::State::Down,
-            false => health::State::Serving(boards),
-        });
-    }
-
-    fn stop(&mut self) {
-        if std::mem::replace(&mut self.stopping, true) {
-            self.engines().for_each(|engine| engine.say(&Order::Leave));
-            self.engines_mut().for_each(|engine| engine.end_within(KILL_AFTER));
-        } else {
-            notify::send("STOPPING=1");
-            let next = self.next.iter().flat_map(|next| next.askers.clone());
-            let loads = self.loads.drain(..).flat_map(Load::give_up);
-            let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).chain(loads).collect();
-            self.tell(&waiting, Err(STOPPING));
-            let within = self.installed.release.leaves_within;
-            for engine in self.engines_mut() {
-                engine.end_within(within);
-                engine.say(&Order::Stop);
-                if !engine.ready {
-                    // It does not listen yet, and has begun nothing.
-                    engine.signal(Signal::SIGTERM);
-                }
-            }
-            self.close_at = Some(Instant::now() + self.installed.release.shutdown_delay);
-        }
-        self.restart_at = None;
-    }
-
-    fn tick(&mut self) {
-        let now = Instant::now();
-        self.forgive(now.duration_since(self.looked).saturating_sub(TICK));
-        self.looked = now;
-        self.loads.iter_mut().for_each(|load| load.look(now));
-        self.engines_mut().for_each(|engine| engine::insist(engine.pid, engine.yields_until.take_if(|at| now >= *at)));
-        if self.restarts_at().is_some_and(|at| now >= at) {
-            self.restart();
-        }
-        for engine in self.engines_mut().filter(|engine| engine.kill_at.is_some_and(|at| now >= at)) {
-            tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
-            engine.signal(Signal::SIGKILL);
-            engine.kill_at = Some(now + KILL_AFTER);
-        }
-        if self.close_at.take_if(|at| now >= *at).is_some() {
-            self.table.close();
-        }
-        self.replace_ticket_keys(now);
-        if self.stopping {
-            // While it ends, an engine need show no other sign of life.
-            return;
-        }
-        for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
-            end_if_hung(engine, self.awake_since);
-        }
-        let is_well = self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none());
-        self.watchdog.feed(is_well, now);
-    }
-
-    /// Nobody had the time in which this process was `stopped`: by SIGSTOP, with its container or with the machine.
-    fn forgive(&mut self, stopped: Duration) {
-        if stopped < LATE {
-            return;
-        }
-        tracing::warn!(seconds = stopped.as_secs(), "this process has not run for a while; engines are given that time");
-        self.awake_since = now_ms();
-        self.loads.iter_mut().for_each(|load| load.kill_at += stopped);
-        self.engines_mut().filter_map(|engine| engine.kill_at.as_mut()).for_each(|at| *at += stopped);
-    }
-
-    fn until_next(&self) -> Duration {
-        let now = Instant::now();
-        let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).chain(self.close_at).min();
-        let next = next.into_iter().chain(self.watchdog.due().filter(|_| !self.stopping)).min();
-        next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
-    }
-
     fn engines(&self) -> impl Iterator<Item = &Engine> {
         self.active.iter().chain(self.next.iter().flat_map(|next| &next.engines)).chain(&self.draining)
     }
@@ -584,42 +417,9 @@ impl Supervisor {
     }
 }
 
-/// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
-fn end_if_hung(engine: &mut Engine, awake_since: u64) {
-    let awake = Duration::from_millis(now_ms().saturating_sub(awake_since));
-    let (since, limit, thread) = match engine.board.beat() {
-        None => (engine.started.elapsed(), BOOTS_WITHIN, "main".into()),
-        Some((beat, thread)) => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER, thread),
-    };
-    let since = since.min(awake);
-    if since < limit || engine.kill_at.is_some() {
-        return;
-    }
-    tracing::error!(
-        generation = engine.generation,
-        pid = engine.pid,
-        thread,
-        "the engine is hung: no sign of life for {} s",
-        since.as_secs()
-    );
-    report::running(engine);
-    engine.signal(Signal::SIGABRT);
-    engine.end_within(KILL_AFTER);
-}
-
 /// Whose turn it is, by generations: all others' before the same one's again.
 fn turn(generations: impl Iterator<Item = u64>, last: u64) -> Option<u64> {
     generations.min_by_key(|generation| (*generation <= last, *generation))
-}
-
-fn code_of(status: ExitStatus) -> ExitCode {
-    match status.code() {
-        Some(0) => ExitCode::Ok,
-        Some(2) => ExitCode::Usage,
-        Some(71) => ExitCode::System,
-        Some(78) => ExitCode::Config,
-        _ => ExitCode::Failure,
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,10 @@
 //! From the end of an engine that served to the next that serves: one that boots already, or another of what was served.
 
-use std::{
-    os::unix::process::ExitStatusExt,
-    process::ExitStatus,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{KILL_AFTER, Supervisor, code_of, engine::Engine, report};
-use crate::error::ExitCode;
+use super::{KILL_AFTER, Supervisor};
 
 /// How much longer than twice the last one a start may take on a machine that is busy. One of a successor's that compiles more
 /// scripts than that allows is given up, as a restart answers sooner.
@@ -18,45 +13,6 @@ const SLACK: Duration = Duration::from_secs(1);
 // === impl Supervisor ===
 
 impl Supervisor {
-    pub(super) fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
-        if self.stopping {
-            // Told to stop before it listened to signals, it had begun nothing.
-            let at_our_word = status.signal() == Some(Signal::SIGTERM as i32);
-            if !status.success() && !at_our_word {
-                report::crash(engine, status);
-                // Others may still finish what they have begun.
-                self.code = code_of(status);
-            }
-            return None;
-        }
-        if !self.has_served && self.next.is_none() {
-            // It has said why, unless it could not.
-            report::crash(engine, status);
-            self.code = if status.success() { ExitCode::Failure } else { code_of(status) };
-            self.stop();
-            return None;
-        }
-        // What ends it in another way, such as exit() in a library, is as good as a crash.
-        let has_left = status.success() && engine.kill_at.is_some();
-        if has_left {
-            tracing::warn!(generation = engine.generation, "the engine has ended by itself");
-        } else {
-            report::death(engine, status);
-        }
-        if !self.has_served {
-            return None;
-        }
-        let pause = if has_left { Duration::ZERO } else { self.backoff.after(engine.started, Instant::now()) };
-        self.restart_at = Some(Instant::now() + pause);
-        if self.is_awaited() {
-            let most_ms = self.restarts_at().map(|at| at.saturating_duration_since(Instant::now()).as_millis());
-            tracing::warn!(most_ms, "the engine that is to succeed it boots already, and is waited for");
-        } else if !pause.is_zero() {
-            tracing::warn!(pause_ms = pause.as_millis(), "engines keep dying; the next one is started after a pause");
-        }
-        None
-    }
-
     /// When something is to be done for want of an engine that serves. One that boots already in the place of the only one has as
     /// long as a restart might take, as that could not begin sooner without two that own what plugins keep in memory.
     pub(super) fn restarts_at(&self) -> Option<Instant> {
