@@ -86,8 +86,8 @@ fn the_supervisor_of_root_keeps_what_it_needs_and_scripts_of_root_keep_all() {
     if reference().is_some() || nobody().is_none() {
         return;
     }
-    // chown, dac_override, fowner, kill, setgid, setuid, net_bind_service
-    let needed = 0b100_1110_1011;
+    // chown, dac_override, fowner, kill, setgid, setuid, net_bind_service, sys_nice
+    let needed = 0b1000_0000_0000_0100_1110_1011;
     let own = powers(getpid());
     let server = site().start();
     assert_eq!(powers(server.pid()), own & needed);
