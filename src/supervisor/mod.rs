@@ -16,8 +16,9 @@
 //!
 //! With `engine.processes` there are several active ones, which a reload replaces all at once.
 //!
-//! An engine that boots beside an active one compiles first what that has in its OPcache (`engine.warm_up`), and both this and its
-//! boot are at a low priority where there is a way back from that: as root with all its power, or by `LimitNICE=`.
+//! An engine that boots beside an active one compiles first what that has in its OPcache (`engine.warm_up`). All this, and the reading
+//! of the configuration, yields every CPU to those who serve for a second, then takes a tenth of one that is wanted by others too,
+//! where there is a way back from that: as root with CAP_SYS_NICE, or by `LimitNICE=`.
 //!
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
