@@ -228,7 +228,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     rights::fit(&mut config);
     let all = served::find(&config, options.dir.as_deref())?;
     let tls = edge::tls(&config.http, &means.tickets)?;
-    if tls.is_some() {
+    if tls.is_some() || config.http.http3.is_some() {
         tls::gather_randomness();
     }
     let at = edge::At::of(&means.sockets);
