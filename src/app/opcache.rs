@@ -36,8 +36,10 @@ struct Restart {
     longest_closed_us: u64,
     /// Requests that came meanwhile.
     held: u64,
-    /// How long the unluckiest of them waited.
+    /// How long the unluckiest of them waited for it to open.
     longest_hold_us: u64,
+    /// And how long one of them waited until its thread had a core.
+    longest_resume_us: u64,
 }
 
 /// Speaks of `opcache`, if it is on.
@@ -104,6 +106,7 @@ impl State {
                 longest_closed_us: whole(report.gate.closed.as_micros()),
                 held: report.gate.held,
                 longest_hold_us: whole(report.gate.longest_hold.as_micros()),
+                longest_resume_us: whole(report.gate.longest_resume.as_micros()),
             },
         }
     }

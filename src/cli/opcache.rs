@@ -98,6 +98,7 @@ struct Restart {
     longest_closed_us: u64,
     held: u64,
     longest_hold_us: u64,
+    longest_resume_us: u64,
 }
 
 /// A reset may wait for scripts that run; the server bounds that, and this comes after.
@@ -207,9 +208,11 @@ impl Status {
 impl Restart {
     fn gate(&self) -> String {
         let ms = |microseconds: u64| format!("{:.1}ms", microseconds as f64 / 1000.0);
-        let (closed, longest) = (ms(self.longest_closed_us), ms(self.longest_hold_us));
+        let (closed, hold, resume) = (ms(self.longest_closed_us), ms(self.longest_hold_us), ms(self.longest_resume_us));
         let (held, vain) = (grouped(self.held), grouped(self.vain));
-        format!("closed for {closed} at most, {vain} times in vain; {held} requests held up, for {longest} at most")
+        format!(
+            "closed for {closed} at most, {vain} times in vain; {held} requests held up, for {hold} at most; the last ran after {resume}"
+        )
     }
 }
 
@@ -223,7 +226,8 @@ mod tests {
         "opcache_statistics":{"num_cached_scripts":120,"num_cached_keys":200,"max_cached_keys":16229,"hits":9900,"misses":100,
         "opcache_hit_rate":99.0,"last_restart_time":1999999995,"oom_restarts":1,"hash_restarts":0,"manual_restarts":2},
         "jit":{"enabled":false,"on":false,"buffer_size":0,"buffer_free":0}},
-        "restart":{"pendingMs":null,"vain":3,"longestClosedUs":10100,"held":1234,"longestHoldUs":12345}}"#;
+        "restart":{"pendingMs":null,"vain":3,"longestClosedUs":10100,"held":1234,"longestHoldUs":12345,
+        "longestResumeUs":23456}}"#;
 
     #[test]
     fn what_php_says_is_put_into_words() {
@@ -235,7 +239,8 @@ mod tests {
             interned strings  12,345, 1.0 MB of 8.4 MB\n  \
             JIT               off\n  \
             restarts          1 out of memory, 0 out of keys, 2 asked for; the last 5 seconds ago\n  \
-            gate              closed for 10.1ms at most, 3 times in vain; 1,234 requests held up, for 12.3ms at most\n";
+            gate              closed for 10.1ms at most, 3 times in vain; 1,234 requests held up, for 12.3ms at most; \
+            the last ran after 23.5ms\n";
         assert_eq!(engine.render(UNIX_EPOCH + Duration::from_secs(2_000_000_000)), expected);
         assert_eq!(engine.outcome(), "OPcache reset: engine 7\n");
     }

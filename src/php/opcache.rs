@@ -4,7 +4,7 @@
 //! some request, as soon as no *process* runs scripts. It asks by a kind of lock that does not see threads of its own
 //! process, so the memory would be rewound under the others. An open-file-description lock it does see: [`lock`] holds one from
 //! the start, and so no restart happens by itself. One that is pending is carried out by [`keeper`], in a moment when no thread
-//! runs PHP: either one that comes by itself, or one for which it closes the [`gate`], for some 60 ms at most. Until then requests
+//! runs PHP: either one that comes by itself, or one for which it closes the [`gate`], for some 40 ms at most. Until then requests
 //! go on uncached, as under php-fpm.
 //!
 //! While a script has been running for long, the gate stays open, and workers stay where they are: it would be in vain. A restart

@@ -1,28 +1,42 @@
 //! The gate that every script passes: open but for the moments in which OPcache restarts, or is about to.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    },
     thread,
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Read for the length of a script, written for a restart.
 static GATE: RwLock<()> = RwLock::new(());
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
-/// Those who wait before it; it is opened under this.
-static QUEUE: Mutex<()> = Mutex::new(());
+/// Those who wait before it; it is opened under this. Not `parking_lot`'s, which wakes one after another: the last of dozens of
+/// threads would go on only when each of those before it had got a core.
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { openings: 0, first_came: None });
 static OPENED: Condvar = Condvar::new();
 
 static HELD: AtomicU64 = AtomicU64::new(0);
-static LONGEST_US: AtomicU64 = AtomicU64::new(0);
+static LONGEST_HOLD_US: AtomicU64 = AtomicU64::new(0);
+static LONGEST_RESUME_US: AtomicU64 = AtomicU64::new(0);
 static LONGEST_CLOSED_US: AtomicU64 = AtomicU64::new(0);
 
-/// How long a request waits before it opens the gate itself: with the restart, and a wake-up, nobody waits for 100 ms.
-const LIMIT: Duration = Duration::from_millis(60);
+/// How long the gate stays closed for requests that run, and how long one waits before it opens the gate itself: with the restart,
+/// and a core that comes late, that is never 100 ms.
+pub(super) const CLOSED: Duration = Duration::from_millis(40);
 /// How often whoever has closed the gate looks whether all have left.
 const LOOK: Duration = Duration::from_millis(1);
+
+/// Those who wait for the next opening.
+struct Queue {
+    /// Whoever has seen one go by passes, though the gate may have been closed again before its thread ran.
+    openings: u64,
+    /// When the request came that has waited longest.
+    first_came: Option<Instant>,
+}
 
 /// Closed, and nobody is inside. Opens when dropped.
 #[derive(Debug)]
@@ -37,24 +51,28 @@ pub(crate) fn pass() -> RwLockReadGuard<'static, ()> {
         return pass;
     }
     let came = Instant::now();
-    let mut queue = QUEUE.lock();
-    if OPENED.wait_while_for(&mut queue, |_| IS_CLOSED.load(SeqCst), LIMIT).timed_out() {
+    let mut queue = queue();
+    if IS_CLOSED.load(SeqCst) {
+        queue.first_came.get_or_insert(came);
+    }
+    let seen = queue.openings;
+    let still = |queue: &mut Queue| queue.openings == seen && IS_CLOSED.load(SeqCst);
+    let (mut queue, waited) = OPENED.wait_timeout_while(queue, CLOSED, still).unwrap_or_else(PoisonError::into_inner);
+    if waited.timed_out() {
         // Whoever has closed it may not have had a core since.
-        open(&queue);
+        queue.open();
     }
     drop(queue);
     let pass = GATE.read();
     HELD.fetch_add(1, Relaxed);
-    LONGEST_US.fetch_max(microseconds_since(came), Relaxed);
+    LONGEST_RESUME_US.fetch_max(microseconds(came.elapsed()), Relaxed);
     pass
 }
 
 /// The pass of a worker script, which waits for as long as the gate is closed.
 pub(crate) fn pass_to_boot() -> RwLockReadGuard<'static, ()> {
     pass_at_once().unwrap_or_else(|| {
-        let mut queue = QUEUE.lock();
-        OPENED.wait_while(&mut queue, |_| IS_CLOSED.load(SeqCst));
-        drop(queue);
+        drop(OPENED.wait_while(queue(), |_| IS_CLOSED.load(SeqCst)));
         GATE.read()
     })
 }
@@ -63,13 +81,12 @@ fn pass_at_once() -> Option<RwLockReadGuard<'static, ()>> {
     if IS_CLOSED.load(Relaxed) { None } else { GATE.try_read() }
 }
 
-fn open(_queue: &MutexGuard<'_, ()>) {
-    IS_CLOSED.store(false, SeqCst);
-    OPENED.notify_all();
+fn queue() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn microseconds_since(then: Instant) -> u64 {
-    u64::try_from(then.elapsed().as_micros()).unwrap_or(u64::MAX)
+fn microseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Closes the gate if nobody is inside at this very moment.
@@ -100,22 +117,45 @@ pub struct Gate {
     pub closed: Duration,
     /// Requests that came while it was closed.
     pub held: u64,
-    /// How long the unluckiest of them waited, until its thread ran again.
+    /// How long the unluckiest of them waited for it to open.
     pub longest_hold: Duration,
+    /// How long one of them waited until its thread ran again: dozens may then want the same core.
+    pub longest_resume: Duration,
 }
 
 /// What it has cost so far.
 pub(super) fn cost() -> Gate {
-    let microseconds = |of: &AtomicU64| Duration::from_micros(of.load(Relaxed));
-    Gate { closed: microseconds(&LONGEST_CLOSED_US), held: HELD.load(Relaxed), longest_hold: microseconds(&LONGEST_US) }
+    let longest = |of: &AtomicU64| Duration::from_micros(of.load(Relaxed));
+    Gate {
+        closed: longest(&LONGEST_CLOSED_US),
+        held: HELD.load(Relaxed),
+        longest_hold: longest(&LONGEST_HOLD_US),
+        longest_resume: longest(&LONGEST_RESUME_US),
+    }
 }
+
+// === impl Queue ===
+
+impl Queue {
+    fn open(&mut self) {
+        IS_CLOSED.store(false, SeqCst);
+        self.openings += 1;
+        if let Some(came) = self.first_came.take() {
+            LONGEST_HOLD_US.fetch_max(microseconds(came.elapsed()), Relaxed);
+        }
+        OPENED.notify_all();
+    }
+}
+
+// === impl Alone ===
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        self.inside = None;
-        LONGEST_CLOSED_US.fetch_max(microseconds_since(self.since), Relaxed);
+        // To those who wait already: a thread that has no core yet does not find it locked by the next restart.
+        self.inside.take().map(RwLockWriteGuard::unlock_fair);
+        LONGEST_CLOSED_US.fetch_max(microseconds(self.since.elapsed()), Relaxed);
         if IS_CLOSED.load(SeqCst) {
-            open(&QUEUE.lock());
+            queue().open();
         }
     }
 }

@@ -28,9 +28,7 @@ use crate::{
     sys::crash,
 };
 
-/// How long the gate stays closed for requests that run; those that come have the last word on that.
-const CLOSED: Duration = Duration::from_millis(60);
-/// And for workers that leave, with no request at hand: to break off would cost each another boot.
+/// How long the gate stays closed for workers that leave, with no request at hand: to break off would cost each another boot.
 const CLOSED_FOR_LEAVING: Duration = Duration::from_secs(1);
 /// A script that has been running for as long hardly ends while the gate is closed.
 const LONG: Duration = Duration::from_millis(500);
@@ -273,7 +271,7 @@ impl Keeping {
         let only_workers = self.pools.iter().all(|threads| has_workers(threads));
         let alone = gate::close_unless(|| {
             let for_leaving = only_workers && !self.runs();
-            closed.elapsed() >= if for_leaving { CLOSED_FOR_LEAVING } else { CLOSED }
+            closed.elapsed() >= if for_leaving { CLOSED_FOR_LEAVING } else { gate::CLOSED }
         });
         match alone {
             Some(alone) => self.restart(since, alone),
