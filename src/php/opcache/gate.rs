@@ -152,7 +152,9 @@ impl Queue {
 impl Drop for Alone {
     fn drop(&mut self) {
         // To those who wait already: a thread that has no core yet does not find it locked by the next restart.
-        self.inside.take().map(RwLockWriteGuard::unlock_fair);
+        if let Some(inside) = self.inside.take() {
+            RwLockWriteGuard::unlock_fair(inside);
+        }
         LONGEST_CLOSED_US.fetch_max(microseconds(self.since.elapsed()), Relaxed);
         if IS_CLOSED.load(SeqCst) {
             queue().open();
