@@ -29,10 +29,10 @@ use super::{
 };
 use crate::{
     error::Error,
+    metrics::{Collectors, Declaration},
     rpc::{self, Caller, Codec, Keeper, Meeting, Met, Payload, Server, Service, Services},
     supervisor::{self, Parcel, Wish},
     sys::passing,
-    telemetry::collectors::{Collectors, Declaration},
 };
 
 /// This engine among those that serve side by side.

@@ -24,11 +24,9 @@ use crate::{
         spool::Place,
     },
     lock::{self, Locks},
+    metrics::{Collectors, Figures as Kept},
     rpc::Service,
-    telemetry::{
-        Seldom,
-        collectors::{Collectors, Figures as Kept},
-    },
+    telemetry::Seldom,
     worker::{Control, Controls, OutputBudget, Pool, WorkerStatus},
 };
 
