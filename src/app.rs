@@ -2,32 +2,25 @@
 
 use std::{
     io::{self, Write},
-    net::UdpSocket,
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::sys::{prctl, signal::Signal};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 use crate::{
-    config::{self, Config},
+    config::Config,
     error::{Error, ExitCode},
     http::{
-        Drain, Metrics, Timing, access,
-        dev::Dev,
-        fcgi, h3,
+        Drain, fcgi,
         listen::Listeners,
-        service::{Needs, Service},
-        tls::{
-            self, Tls,
-            tickets::{Keys, Tickets},
-        },
+        tls::tickets::{Keys, Tickets},
     },
     php,
+    rpc::Service,
     state::Kin,
     supervisor::{self, Inherited, Left, Plan, Release},
     sys::{
@@ -38,15 +31,12 @@ use crate::{
         signal,
     },
     telemetry::logs,
-    worker::{
-        Controls, Pool,
-        process::{self, Processes},
-        scoreboard::Scoreboard,
-    },
+    worker::{Controls, Pool, process::Processes, scoreboard::Scoreboard},
 };
 
 mod acme;
 mod banner;
+mod boot;
 mod command;
 mod compiled;
 mod control;
@@ -73,17 +63,22 @@ mod site;
 mod sockets;
 mod status;
 mod tcp;
+mod way;
 
+use banner::Facts;
+use boot::{Boot, Workers};
 use development::Development;
-use fellows::{Among, Fellows, Seat};
+use edge::{Behind, Secrets};
+use fellows::{Among, Beside, Neighbours, Seat, Shown};
 use front::{Front, runtime};
+use health_checks::Answering;
 use kept::Kept;
 use life::{Others, Pulse};
-use line::{Line, Signals, Wished};
+use line::{Line, Opened, Signals, Wished};
 use memory::MemoryGuard;
-use metrics::Sources;
 use served::Served;
 use sockets::Listening;
+use way::{Ends, Records, Watched, Way};
 
 /// How long a short work may wait for a worker that is busy while others sleep.
 const PATIENCE: Duration = Duration::from_micros(200);
@@ -173,7 +168,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
         board,
         tickets: Tickets::new(inherited.ticket_keys),
         kin: inherited.kin,
-        beside: letter_box.map(|letter_box| (seat, letter_box)),
+        beside: letter_box.map(|letter_box| Beside { seat, letter_box }),
         compile: inherited.succeeds.then(|| compiled::read(&inherited.scripts, &config, options.dir.as_deref())),
         scripts: Some(inherited.scripts),
         lowered,
@@ -213,8 +208,8 @@ struct Means {
     board: Option<Scoreboard>,
     tickets: Tickets,
     kin: Kin,
-    /// Where it serves among others, and how it hears of them, if it does.
-    beside: Option<(Seat, OwnedFd)>,
+    /// If it serves among others.
+    beside: Option<Beside>,
     /// Where to write what OPcache has, for the next engine.
     scripts: Option<OwnedFd>,
     /// What the engine before had in its OPcache.
@@ -227,10 +222,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     logs::install(&config.logs).map_err(Error::system("log"))?;
     rights::fit(&mut config);
     let all = served::find(&config, options.dir.as_deref())?;
-    let tls = edge::tls(&config.http, &means.tickets)?;
-    if tls.is_some() || config.http.http3.is_some() {
-        tls::gather_randomness();
-    }
+    let tls = edge::tls_with_randomness(&config.http, &means.tickets)?;
     let at = edge::At::of(&means.sockets);
     let doors = means.sockets.doors();
     // Before anything boots: what changes meanwhile is not missed.
@@ -243,9 +235,9 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let board = means.board.or_else(|| config.status.address.as_ref().map(|_| Scoreboard::local()));
     let intake = settings::Intake::new(&config.http);
     // The engine starts before any other thread exists, for OPcache may fork to preload, and ends on this same thread.
-    let (engine, processes) =
-        start_workers(&config, (&all, &intake), calls.as_ref().map(rpc::Bound::dsn), (board, means.compile, means.lowered))?;
-    let (mut line, wishes) = listen(&runtime, signals, means.line, &means.tickets).map_err(Error::system("signals"))?;
+    let boot = Boot { all: &all, intake: &intake, calls: calls.as_ref(), board, compile: means.compile, lowered: means.lowered };
+    let Workers { engine, processes } = boot.start(&config)?;
+    let Opened { mut line, wishes } = listen(&runtime, signals, means.line, &means.tickets).map_err(Error::system("signals"))?;
     line.scripts = means.scripts.map(|file| compiled::Writer::new(&config, options.dir.as_deref(), engine.opcache(), file));
     let fcgi = fastcgi(&config, means.sockets.fcgi, &all, &engine, &intake);
     let tcp = tcp::build(&config.tcp, &all, means.sockets.tcp, &intake.request_ids);
@@ -257,16 +249,21 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());
     let drain = Drain::new();
-    let (fellows, letter_box) = means.beside.map(|(seat, post)| (Arc::new(Fellows::new(seat, wishes.clone())), post)).unzip();
-    let ends = (means.sockets.metrics, sockets::read(&means.sockets.quic));
-    let (records, figures) = Records::new(&config, &all, ends, (&controls, &drain, &intake, &kept), fellows.clone())?;
-    let services = services(&config, &controls, wishes, (&engine, guard.as_ref(), tcp.as_ref(), &kept));
-    let among = Among::start(&runtime, fellows.clone().zip(letter_box), &services, (figures.as_ref(), &kept))?;
+    let neighbours = means.beside.map(|beside| Neighbours::new(beside, wishes.clone()));
+    let fellows = neighbours.as_ref().map(|neighbours| neighbours.fellows.clone());
+    let ends = Ends { metrics: means.sockets.metrics, packets: means.sockets.quic.read() };
+    let watched = Watched { controls: &controls, drain: &drain, intake: &intake, kept: &kept, fellows: fellows.clone() };
+    let mut records = Records::new(&config, &all, ends, watched)?;
+    let figures = records.page.take();
+    let callees = Callees { engine: &engine, guard: guard.as_ref(), tcp: tcp.as_ref(), kept: &kept };
+    let services = callees.services(&config, &controls, wishes);
+    let shown = Shown { services: &services, figures: figures.as_ref(), kept: &kept };
+    let among = neighbours.map(|neighbours| Among::start(&runtime, neighbours, shown)).transpose()?;
     let calls = calls.map(|bound| bound.build(services, fellows)).transpose()?.map(Arc::new);
-    let service = service(&config, &all, Encryption { tls: tls.as_ref(), at }, (records, &drain), intake, dev.clone())?;
+    let service = Way { tls: tls.as_ref(), at, records, drain: &drain, intake, dev: dev.clone() }.service(&config, &all)?;
     let connections = Arc::new(settings::connections(&config.http));
-    let shared = (connections.clone(), service.clone(), drain.clone());
-    let quic = edge::quic(&config.http, means.sockets.quic, (tls.as_ref(), &means.tickets), shared)?;
+    let behind = Behind { config: connections.clone(), service: service.clone(), drain: drain.clone() };
+    let quic = edge::quic(&config.http, means.sockets.quic, Secrets { tls: tls.as_ref(), tickets: &means.tickets }, behind)?;
     let certificates = runtime.spawn(edge::keep(tls.clone(), quic.as_ref().map(|quic| quic.tls().clone()))).abort_handle();
     let front = Front {
         files: fileserver::Serving::new(&config, means.sockets.fileserver)?,
@@ -285,9 +282,10 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
         certificates,
     };
     let io_threads = front.start(&config.engine, board)?;
-    announce(options, (&all, &front, &engine, &io_threads, &config));
+    let facts = Facts { all: &all, front: &front, engine: &engine, io_threads: io_threads.len(), config: &config };
+    announce(options, &facts);
     let pulse = Pulse { pools: front.pools.clone(), board, controls };
-    let (health, checks) = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
+    let Answering { health, server: checks } = runtime.block_on(health_checks::start(&config.status, &means.sockets.status))?;
     let others = Others { health, figures: figures.map(|figures| figures.start(&runtime)), state: kept.state, among };
     let deadline = runtime.block_on(life::run(line, &front, &engine, &config.engine, &pulse, &mut guard, &others));
     drop(checks);
@@ -297,12 +295,9 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     Ok(())
 }
 
-fn announce(
-    options: &Options,
-    (all, front, engine, io_threads, config): (&[Served], &Front, &php::Engine, &[JoinHandle<()>], &Config),
-) {
+fn announce(options: &Options, facts: &Facts<'_>) {
     if !options.silent {
-        banner::print(&banner::Facts { all, front, engine, io_threads: io_threads.len(), config });
+        banner::print(facts);
     }
 }
 
@@ -314,28 +309,29 @@ fn begin_alone(runtime: &Runtime, tickets: &Tickets, config: &Config) -> Result<
 }
 
 /// To the supervisor and to signals, if not to those before.
-fn listen(
-    runtime: &Runtime,
-    signals: Option<Signals>,
-    line: Option<UnixStream>,
-    tickets: &Tickets,
-) -> io::Result<(Line, mpsc::Sender<Wished>)> {
+fn listen(runtime: &Runtime, signals: Option<Signals>, line: Option<UnixStream>, tickets: &Tickets) -> io::Result<Opened> {
     // From here on the line tells of the supervisor's end.
     prctl::set_pdeathsig(None)?;
-    runtime.block_on(async { Line::new(signals.map_or_else(|| Signals::new(line.is_some()), Ok)?, line, tickets.clone()) })
+    runtime.block_on(async { Line::open(signals.map_or_else(|| Signals::new(line.is_some()), Ok)?, line, tickets.clone()) })
 }
 
-/// Who answers calls.
-fn services(
-    config: &Config,
-    controls: &Controls,
-    wishes: mpsc::Sender<Wished>,
-    (engine, guard, tcp, kept): (&php::Engine, Option<&MemoryGuard>, Option<&Arc<crate::tcp::Server>>, &Kept),
-) -> Vec<Arc<dyn crate::rpc::Service>> {
-    let lock = lock::service(&config.engine, &kept.state);
-    let always = [reload::service(wishes), opcache::service(engine.opcache()), lock];
-    let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.figures.clone().map(rpc::metrics)];
-    rpc::services(config, controls.clone(), always.into_iter().chain(at_times.into_iter().flatten()).collect())
+/// What calls act on, beside the pools' workers.
+struct Callees<'a> {
+    engine: &'a php::Engine,
+    guard: Option<&'a MemoryGuard>,
+    tcp: Option<&'a Arc<crate::tcp::Server>>,
+    kept: &'a Kept,
+}
+
+impl Callees<'_> {
+    /// Who answers calls.
+    fn services(self, config: &Config, controls: &Controls, wishes: mpsc::Sender<Wished>) -> Vec<Arc<dyn Service>> {
+        let Self { engine, guard, tcp, kept } = self;
+        let lock = lock::service(&config.engine, &kept.state);
+        let always = [reload::service(wishes), opcache::service(engine.opcache()), lock];
+        let at_times = [guard.map(MemoryGuard::service), tcp.map(tcp::service), kept.figures.clone().map(rpc::metrics)];
+        rpc::services(config, controls.clone(), always.into_iter().chain(at_times.into_iter().flatten()).collect())
+    }
 }
 
 /// Ends PHP, or this process with it if that cannot be.
@@ -362,109 +358,6 @@ fn fastcgi(
     let (first, status) = (all.first().expect("something is served"), statuses.into_iter().next().expect("each has one"));
     let settings = settings::fastcgi(section, &config.http, intake.clone(), engine.version());
     Some(Arc::new(settings.build(listeners, first.pool.clone(), status)))
-}
-
-/// What is kept of requests.
-struct Records {
-    access: access::Log,
-    metrics: Option<Arc<Metrics>>,
-}
-
-impl Records {
-    /// Also the page of figures, which `listeners` are asked for, and which tells what is lost at the sockets of HTTP/3.
-    fn new(
-        config: &Config,
-        all: &[Served],
-        (listeners, packets): (Listeners, &[UdpSocket]),
-        (controls, drain, intake, kept): (&Controls, &Drain, &settings::Intake, &Kept),
-        fellows: Option<Arc<Fellows>>,
-    ) -> Result<(Self, Option<metrics::Figures>), Error> {
-        let access = settings::access(config)?.build().map_err(Error::system("access log"))?;
-        let sources = Sources {
-            controls: controls.clone(),
-            pools: all.iter().map(|one| (one.name.clone(), one.pool.clone())).collect(),
-            drain: drain.clone(),
-            place: intake.place.clone(),
-            output: intake.output.clone(),
-            access: access.clone(),
-            packets: packets.first().map(|_| h3::Dropped::by(packets)).transpose().map_err(Error::system("HTTP/3's sockets"))?,
-            kept: kept.figures.clone(),
-            locks: kept.locks.clone(),
-            fellows,
-        };
-        let (metrics, figures) = metrics::prepare(&config.metrics, listeners, sources)?;
-        if metrics.is_none() && config.http.middleware.contains(&config::Middleware::HttpMetrics) {
-            tracing::warn!("http.middleware: http_metrics counts nothing, for metrics.address is not set");
-        }
-        Ok((Self { access, metrics }, figures))
-    }
-}
-
-/// TLS, and where it is spoken.
-struct Encryption<'a> {
-    tls: Option<&'a Tls>,
-    at: edge::At,
-}
-
-/// What answers requests, whoever brings them.
-fn service(
-    config: &Config,
-    all: &[Served],
-    encryption: Encryption<'_>,
-    (records, drain): (Records, &Drain),
-    intake: settings::Intake,
-    dev: Option<Dev>,
-) -> Result<Service, Error> {
-    Ok(Service::new(Needs {
-        middleware: edge::middleware(&config.http, encryption.at, records.metrics.as_ref())?,
-        acme: encryption.tls.and_then(Tls::acme).cloned(),
-        sites: served::sites(all)?,
-        statics: settings::statics(config)?,
-        files: settings::files(config).build().map_err(Error::system("file threads"))?,
-        body: settings::body(&config.http, intake.place, drain.clone()),
-        timing: Timing { slow_after: config.http.request_slowlog_timeout, metrics: records.metrics },
-        access: records.access,
-        request_ids: intake.request_ids,
-        dev,
-    }))
-}
-
-/// In the order of the pools, for those that have one.
-type PerPool<T> = Vec<Option<Arc<T>>>;
-
-/// Starts PHP, then the processes that are not threads of it.
-fn start_workers(
-    config: &Config,
-    (all, intake): (&[Served], &settings::Intake),
-    rpc: Option<String>,
-    (board, compile, lowered): (Option<Scoreboard>, Option<php::Compile>, Option<Lowered>),
-) -> Result<(php::Engine, PerPool<Processes>), Error> {
-    let pools = all.iter().map(|one| settings::php_pool(one, intake)).collect();
-    let processes: Vec<_> = all.iter().map(|one| settings::processes(one, intake, rpc.clone())).collect::<Result<_, _>>()?;
-    let settings = settings::engine(config, all, intake, (rpc, compile.unwrap_or_default()));
-    let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
-    if let Some(lowered) = lowered {
-        // What is left to do is little, and what boots now has processes of its own, which would stay as they begin.
-        if let Err(error) = lowered.end() {
-            tracing::error!("this engine stays less important than others: {error}");
-        }
-    }
-    Ok((engine, start_processes(processes)?))
-}
-
-/// Starts the processes of each pool that has any; if those of one do not start, none are left.
-fn start_processes(configs: Vec<Option<process::Config>>) -> Result<PerPool<Processes>, Error> {
-    let mut started: PerPool<Processes> = Vec::new();
-    for config in configs {
-        match config.map(process::Config::start).transpose() {
-            Ok(processes) => started.push(processes.map(Arc::new)),
-            Err(error) => {
-                started.iter().flatten().for_each(|processes| processes.stop(Instant::now()));
-                return Err(Error::Engine(error.to_string()));
-            }
-        }
-    }
-    Ok(started)
 }
 
 /// Looks at everything that can be looked at without serving; `dir` is the directory named on the command line.

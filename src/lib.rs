@@ -20,7 +20,8 @@
 //! [`http::fcgi`] feeds the same pool from FastCGI clients, by php-fpm's rules.
 //! [`tcp`] has its own pool, whose works are no requests but tasks ([`worker::Tasks`]): a context and a body, both ways.
 //! [`http::fileserver`] serves directories on a listener of its own, and runs no script.
-//! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, such as for a [`lock`], and of our own `rr workers`.
+//! [`rpc`] listens beside them for calls: of RoadRunner's PHP packages, such as for a [`lock`] or to count in [`metrics`], and of
+//! our own `rr workers`.
 //!
 //! ## Processes
 //!
@@ -89,7 +90,7 @@
 //! ## Who may name whom
 //!
 //! `main → cli → app → everything`; `http → worker`; `php → worker`; `rpc → worker`; `tcp → worker`, and the listening half of `http`;
-//! `lock → state → sys`, and so the figures that applications keep ([`telemetry::collectors`]); `worker → nothing`; `watch → nothing`.
+//! `lock → state → sys`, and so [`metrics`], which are what applications count; `worker → nothing`; `watch → nothing`.
 //! All may name [`telemetry`].
 //! [`app`] is the only module that names both [`php`] and [`http`].
 //!
@@ -116,6 +117,7 @@ pub mod fuzz;
 pub mod health;
 pub mod http;
 pub mod lock;
+pub mod metrics;
 pub mod net;
 pub mod php;
 pub mod rpc;

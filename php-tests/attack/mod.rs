@@ -36,11 +36,11 @@ const SLACK_KB: u64 = 32 * 1024;
 /// The server, with what a test adds to it.
 pub(super) fn target(change: impl FnOnce(Setup) -> Setup) -> Target {
     let office = Office::new();
-    let setup = server()
+    let setup = office
+        .over_http3(server())
         .bare()
         .threads(2)
         .with_fcgi()
-        .option(&format!("http.http3.address={}", office.port))
         .option("logs.level=warn")
         .ini("display_errors", "0")
         .php("well.php", "echo 'well';")
@@ -52,7 +52,6 @@ pub(super) fn target(change: impl FnOnce(Setup) -> Setup) -> Target {
             "smuggled.php",
             "file_put_contents(dirname(__DIR__) . '/smuggled', $_SERVER['REQUEST_URI'] . \"\\n\", FILE_APPEND); echo 'smuggled';",
         );
-    let setup = office.options().iter().fold(setup, |setup, option| setup.option(option));
     let server = change(setup).start();
     // Twice: both threads have compiled what they run by then, and whatever is opened once is open.
     for _ in 0..3 {

@@ -45,8 +45,7 @@ fn some_statuses_have_no_body() {
         return;
     }
     let office = Office::new();
-    let setup = office.options().iter().fold(site(server()), |setup, option| setup.option(option));
-    let server = setup.option(&format!("http.http3.address={}", office.port)).start();
+    let server = office.over_http3(site(server())).start();
     let (mut two, mut three) = (H2::open(server.address).unwrap(), Http3::connect(&office));
     let none = |status| (status, None, String::new());
     for ways in ["", "&length", "&flush", "&flush&length"] {
@@ -77,9 +76,7 @@ fn what_is_no_last_word_is_an_error() {
         return;
     }
     let office = Office::new();
-    let setup = office.options().iter().fold(site(server()), |setup, option| setup.option(option));
-    let setup = setup.option(&format!("http.http3.address={}", office.port)).option("http.internal_error_code=502");
-    let server = setup.start();
+    let server = office.over_http3(site(server())).option("http.internal_error_code=502").start();
     let (mut two, mut three) = (H2::open(server.address).unwrap(), Http3::connect(&office));
     for status in [100, 101, 103, 199] {
         let target = format!("/code.php?code={status}");

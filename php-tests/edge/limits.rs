@@ -4,10 +4,7 @@ use std::{net::SocketAddr, thread, time::Duration};
 
 use rustls::version::TLS13;
 
-use super::{
-    metrics::{page, value},
-    with,
-};
+use super::metrics::{page, value};
 use crate::harness::{
     Connection, Office, PATIENCE, Request, Server, Setup, free_port,
     h3::{Http3, Outcome, raw},
@@ -25,9 +22,9 @@ struct Watched {
 impl Watched {
     fn start(change: impl FnOnce(Setup) -> Setup) -> Self {
         let (office, proxied, figures, plain) = (Office::new(), free_port(), free_port(), free_port());
-        let setup = with(server().at(plain), &office.options())
+        let setup = office
+            .over_http3(server().at(plain))
             .option(&format!("http.address={plain},{proxied}"))
-            .option(&format!("http.http3.address={}", office.port))
             .option(&format!("http.proxy_protocol.address={proxied}"))
             .option("http.proxy_protocol.trusted=127.0.0.1")
             .option(&format!("metrics.address={figures}"))

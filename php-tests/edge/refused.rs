@@ -75,8 +75,7 @@ fn so_they_have_over_http2_and_3() {
         return;
     }
     let office = Office::new();
-    let setup = office.options().iter().fold(site(), |setup, option| setup.option(option));
-    let server = setup.option(&format!("http.http3.address={}", office.port)).start();
+    let server = office.over_http3(site()).start();
     let mut two = H2::open(server.address).unwrap();
     assert_eq!(two.send("GET", &long(), Vec::new()).unwrap(), (414, b"<p>too long".to_vec()));
     assert_eq!(two.send("HEAD", &long(), Vec::new()).unwrap(), (414, Vec::new()));

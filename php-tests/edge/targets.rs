@@ -15,8 +15,7 @@ fn refused_heads_are_recorded_and_counted() {
         return;
     }
     let (office, figures) = (Office::new(), free_port());
-    let setup = server().option(&format!("http.http3.address={}", office.port));
-    let setup = office.options().iter().fold(setup, |setup, option| setup.option(option));
+    let setup = office.over_http3(server());
     let path = setup.scratch().join("access.log");
     let setup = setup.option(&format!("metrics.address={figures}"));
     let setup = setup.option(&format!("http.access_log.output={}", path.display()));

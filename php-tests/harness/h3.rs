@@ -16,6 +16,8 @@ use tokio::{runtime::Handle, sync::oneshot, task::JoinHandle};
 
 use super::{Office, PATIENCE};
 
+pub(crate) mod site;
+
 /// A connection to the server of an office.
 pub(crate) struct Http3 {
     runtime: Handle,

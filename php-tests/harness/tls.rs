@@ -15,7 +15,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use super::{PATIENCE, TempDir, finish, free_port};
+use super::{PATIENCE, Setup, TempDir, finish, free_port};
 
 /// An authority, what it signs, and a port to serve that on.
 #[derive(Debug)]
@@ -74,6 +74,12 @@ impl Office {
             format!("http.ssl.cert={}", self.path("server.pem").display()),
             format!("http.ssl.key={}", self.path("server.key").display()),
         ]
+    }
+
+    /// A server with the certificate called `server`, over TLS and HTTP/3.
+    pub(crate) fn over_http3(&self, setup: Setup) -> Setup {
+        let setup = self.options().iter().fold(setup, |setup, option| setup.option(option));
+        setup.option(&format!("http.http3.address={}", self.port))
     }
 
     /// curl's answer for a path of `server.test`; what curl says if there is none.

@@ -14,8 +14,14 @@ use super::{
     reload::{reload, while_clients_send},
     site,
 };
-use crate::edge::http3;
-use crate::harness::{Office, PATIENCE, Server, Setup, before, free_port, h3::Http3, program, reference, rr, wait_until};
+use crate::harness::{
+    Office, PATIENCE, Server, Setup, before, free_port,
+    h3::{
+        Http3,
+        site::{begin, pid},
+    },
+    program, reference, rr, wait_until,
+};
 
 /// Starts a copy of the program, which is at this path.
 pub(crate) fn start_copy(setup: Setup) -> (Server, PathBuf) {
@@ -102,13 +108,12 @@ fn http3_goes_on_over_a_change_of_the_program() {
         return;
     }
     let office = Office::new();
-    let setup = office.options().iter().fold(site(), |setup, option| setup.option(option));
-    let (server, path) = start_copy(setup.threads(4).option(&format!("http.http3.address={}", office.port)));
+    let (server, path) = start_copy(office.over_http3(site()).threads(4));
     // Twice, for the supervisor that does it the second time has its sockets from the first.
     for _ in 0..2 {
         let mut client = Http3::connect(&office);
-        let old = http3::pid(&mut client);
-        let pending = http3::begin(&server, &mut client, 1500);
+        let old = pid(&mut client);
+        let pending = begin(&server, &mut client, 1500);
         put_copy(&path);
         assert_eq!(reload(&server, Signal::SIGHUP), old);
         let mut new = None;
@@ -118,7 +123,7 @@ fn http3_goes_on_over_a_change_of_the_program() {
         }));
         assert_eq!(client.finish(pending).unwrap().text(), "finished", "what was begun before is finished by the old engine");
         assert!(is_gone(old) && is_at(&server, &path), "{}", server.log.text());
-        assert_ne!(http3::pid(&mut Http3::connect(&office)), old);
+        assert_ne!(pid(&mut Http3::connect(&office)), old);
     }
     server.stop();
 }

@@ -385,8 +385,7 @@ fn trailers_follow_over_http2_and_3() {
     }
     let office = Office::new();
     let code = "$response = new RR\\Response((function () { yield 'body'; })()); $response->trailers = ['X-Sum' => '7']; $worker->respond($response);";
-    let setup = office.options().iter().fold(pulls(code), |setup, option| setup.option(option));
-    let _server = setup.option(&format!("http.http3.address={}", office.port)).start();
+    let _server = office.over_http3(pulls(code)).start();
     let answer = office.fetch("/", &["--http2", "-H", "TE: trailers"]).unwrap();
     assert!(answer.body.starts_with("body") && answer.body.contains("x-sum: 7"), "curl shows them after the body: {answer:?}");
     let mut request = h3::request("GET", "/");

@@ -1,16 +1,13 @@
 //! From the configuration's types to those of TLS, of listeners and of middleware.
 
-use std::{
-    iter,
-    net::{SocketAddr, UdpSocket},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{iter, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 
-use super::{guards, settings, sockets::Listening};
+use super::{
+    guards, settings,
+    sockets::{Listening, Quic},
+};
 use crate::{
     config::{self, Middleware as Name},
     error::Error,
@@ -38,7 +35,7 @@ use crate::{
 pub(super) fn check(http: &config::Http) -> Result<(), Error> {
     let tickets = Tickets::new(Keys::new());
     let tls = tls(http, &tickets)?;
-    tls_of_quic(http, (tls.as_ref(), &tickets))?;
+    tls_of_quic(http, Secrets { tls: tls.as_ref(), tickets: &tickets })?;
     middleware(http, At::default(), None)?;
     settings::access_template(&http.access_log)?;
     warn_of_proxies_address(&http.middleware);
@@ -83,11 +80,33 @@ pub(super) struct At {
     pub(super) quic: Option<u16>,
 }
 
+/// What TLS is spoken with.
+#[derive(Clone, Copy)]
+pub(super) struct Secrets<'a> {
+    /// That of `http.ssl`, if there is any.
+    pub(super) tls: Option<&'a Tls>,
+    pub(super) tickets: &'a Tickets,
+}
+
+/// What connections lead to, whatever they speak.
+pub(super) struct Behind {
+    pub(super) config: Arc<conn::Config>,
+    pub(super) service: Service,
+    pub(super) drain: Drain,
+}
+
+/// The files that the section called `section` names.
+struct Files<'a> {
+    section: &'a str,
+    chains: &'a [PathBuf],
+    keys: &'a [PathBuf],
+}
+
 // === impl At ===
 
 impl At {
     pub(super) fn of(sockets: &Listening) -> Self {
-        let quic = sockets.quic.0.first().and_then(|socket| socket.local_addr().ok());
+        let quic = sockets.quic.sockets.first().and_then(|socket| socket.local_addr().ok());
         Self { ssl: sockets.ssl.addresses().first().map(SocketAddr::port), quic: quic.map(|address| address.port()) }
     }
 }
@@ -152,11 +171,11 @@ pub(super) fn middleware(http: &config::Http, at: At, metrics: Option<&Arc<Metri
 /// What serves HTTP/3 on `sockets`, if there is a key for it, and it is this engine that does; the TLS is that of `http.ssl`.
 pub(super) fn quic(
     http: &config::Http,
-    (sockets, terms): (Vec<UdpSocket>, h3::Terms),
-    tls: (Option<&Tls>, &Tickets),
-    front: (Arc<conn::Config>, Service, Drain),
+    Quic { sockets, terms }: Quic,
+    secrets: Secrets<'_>,
+    behind: Behind,
 ) -> Result<Option<h3::Server<Service>>, Error> {
-    let (Some(section), Some(tls)) = (&http.http3, tls_of_quic(http, tls)?) else { return Ok(None) };
+    let (Some(section), Some(tls)) = (&http.http3, tls_of_quic(http, secrets)?) else { return Ok(None) };
     if !terms.reads {
         return Ok(None);
     }
@@ -168,19 +187,20 @@ pub(super) fn quic(
         send_window: window(section.send_window),
         retry_above: section.retry_above,
     };
-    let (config, service, drain) = front;
+    let Behind { config, service, drain } = behind;
     let needs = h3::Needs { sockets, terms, tls, quic, config, drain };
     Ok(Some(h3::Server::new(needs, service)))
 }
 
 /// What HTTP/3 speaks TLS with: certificates of its own, or `tls`.
-fn tls_of_quic(http: &config::Http, (tls, tickets): (Option<&Tls>, &Tickets)) -> Result<Option<Tls>, Error> {
+fn tls_of_quic(http: &config::Http, secrets: Secrets<'_>) -> Result<Option<Tls>, Error> {
     match &http.http3 {
         None => Ok(None),
-        Some(section) if section.cert.is_empty() => Ok(tls.cloned()),
+        Some(section) if section.cert.is_empty() => Ok(secrets.tls.cloned()),
         Some(section) => {
             let ssl = http.ssl.clone().unwrap_or_default();
-            build_tls(("http.http3", &ssl), (&section.cert, &section.key), None, tickets).map(Some)
+            let files = Files { section: "http.http3", chains: &section.cert, keys: &section.key };
+            build_tls(files, &ssl, None, secrets.tickets).map(Some)
         }
     }
 }
@@ -294,7 +314,17 @@ pub(super) fn subnets(subnets: &[config::Subnet]) -> Subnets {
 pub(super) fn tls(http: &config::Http, tickets: &Tickets) -> Result<Option<Tls>, Error> {
     let Some(section) = &http.ssl else { return Ok(None) };
     let acme = super::acme::settings(&section.acme, http)?;
-    build_tls(("http.ssl", section), (&section.cert, &section.key), acme, tickets).map(Some)
+    let files = Files { section: "http.ssl", chains: &section.cert, keys: &section.key };
+    build_tls(files, section, acme, tickets).map(Some)
+}
+
+/// The same for an engine, which gathers randomness for handshakes before it serves.
+pub(super) fn tls_with_randomness(http: &config::Http, tickets: &Tickets) -> Result<Option<Tls>, Error> {
+    let tls = tls(http, tickets)?;
+    if tls.is_some() || http.http3.is_some() {
+        tls::gather_randomness();
+    }
+    Ok(tls)
 }
 
 /// How often the keys of tickets are replaced.
@@ -302,13 +332,8 @@ pub(super) fn ticket_lifetime(http: &config::Http) -> Duration {
     http.ssl.as_ref().map_or_else(|| config::Ssl::default().ticket_lifetime, |section| section.ticket_lifetime)
 }
 
-fn build_tls(
-    (key, section): (&str, &config::Ssl),
-    (chains, keys): (&[PathBuf], &[PathBuf]),
-    acme: Option<tls::acme::Config>,
-    tickets: &Tickets,
-) -> Result<Tls, Error> {
-    let pairs = chains.iter().zip(keys).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
+fn build_tls(files: Files<'_>, section: &config::Ssl, acme: Option<tls::acme::Config>, tickets: &Tickets) -> Result<Tls, Error> {
+    let pairs = files.chains.iter().zip(files.keys).map(|(chain, key)| tls::Pair { chain: chain.clone(), key: key.clone() });
     let config = tls::Config {
         certificates: pairs.collect(),
         acme,
@@ -331,7 +356,7 @@ fn build_tls(
         handshake_timeout: section.handshake_timeout,
         max_handshakes: section.max_handshakes,
     };
-    config.build().map_err(|error| Error::Config(format!("{key}: {error}")))
+    config.build().map_err(|error| Error::Config(format!("{}: {error}", files.section)))
 }
 
 #[cfg(test)]

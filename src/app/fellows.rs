@@ -29,10 +29,10 @@ use super::{
 };
 use crate::{
     error::Error,
+    metrics::{Collectors, Declaration},
     rpc::{self, Caller, Codec, Keeper, Meeting, Met, Payload, Server, Service, Services},
     supervisor::{self, Parcel, Wish},
     sys::passing,
-    telemetry::collectors::{Collectors, Declaration},
 };
 
 /// This engine among those that serve side by side.
@@ -56,6 +56,28 @@ pub(super) struct Fellows {
     turn: tokio::sync::Mutex<()>,
     /// Another engine serves in the place of this one.
     has_successor: AtomicBool,
+}
+
+/// Where this engine serves among others, and how it hears of them.
+pub(super) struct Beside {
+    pub(super) seat: Seat,
+    pub(super) letter_box: OwnedFd,
+}
+
+/// The same once wishes can be said.
+pub(super) struct Neighbours {
+    pub(super) fellows: Arc<Fellows>,
+    letter_box: OwnedFd,
+}
+
+/// What this engine answers the others with.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    /// They act on this engine.
+    pub(super) services: &'a [Arc<dyn Service>],
+    /// Its page.
+    pub(super) figures: Option<&'a Figures>,
+    pub(super) kept: &'a Kept,
 }
 
 /// A place among those who wait, given back however the wait ends.
@@ -94,7 +116,7 @@ const LEARN_AGAIN: Duration = Duration::from_secs(1);
 
 impl Fellows {
     /// By what the supervisor is asked through `wishes`.
-    pub(super) fn new(seat: Seat, wishes: mpsc::Sender<Wished>) -> Self {
+    fn new(seat: Seat, wishes: mpsc::Sender<Wished>) -> Self {
         let (waiting, turn) = (Mutex::default(), tokio::sync::Mutex::default());
         Self { seat, wishes, waiting, asked: AtomicU32::new(0), turn, has_successor: AtomicBool::new(false) }
     }
@@ -185,18 +207,21 @@ fn caller(end: OwnedFd) -> Result<Caller, String> {
     end.map(Caller::new).map_err(|error| error.to_string())
 }
 
+// === impl Neighbours ===
+
+impl Neighbours {
+    pub(super) fn new(beside: Beside, wishes: mpsc::Sender<Wished>) -> Self {
+        Self { fellows: Arc::new(Fellows::new(beside.seat, wishes)), letter_box: beside.letter_box }
+    }
+}
+
 // === impl Among ===
 
 impl Among {
-    /// Answers the others, who come by what is in the letter box, with `services`, which act on this engine, and its page of figures.
-    /// None if there are no others.
-    pub(super) fn start(
-        runtime: &Runtime,
-        beside: Option<(Arc<Fellows>, OwnedFd)>,
-        services: &[Arc<dyn Service>],
-        (figures, kept): (Option<&Figures>, &Kept),
-    ) -> Result<Option<Arc<Self>>, Error> {
-        let Some((fellows, letter_box)) = beside else { return Ok(None) };
+    /// Answers the others, who come by what is in the letter box.
+    pub(super) fn start(runtime: &Runtime, neighbours: Neighbours, shown: Shown<'_>) -> Result<Arc<Self>, Error> {
+        let Neighbours { fellows, letter_box } = neighbours;
+        let Shown { services, figures, kept } = shown;
         let services = services.iter().cloned().chain(figures.map(Figures::service)).collect();
         let server = rpc::Config::default().build(Vec::new(), Services::new(services));
         let among = Arc::new(Self { fellows, server, collectors: kept.figures.as_ref().map(|figures| figures.here().clone()) });
@@ -204,7 +229,7 @@ impl Among {
         let _inside = runtime.enter();
         let letter_box = letter_box.set_nonblocking(true).and_then(|()| UnixDatagram::from_std(letter_box));
         tokio::spawn(among.clone().open(letter_box.map_err(Error::system("connection with other engines"))?));
-        Ok(Some(among))
+        Ok(among)
     }
 
     /// Reads one parcel after another.

@@ -9,8 +9,8 @@ use crate::{
     config::Config,
     error::Error,
     lock::Locks,
+    metrics::{Collectors, Figures},
     state::{Kin, Plugin, State},
-    telemetry::collectors::{Collectors, Figures},
 };
 
 /// All of it. What is in `state` outlives this engine.

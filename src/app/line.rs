@@ -76,15 +76,21 @@ impl Signals {
     }
 }
 
+/// A line, and what takes wishes that go by it.
+pub(super) struct Opened {
+    pub(super) line: Line,
+    pub(super) wishes: mpsc::Sender<Wished>,
+}
+
 // === impl Line ===
 
 impl Line {
-    /// Inside a runtime; the supervisor replaces the keys of `tickets`. What is returned beside it takes wishes.
-    pub(super) fn new(
+    /// Inside a runtime; the supervisor replaces the keys of `tickets`.
+    pub(super) fn open(
         signals: Signals,
         supervisor: Option<std::os::unix::net::UnixStream>,
         tickets: Tickets,
-    ) -> io::Result<(Self, mpsc::Sender<Wished>)> {
+    ) -> io::Result<Opened> {
         let supervisor = supervisor
             .map(|line| {
                 line.set_nonblocking(true)?;
@@ -94,7 +100,8 @@ impl Line {
         let (sender, wishes) = mpsc::channel(WISHES);
         let orders = Messages::default();
         let waiting = Vec::new();
-        Ok((Self { signals, supervisor, orders, wishes, waiting, next_id: 0, tickets, scripts: None }, sender))
+        let line = Self { signals, supervisor, orders, wishes, waiting, next_id: 0, tickets, scripts: None };
+        Ok(Opened { line, wishes: sender })
     }
 
     /// Tells the supervisor that requests are answered.

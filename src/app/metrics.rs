@@ -24,11 +24,9 @@ use crate::{
         spool::Place,
     },
     lock::{self, Locks},
+    metrics::{Collectors, Figures as Kept, Shown},
     rpc::Service,
-    telemetry::{
-        Seldom,
-        collectors::{Collectors, Figures as Kept},
-    },
+    telemetry::Seldom,
     worker::{Control, Controls, OutputBudget, Pool, WorkerStatus},
 };
 
@@ -74,6 +72,15 @@ pub(super) struct Figures {
     max_connections: usize,
 }
 
+/// What [`prepare`] makes of the section; nothing if nobody is to read figures.
+#[derive(Debug, Default)]
+pub(super) struct Prepared {
+    /// Figures of requests.
+    pub(super) requests: Option<Arc<Metrics>>,
+    /// The page that shows all.
+    pub(super) page: Option<Figures>,
+}
+
 /// Readers are few, and come back.
 const BACKLOG: i32 = 128;
 
@@ -95,20 +102,17 @@ pub(super) fn collectors(section: &config::Metrics) -> Result<Option<Collectors>
 }
 
 /// Figures of requests, and the page on which `listeners` shows them; neither if nobody is to read them.
-pub(super) fn prepare(
-    section: &config::Metrics,
-    listeners: listen::Listeners,
-    sources: Sources,
-) -> Result<(Option<Arc<Metrics>>, Option<Figures>), Error> {
+pub(super) fn prepare(section: &config::Metrics, listeners: listen::Listeners, sources: Sources) -> Result<Prepared, Error> {
     if section.address.is_none() {
-        return Ok((None, None));
+        return Ok(Prepared::default());
     }
     let registry = Registry::new();
     let failed = |error| Error::Engine(format!("metrics: {error}"));
     registry.register(sources.drain.handshakes().collector()).map_err(failed)?;
     let metrics = Metrics::register(&registry).map_err(failed)?;
     let page = Page(Arc::new(Shared { registry, sources, started: Instant::now(), began: SystemTime::now() }));
-    Ok((Some(Arc::new(metrics)), Some(Figures { page, listeners, max_connections: section.max_connections })))
+    let figures = Figures { page, listeners, max_connections: section.max_connections };
+    Ok(Prepared { requests: Some(Arc::new(metrics)), page: Some(figures) })
 }
 
 // === impl Figures ===
@@ -161,9 +165,9 @@ impl Page {
 
     /// The same with those that applications keep.
     async fn with_kept(&self, mut families: Vec<MetricFamily>) -> prometheus::Result<Vec<MetricFamily>> {
-        if let Some((theirs, count)) = self.kept().await {
+        if let Some(Shown { families: theirs, series }) = self.kept().await {
             let registry = Registry::new();
-            put(&registry, "rr_metrics_series", "Figures that applications keep; see metrics.max_series.", count as u64)?;
+            put(&registry, "rr_metrics_series", "Figures that applications keep; see metrics.max_series.", series as u64)?;
             families.extend(registry.gather());
             // Two families of one name, and no reader takes any of the page.
             let is_new = |family: &MetricFamily| !families.iter().any(|own| own.name() == family.name());
@@ -179,8 +183,8 @@ impl Page {
         Ok(families)
     }
 
-    /// What applications keep, and how many series that is; none if nobody keeps anything, or it cannot be had now.
-    async fn kept(&self) -> Option<(Vec<MetricFamily>, usize)> {
+    /// What applications keep; none if nobody keeps anything, or it cannot be had now.
+    async fn kept(&self) -> Option<Shown> {
         match self.0.sources.kept.as_ref()?.gather().await {
             Ok(kept) => Some(kept),
             Err(error) => {

@@ -7,9 +7,9 @@ use crate::{
     config::{self, Config},
     error::Error,
     http::listen,
+    metrics::Figures,
     php::Threads,
     rpc::{About, Config as Bounds, Informer, Metrics, Resetter, Server, Service, Services, Status},
-    telemetry::collectors::Figures,
     worker::{Control, Controls, process::Processes},
 };
 

@@ -76,13 +76,16 @@ pub(super) fn address(key: &str, address: &config::Address) -> Result<listen::Ad
     }
 }
 
-/// For `all` that is served; `rpc` is where scripts call this server.
-pub(super) fn engine(
-    config: &Config,
-    all: &[Served],
-    intake: &Intake,
-    (rpc, compile): (Option<String>, php::Compile),
-) -> php::Config {
+/// What an engine begins with, beside its configuration.
+pub(super) struct Beginning {
+    /// Where scripts call this server.
+    pub(super) rpc: Option<String>,
+    pub(super) compile: php::Compile,
+}
+
+/// For `all` that is served.
+pub(super) fn engine(config: &Config, all: &[Served], intake: &Intake, beginning: Beginning) -> php::Config {
+    let Beginning { rpc, compile } = beginning;
     let mut env = config.php.env.clone();
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {

@@ -17,8 +17,7 @@ use crate::{
 pub(super) struct Listening {
     pub(super) http: Listeners,
     pub(super) ssl: Listeners,
-    /// For HTTP/3, and how their ports are shared.
-    pub(super) quic: (Vec<UdpSocket>, Terms),
+    pub(super) quic: Quic,
     pub(super) fcgi: Listeners,
     /// One for each TCP server.
     pub(super) tcp: Vec<Listeners>,
@@ -31,6 +30,15 @@ pub(super) struct Listening {
     pub(super) status: Listeners,
 }
 
+/// What HTTP/3 reads from.
+pub(super) struct Quic {
+    pub(super) sockets: Vec<UdpSocket>,
+    /// How their ports are shared.
+    pub(super) terms: Terms,
+}
+
+// === impl Listening ===
+
 impl Listening {
     /// Where no more are accepted once an engine is to end. Calls are made by scripts that have not ended.
     pub(super) fn doors(&self) -> Listeners {
@@ -39,9 +47,13 @@ impl Listening {
     }
 }
 
-/// The UDP ports that this engine reads.
-pub(super) fn read((sockets, terms): &(Vec<UdpSocket>, Terms)) -> &[UdpSocket] {
-    if terms.reads { sockets } else { &[] }
+// === impl Quic ===
+
+impl Quic {
+    /// The UDP ports that this engine reads.
+    pub(super) fn read(&self) -> &[UdpSocket] {
+        if self.terms.reads { &self.sockets } else { &[] }
+    }
 }
 
 /// The sockets that `config` asks for, HTTP's last: whoever finds it listening finds the others too.
@@ -91,28 +103,28 @@ pub(super) fn wanted(config: &Config) -> Result<Vec<Wanted>, Error> {
 /// Sockets of this process's own, without a supervisor.
 pub(super) fn own(config: &Config) -> Result<Listening, Error> {
     let terms = Terms::new();
-    let (mut packets, mut connections) = (Vec::new(), Vec::new());
+    let (mut sockets, mut connections) = (Vec::new(), Vec::new());
     for (wanted, held) in supervisor::open(&wanted(config)?)? {
         match held {
             Held::Listeners(listeners) => connections.push((wanted.kind, listeners)),
             Held::Port(port) => {
                 let socket = port.socket(terms.slot).try_clone_to_owned().map_err(Error::system("descriptor of a socket"))?;
-                packets.push(UdpSocket::from(socket));
+                sockets.push(UdpSocket::from(socket));
             }
         }
     }
-    Ok(listening(&connections, (packets, terms)))
+    Ok(listening(&connections, Quic { sockets, terms }))
 }
 
 /// A supervisor's.
 pub(super) fn adopted(sockets: Vec<(Kind, OwnedFd)>, terms: Terms) -> Listening {
     let (packets, connections): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(kind, _)| *kind == Kind::Quic);
-    let packets = packets.into_iter().map(|(_, socket)| socket.into()).collect();
+    let sockets = packets.into_iter().map(|(_, socket)| socket.into()).collect();
     let connections = connections.into_iter().map(|(kind, socket)| (kind, Listeners::adopt(vec![socket])));
-    listening(&connections.collect::<Vec<_>>(), (packets, terms))
+    listening(&connections.collect::<Vec<_>>(), Quic { sockets, terms })
 }
 
-fn listening(all: &[(Kind, Listeners)], quic: (Vec<UdpSocket>, Terms)) -> Listening {
+fn listening(all: &[(Kind, Listeners)], quic: Quic) -> Listening {
     let of = |kind| all.iter().filter(move |(other, _)| *other == kind).map(|(_, listeners)| listeners.clone());
     let together = |kind| Listeners::together(of(kind));
     Listening {

@@ -8,7 +8,7 @@ use super::{
     http::Address,
     suggest::closest,
 };
-use crate::telemetry::collectors::{Declaration, Kind};
+use crate::metrics::{Declaration, Kind};
 
 /// Figures for Prometheus (`metrics`).
 ///

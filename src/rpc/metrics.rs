@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Answer, Concerns, Error, Payload, Service, agreed};
-use crate::telemetry::collectors::{Act, Change, Declaration, Figures, Kind};
+use crate::metrics::{Act, Change, Declaration, Figures, Kind};
 
 /// Answers `metrics.Declare`, `Unregister`, `Add`, `Sub`, `Observe` and `Set`.
 #[derive(Clone, Debug)]

@@ -1,6 +1,5 @@
-//! What the process says about itself.
+//! What the process says about itself: its log.
 
-pub mod collectors;
 mod lines;
 pub mod logs;
 mod seldom;

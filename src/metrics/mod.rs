@@ -25,7 +25,7 @@ use prometheus::proto::MetricFamily;
 
 pub use act::Act;
 pub use declaration::{Declaration, Kind};
-pub use figures::Figures;
+pub use figures::{Figures, Shown};
 
 use self::series::Series;
 use crate::sys::clock;

@@ -7,37 +7,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Next, Pool, Seat, Slot};
-use crate::worker::{Failure, Work};
+use super::{Next, Pool, Seat};
+use crate::worker::Work;
 
 /// Called from any thread, at times with the pool's lock held: it may not call the pool.
-pub(super) struct Bell(Box<dyn Fn() + Send + Sync>);
-
-// === impl Pool ===
-
-impl Pool {
-    /// Takes back a work whose worker could not begin it. It goes to the next free worker, before all that wait, and its wait
-    /// goes on to count from when it was submitted.
-    pub fn give_back(&self, work: Work) {
-        if work.submitted.elapsed() >= self.0.config.allocate_timeout {
-            self.0.expired.fetch_add(1, Relaxed);
-            work.responder.send(Err(Failure::QueueTimeout));
-            return;
-        }
-        let mut state = self.0.state.lock();
-        match state.idle.pop() {
-            Some(slot) => {
-                drop(state);
-                slot.give(work);
-            }
-            None => {
-                // Not bounded by the queue's length: there are at most as many as workers.
-                state.queue.push_front(work);
-                self.0.queued.store(state.queue.len(), Relaxed);
-            }
-        }
-    }
-}
+pub(in super::super) struct Bell(Box<dyn Fn() + Send + Sync>);
 
 // === impl Seat ===
 
@@ -91,15 +65,12 @@ impl Seat {
     }
 }
 
-// === impl Slot ===
+// === impl Bell ===
 
-impl Slot {
-    /// Tells the worker to look.
-    pub(super) fn wake(&self) {
-        self.thread.unpark();
-        if let Some(bell) = self.bell.get() {
-            bell.0();
-        }
+impl Bell {
+    #[inline]
+    pub(super) fn ring(&self) {
+        self.0();
     }
 }
 
@@ -113,34 +84,9 @@ impl fmt::Debug for Bell {
 mod tests {
     use std::sync::mpsc;
 
-    use super::super::tests::{answered, echo, pool, work};
+    use super::super::super::tests::{answered, echo, pool, work};
     use super::*;
-    use crate::worker::{HttpHead, Source, Wake};
-
-    #[test]
-    fn a_work_that_comes_back_goes_first_and_to_whoever_is_idle() {
-        let pool = pool(10);
-        let (first, first_answer) = work(1);
-        let (second, second_answer) = work(2);
-        pool.submit(second, Wake::Now).expect("room");
-        pool.give_back(first);
-        let seat = pool.seat();
-        for id in [1, 2] {
-            let Next::Work(work) = seat.next() else { panic!("a work was expected") };
-            assert_eq!(work.request.id, id);
-            echo(work);
-        }
-        assert_eq!((answered(first_answer), answered(second_answer)), (Ok("1".into()), Ok("2".into())));
-    }
-
-    #[test]
-    fn a_work_does_not_come_back_for_ever() {
-        let pool = pool(10);
-        let (mut old, answer) = work(1);
-        old.submitted -= pool.config().allocate_timeout;
-        pool.give_back(old);
-        assert_eq!(answered(answer), Err(Failure::QueueTimeout));
-    }
+    use crate::worker::Wake;
 
     #[test]
     fn a_polled_seat_is_rung_for_each_thing_that_comes() {
@@ -207,39 +153,5 @@ mod tests {
         let Next::Work(work) = pool.seat().next() else { panic!("it waits for another") };
         echo(work);
         assert_eq!(answered(answer), Ok("1".into()));
-    }
-
-    #[test]
-    fn what_was_taken_back_is_not_done() {
-        let pool = pool(10);
-        let seat = pool.seat();
-        let [kept, left, taken_back] =
-            [(1, http::Version::HTTP_2), (2, http::Version::HTTP_11), (3, http::Version::HTTP_2)].map(|(id, version)| {
-                let (mut work, answer) = work(id);
-                work.request.source = Source::Http(HttpHead {
-                    method: http::Method::GET,
-                    target: "/".into(),
-                    query: String::new(),
-                    version,
-                    headers: http::HeaderMap::new(),
-                    remote: None,
-                    local: None,
-                    port: None,
-                    name: None,
-                    secure: None,
-                    server_name: String::new(),
-                });
-                assert!(pool.submit(work, Wake::Now).is_ok());
-                answer
-            });
-        drop((left, taken_back));
-        let next = || match seat.next() {
-            Next::Work(work) => work.request.id,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!((next(), next(), pool.queued()), (1, 2, 1));
-        pool.close();
-        assert!(matches!(seat.next(), Next::Closed), "the third is nobody's");
-        drop(kept);
     }
 }

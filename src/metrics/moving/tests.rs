@@ -7,7 +7,7 @@ use prometheus::TextEncoder;
 use tokio::{runtime::Builder, sync::oneshot};
 
 use super::{
-    super::{Change, Figures, Kind, tests::declared},
+    super::{Change, Figures, Kind, Shown, tests::declared},
     *,
 };
 use crate::{
@@ -226,7 +226,7 @@ fn nothing_is_lost_and_no_counter_goes_back_while_they_move() {
     // So many that they are read in parts.
     (0..2000).for_each(|path| add(&engines[0].figures, format!("/{path:0100}")));
     let sum = |figures: &Figures| {
-        let (families, series) = block_on(figures.gather()).unwrap();
+        let Shown { families, series } = block_on(figures.gather()).unwrap();
         let hits = families.iter().find(|family| family.name() == "hits").unwrap();
         (hits.get_metric().iter().map(|metric| metric.get_counter().get_value()).sum::<f64>(), series)
     };

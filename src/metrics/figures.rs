@@ -12,6 +12,15 @@ pub struct Figures {
     state: State,
 }
 
+/// All that have a value.
+#[derive(Debug)]
+pub struct Shown {
+    /// By their full names.
+    pub families: Vec<MetricFamily>,
+    /// How many series there are.
+    pub series: usize,
+}
+
 // === impl Figures ===
 
 impl Figures {
@@ -30,10 +39,10 @@ impl Figures {
         self.ask(act).await.map(drop)
     }
 
-    /// All that have a value, by their full names, and how many series there are.
-    pub async fn gather(&self) -> Result<(Vec<MetricFamily>, usize), String> {
+    /// All that have a value, wherever they are.
+    pub async fn gather(&self) -> Result<Shown, String> {
         if self.state.is_here() {
-            let shown = (self.here.gather(), self.here.len());
+            let shown = Shown::of(&self.here);
             if self.state.is_here() {
                 return Ok(shown);
             }
@@ -45,7 +54,7 @@ impl Figures {
             };
             copy.take_chunk(&chunk)?;
             match next {
-                None => return Ok((copy.gather(), copy.len())),
+                None => return Ok(Shown::of(&copy)),
                 // Each time further, so that it ends.
                 Some(next) if next > cursor => cursor = next,
                 Some(_) => return Err("the same figures were told twice".into()),
@@ -56,5 +65,13 @@ impl Figures {
     async fn ask(&self, act: &Act) -> super::act::Answer {
         let answer = self.state.call(NAME, act.encode()).await.map_err(|error| error.to_string())?;
         decode_answer(&answer)
+    }
+}
+
+// === impl Shown ===
+
+impl Shown {
+    fn of(all: &Collectors) -> Self {
+        Self { families: all.gather(), series: all.len() }
     }
 }
