@@ -104,20 +104,20 @@ impl Load {
         command.current_dir(&origin.start).env("PWD", &origin.start).process_group(0);
         command.stdin(Stdio::null()).stdout(told.try_clone()?).stderr(complaint.try_clone()?);
         // Those who are served come first. Where that cannot be, it runs as others do.
-        drop(priority::lower(&mut command, false));
+        let yields = priority::lower(&mut command, false).unwrap_or(false);
         let failed = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // Said of the folder that is gone, not of the program.
         fs::metadata(&origin.start).map_err(|error| failed(&origin.start, error))?;
         let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
-        let (kill_at, yields_until) = (now + LOADS_WITHIN, Some(now + engine::YIELDS));
+        let (kill_at, yields_until) = (now + LOADS_WITHIN, yields.then(|| now + engine::YIELDS));
         Ok(Self { pid, purpose, program, told, complaint, kill_at, yields_until, is_late: false })
     }
 
     /// Ends it if it takes too long.
     pub(super) fn look(&mut self, now: Instant) {
-        engine::insist(self.pid, self.yields_until.take_if(|at| now >= *at));
+        engine::insist(self.pid, &mut self.yields_until, now);
         if now >= self.kill_at {
             self.is_late = true;
             // Its process has not been waited for, so the number is its own.

@@ -331,12 +331,12 @@ impl Supervisor {
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
         release.rights.give(&mut command);
-        if succeeds {
-            // Where that cannot be, it boots as others run.
-            drop(priority::lower(&mut command, release.rights.identity.is_some()));
-        }
+        // Where that cannot be, it boots as others run.
+        let yields = succeeds && priority::lower(&mut command, release.rights.identity.is_some()).unwrap_or(false);
         let letter = handover.give(&mut command).map_err(failed())?;
-        Engine::start(command, letter, (generation, place), means).map_err(failed())
+        let mut engine = Engine::start(command, letter, (generation, place), means).map_err(failed())?;
+        engine.yields_until = yields.then(|| engine.started + engine::YIELDS);
+        Ok(engine)
     }
 
     /// Packets go to the engine that serves, but for those that are an older one's as long as it is there.

@@ -28,7 +28,7 @@ impl Supervisor {
         self.forgive(now.duration_since(self.looked).saturating_sub(TICK));
         self.looked = now;
         self.loads.iter_mut().for_each(|load| load.look(now));
-        self.engines_mut().for_each(|engine| engine::insist(engine.pid, engine.yields_until.take_if(|at| now >= *at)));
+        self.engines_mut().for_each(|engine| engine::insist(engine.pid, &mut engine.yields_until, now));
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
         }
