@@ -16,12 +16,15 @@ use nix::{
 };
 
 use super::{
-    engine,
+    ending, engine,
     release::{Installed, Release, VERSION},
     report,
     succession::Asker,
 };
-use crate::sys::{memory, priority, spawn::Program};
+use crate::{
+    error::{ExitCode, Refusal},
+    sys::{memory, priority, spawn::Program},
+};
 
 /// A configuration that is being read.
 #[derive(Debug)]
@@ -136,18 +139,22 @@ impl Load {
     }
 
     /// What it has told, now that its process has ended; or its complaint.
-    pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, String>) {
+    pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, Refusal>) {
         let told = memory::content_of(self.told).unwrap_or_default();
         let outcome = if status.success() {
             Release::hear(&told)
-                .map_err(|error| format!("the program that is there now told nothing that can be served: {error}"))
+                .map_err(|error| software(format!("the program that is there now told nothing that can be served: {error}")))
         } else if self.is_late {
-            Err(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs()))
+            Err(software(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs())))
         } else {
-            Err(complaint(self.complaint, status))
+            Err(Refusal::new(ending::kind_of(status), complaint(self.complaint, status)))
         };
         (self.purpose, outcome.map(|release| Installed { release, program: self.program }))
     }
+}
+
+fn software(text: String) -> Refusal {
+    Refusal::new(ExitCode::Software, text)
 }
 
 fn complaint(file: OwnedFd, status: ExitStatus) -> String {

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KILL_AFTER, STOPPING, Seat, Supervisor,
+    KILL_AFTER, STOPPING, Seat, Supervisor, ending,
     engine::Engine,
     line::{Order, Wish, shortened},
     load::Purpose,
@@ -17,7 +17,7 @@ use super::{
     sockets::READER,
 };
 use crate::{
-    error::{Error, ExitCode},
+    error::{Error, ExitCode, Refusal},
     sys::memory,
 };
 
@@ -150,7 +150,7 @@ impl Supervisor {
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
         let why = format!("the new engine ended before it served ({}); {instead}", report::describe(status));
         tracing::error!(generation, "{why}");
-        self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
+        self.tell(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
@@ -163,16 +163,16 @@ impl Supervisor {
     pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
         let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
         if is_leaving && matches!(wish, Wish::Reload | Wish::Rollback) {
-            return self.tell(&[asker], Err("this engine is being replaced: call again"));
+            return self.tell(&[asker], Err(Refusal::later("this engine is being replaced: call again")));
         }
         match wish {
-            Wish::Check if self.stopping => self.tell(&[asker], Err(STOPPING)),
+            Wish::Check if self.stopping => self.tell(&[asker], Err(Refusal::later(STOPPING))),
             Wish::Check if self.checks_in_progress() >= MAX_CHECKS => {
-                self.tell(&[asker], Err("too many ask at once: try again later"));
+                self.tell(&[asker], Err(Refusal::later("too many ask at once: try again later")));
             }
             Wish::Check => {
                 if let Err(error) = self.load_anew(Purpose::Check(asker)) {
-                    self.tell(&[asker], Err(&error.to_string()));
+                    self.tell(&[asker], Err(error.into()));
                 }
             }
             Wish::Reload => self.reload(vec![asker]),
@@ -185,9 +185,10 @@ impl Supervisor {
         self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
     }
 
-    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
+    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, Refusal>) {
         for asker in askers {
-            let result = outcome.map(shortened).map_err(shortened);
+            let refused = |Refusal { code, text }: &Refusal| Refusal::new(*code, shortened(text));
+            let result = outcome.as_ref().map(|text| shortened(text)).map_err(refused);
             if let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) {
                 engine.say(&Order::Outcome { id: asker.id, result });
             }
@@ -196,7 +197,7 @@ impl Supervisor {
 
     pub(super) fn reload(&mut self, mut askers: Vec<Asker>) {
         if self.stopping {
-            return self.tell(&askers, Err(STOPPING));
+            return self.tell(&askers, Err(Refusal::later(STOPPING)));
         }
         if self.is_changing() {
             // At most two engines at once; any number of requests meanwhile are one.
@@ -206,7 +207,7 @@ impl Supervisor {
         }
         notify::reloading();
         if let Err(error) = self.load_anew(Purpose::Reload(askers.clone())) {
-            self.not_changed("not reloaded", &askers, &error.to_string());
+            self.not_changed("not reloaded", &askers, error.into());
         }
     }
 
@@ -218,27 +219,30 @@ impl Supervisor {
     }
 
     /// A configuration was read, or was not.
-    pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, String>) {
+    pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, Refusal>) {
         match (purpose, outcome) {
             (Purpose::Check(asker), outcome) => {
-                self.tell(&[asker], outcome.as_ref().map(|_| "a reload would take it").map_err(String::as_str));
+                self.tell(&[asker], outcome.map(|_| "a reload would take it"));
             }
             (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, "not reloaded"),
-            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, &error),
+            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, error),
             (Purpose::Restart, Ok(installed)) => self.change_to(installed, Vec::new(), "not restarted"),
-            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], &error),
+            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], error),
         }
     }
 
     /// Does not wait for an engine that still finishes what it has begun: what serves may be what is to be gone at once.
     fn roll_back(&mut self, asker: Asker) {
-        let refusal = match &self.previous {
+        let not_now = match &self.previous {
             _ if self.stopping => STOPPING,
             _ if self.is_starting() => "a reload is in progress: try again when it is over",
             _ if self.reader_leaves() && self.table.has_ports() => {
                 "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
             }
-            None => "there is nothing to go back to: the server has not been reloaded",
+            None => {
+                let why = "there is nothing to go back to: the server has not been reloaded";
+                return self.tell(&[asker], Err(Refusal::new(ExitCode::Failure, why)));
+            }
             _ if self.draining.len() > self.installed.release.processes => {
                 "several engines still finish what they have begun: try again when one has ended"
             }
@@ -246,12 +250,12 @@ impl Supervisor {
                 let previous = previous.clone();
                 // It would bring back what is to be gone.
                 let waiting = self.reload_again.take().unwrap_or_default();
-                self.tell(&waiting, Err("rolled back meanwhile"));
+                self.tell(&waiting, Err(Refusal::later("rolled back meanwhile")));
                 notify::reloading();
                 return self.change_to(previous, vec![asker], "not rolled back");
             }
         };
-        self.tell(&[asker], Err(refusal));
+        self.tell(&[asker], Err(Refusal::later(not_now)));
     }
 
     /// An engine is about to succeed another, or has just done so.
@@ -272,12 +276,12 @@ impl Supervisor {
             Ok(engines) => self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, reason: None }),
             Err(error) => {
                 self.table.settle(false);
-                self.not_changed(not_done, &askers, &error.to_string());
+                self.not_changed(not_done, &askers, error.into());
             }
         }
     }
 
-    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: &str) {
+    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: Refusal) {
         tracing::error!("{not_done}, nothing has changed: {why}");
         self.tell(askers, Err(why));
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
