@@ -2,13 +2,15 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     path::Path,
+    process::{Child, Stdio},
 };
 
 use nix::sys::signal::Signal;
 
-use super::{Releases, boot_gate, engine, is_gone, site, waiting};
+use super::{Releases, boot_gate, engine, engines, is_gone, site, waiting};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
 
 /// What the command prints, if it succeeds, or else what it complains of.
@@ -18,12 +20,18 @@ pub(super) fn command(address: SocketAddr, words: &[&str]) -> Result<String, Str
 
 /// The same, with the exit code before a complaint.
 fn coded(address: SocketAddr, words: &[&str]) -> Result<String, (i32, String)> {
-    let output = rr().args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]).output().unwrap();
+    let output = started(address, words).wait_with_output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     match output.status.code() {
         Some(0) => Ok(text(&output.stdout)),
         code => Err((code.unwrap_or_default(), text(&output.stderr))),
     }
+}
+
+fn started(address: SocketAddr, words: &[&str]) -> Child {
+    let mut command = rr();
+    command.args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// The exit code of a command that fails, whose complaint has `part` in it.
@@ -238,4 +246,31 @@ fn what_is_not_possible_now_may_be_tried_again() {
     fs::write(gate, "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn a_reload_that_waits_says_what_for() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let server = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}")).start();
+    let (mut running, gate) = waiting(&server);
+    let first = engine(&server);
+    command(address, &["reload"]).unwrap();
+    assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
+    let second = engine(&server);
+    let mut reload = started(address, &["reload"]);
+    let mut said = String::new();
+    BufReader::new(reload.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let expected = format!("rr: the reload waits for engine 1, process {first}, to finish 1 request within ");
+    assert!(said.starts_with(&expected) && said.ends_with(" s\n"), "{said}");
+    assert_eq!(engines(&server), [first, second].into(), "{}", server.log.text());
+    fs::write(gate, "").unwrap();
+    assert_eq!(running.read().unwrap().text(), "finished");
+    drop(running);
+    let output = reload.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"engine 3 serves, after "), "{}", server.log.text());
+    assert!(is_gone(first) && is_gone(second), "{}", server.log.text());
+    server.stop();
 }

@@ -36,6 +36,8 @@ pub enum Wish {
     Reload,
     /// Start a new engine with what the engine before this one had.
     Rollback,
+    /// Say what a reload waits for that was asked for: an empty line if there is none, or nothing that it waits for.
+    Waits,
     /// Connect the engine that asks with those that serve beside it: see [`Parcel`](super::Parcel).
     Introduce {
         /// Returned with them.

@@ -1,7 +1,7 @@
 //! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
 //! how it went.
 
-use std::{os::fd::BorrowedFd, process::ExitStatus, time::Instant};
+use std::{fmt::Write, os::fd::BorrowedFd, process::ExitStatus, time::Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -177,12 +177,35 @@ impl Supervisor {
             }
             Wish::Reload => self.reload(vec![asker]),
             Wish::Rollback => self.roll_back(asker),
+            Wish::Waits => self.tell(&[asker], Ok(&self.waits())),
             Wish::Introduce { token } => self.introduce(asker, token),
         }
     }
 
     fn checks_in_progress(&self) -> usize {
         self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
+    }
+
+    /// What a reload waits for that follows: engines that finish what they have begun.
+    fn waits(&self) -> String {
+        let mut text = String::new();
+        if self.reload_again.is_none() || self.is_starting() {
+            return text;
+        }
+        let now = Instant::now();
+        for engine in &self.draining {
+            let requests = match engine.board.running().len() {
+                0 => "no request, but connections".into(),
+                1 => "1 request".into(),
+                several => format!("{several} requests"),
+            };
+            let begin = if text.is_empty() { "the reload waits for" } else { ", and" };
+            _ = write!(text, "{begin} engine {}, process {}, to finish {requests}", engine.generation, engine.pid);
+            if let Some(at) = engine.kill_at {
+                _ = write!(text, " within {} s", at.saturating_duration_since(now).as_secs());
+            }
+        }
+        text
     }
 
     pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, Refusal>) {
