@@ -14,7 +14,7 @@ use super::{
     notify,
     release::Installed,
     report,
-    sockets::READER,
+    sockets::{Lent, READER},
 };
 use crate::{
     error::{Error, ExitCode, Refusal},
@@ -75,6 +75,8 @@ impl Supervisor {
             self.succeeded(next);
         } else if self.active.iter().any(|engine| engine.generation == generation) {
             if self.has_served {
+                // Of a UDP port that came late it is the first reader.
+                self.steer();
                 tracing::info!(generation, "the engine serves again");
             } else if self.active.iter().any(|engine| !engine.ready) {
                 return;
@@ -294,7 +296,7 @@ impl Supervisor {
     /// Starts the engine that is to bring `installed` into force, or says why not.
     fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, not_done: &str) {
         let listening = self.table.listen(&installed.release.sockets);
-        let started = listening.and_then(|()| self.spawn_all(&installed));
+        let started = listening.and_then(|()| self.spawn_all(&installed, |place| self.table.of_next(place)));
         match started {
             Ok(engines) => self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, reason: None }),
             Err(error) => {
@@ -313,10 +315,10 @@ impl Supervisor {
     }
 
     /// Starts all engines of `installed`; if one does not start, the others see that nobody waits for them, and end.
-    fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
+    fn spawn_all<'a>(&'a self, installed: &Installed, sockets: impl Fn(usize) -> Lent<'a>) -> Result<Vec<Engine>, Error> {
         let predecessor = self.predecessor(installed);
         let succeeds = self.ask_for_scripts();
-        let of = |(generation, place)| Seat { generation, place, sockets: self.table.of_next(place), succeeds, predecessor };
+        let of = |(generation, place)| Seat { generation, place, sockets: sockets(place), succeeds, predecessor };
         let places = 0..installed.release.processes;
         (self.generation + 1..).zip(places).map(of).map(|seat| self.spawn(installed, seat)).collect()
     }
@@ -379,6 +381,17 @@ impl Supervisor {
                 reason: None,
             }),
             Err(error) => tracing::error!("the engine goes on as it is: {error}"),
+        }
+    }
+
+    /// Starts other engines as soon as there are UDP ports for them that were another server's at first.
+    pub(super) fn take_late_ports(&mut self, now: Instant) {
+        if self.stopping || !self.has_served || self.is_changing() || !self.table.listen_late(now) {
+            return;
+        }
+        match self.spawn_all(&self.installed, |place| self.table.of_successor(place)) {
+            Ok(engines) => self.succeed(Next { engines, replaces: None, installed: None, askers: Vec::new(), reason: None }),
+            Err(error) => tracing::error!("HTTP/3 is not served before the next reload: {error}"),
         }
     }
 

@@ -76,6 +76,7 @@ impl Supervisor {
             // While it ends, an engine need show no other sign of life.
             return;
         }
+        self.take_late_ports(now);
         for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
             end_if_hung(engine, look);
         }
