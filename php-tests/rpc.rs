@@ -441,7 +441,11 @@ fn commands_find_the_server_by_its_configuration_file() {
     let mut command = rr();
     command.args(["workers"]).current_dir(server.dir.path());
     let output = finish(command, b"");
-    assert!(output.status.code() == Some(1) && err(&output).starts_with("rr: no server at tcp://127.0.0.1:"), "{}", err(&output));
+    assert!(
+        output.status.code() == Some(69) && err(&output).starts_with("rr: no server at tcp://127.0.0.1:"),
+        "{}",
+        err(&output)
+    );
     assert!(err(&output).contains("is the server running") && err(&output).lines().count() == 1, "{}", err(&output));
 }
 
@@ -490,7 +494,7 @@ fn stop_ends_the_server_that_wrote_the_pid_file() {
         let mut command = rr();
         command.arg("stop").current_dir(server.dir.path());
         let missing = finish(command, b"");
-        assert!(missing.status.code() == Some(1) && err(&missing).contains("rr serve -p"), "{}", err(&missing));
+        assert!(missing.status.code() == Some(69) && err(&missing).contains("rr serve -p"), "{}", err(&missing));
     }
 }
 
@@ -528,7 +532,7 @@ fn stop_spares_a_process_that_has_a_dead_server_s_number() {
     let is_alive = stranger.try_wait().unwrap().is_none();
     _ = stranger.kill();
     _ = stranger.wait();
-    assert!(is_alive && output.status.code() == Some(1), "{}", err(&output));
+    assert!(is_alive && output.status.code() == Some(69), "{}", err(&output));
     assert!(err(&output).contains("was left behind by a server that has ended"), "{}", err(&output));
 }
 

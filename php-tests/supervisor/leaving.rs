@@ -5,8 +5,19 @@ use std::{fs, io::ErrorKind, net::TcpStream};
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
-use super::{engine, engines, is_gone, reload::while_clients_send, site, waiting};
-use crate::harness::{PATIENCE, Rpc, Server, free_port, reference, wait_until};
+use super::{
+    engine, engines, gated, is_gone,
+    reload::{reload, while_clients_send},
+    site, waiting,
+};
+use crate::{
+    edge::http3,
+    harness::{
+        Office, PATIENCE, Rpc, Server, free_port,
+        h3::{Http3, request},
+        reference, wait_until,
+    },
+};
 
 fn is_refused(server: &Server) -> bool {
     TcpStream::connect(server.address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
@@ -52,6 +63,54 @@ fn a_new_server_listens_while_an_engine_of_a_dead_one_finishes() {
     assert_eq!(running.read().unwrap().text(), "finished");
     assert!(is_gone(old), "{}", server.log.text());
     assert!(server.ended_within(PATIENCE).is_some());
+    next.stop();
+}
+
+#[test]
+fn http3_is_taken_over_from_an_engine_of_a_dead_server_that_finishes() {
+    if reference().is_some() {
+        return;
+    }
+    let office = Office::new();
+    let setup = || {
+        let setup = office.options().iter().fold(site(), |setup, option| setup.option(option));
+        setup.option("engine.grace_period=60s").option(&format!("http.http3.address={}", office.port))
+    };
+    let server = setup().start();
+    let mut client = Http3::connect(&office);
+    let old = http3::pid(&mut client);
+    let (target, began, gate) = gated(&server);
+    let pending = client.send(request("GET", &target), b"").unwrap();
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    server.signal(Signal::SIGKILL);
+    let next = setup().at(server.address).start();
+    // The port is the old one's until it has finished, and others are answered over TCP.
+    let answers = || next.get("/pid.php").try_send().is_ok_and(|reply| reply.text() != old.to_string());
+    assert!(wait_until(PATIENCE, answers), "{}", next.log.text());
+    assert!(
+        next.logs("http.http3.address: cannot listen on ") && next.logs("is served once it has ended"),
+        "{}",
+        next.log.text()
+    );
+    assert!(kill(old, None::<Signal>).is_ok(), "it finishes");
+    fs::write(gate, "").unwrap();
+    assert_eq!(client.finish(pending).unwrap().text(), "finished");
+    drop(client);
+    assert!(is_gone(old), "{}", server.log.text());
+    assert!(server.ended_within(PATIENCE).is_some());
+    let mut connection = None;
+    assert!(wait_until(PATIENCE, || {
+        connection = Http3::try_connect(&office, office.port).ok();
+        connection.is_some()
+    }));
+    let now = http3::pid(connection.as_mut().unwrap());
+    assert!(next.logs("another server has let go of"), "{}", next.log.text());
+    drop(connection);
+    assert!(wait_until(PATIENCE, || engines(&next) == [now].into()), "{}", next.log.text());
+    assert_eq!(engine(&next), now);
+    // And it goes on as ever.
+    assert!(is_gone(reload(&next, Signal::SIGHUP)), "{}", next.log.text());
+    assert_ne!(http3::pid(&mut Http3::connect(&office)), now);
     next.stop();
 }
 

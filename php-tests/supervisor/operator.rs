@@ -1,18 +1,54 @@
 //! `rr reload` and `rr rollback`.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    process::{Child, Stdio},
+};
 
 use nix::sys::signal::Signal;
 
-use super::{Releases, engine, is_gone, site, waiting};
+use super::{Releases, boot_gate, engine, engines, is_gone, site, waiting};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
 
 /// What the command prints, if it succeeds, or else what it complains of.
 pub(super) fn command(address: SocketAddr, words: &[&str]) -> Result<String, String> {
-    let output = rr().args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    coded(address, words).map_err(|(_, said)| said)
 }
+
+/// The same, with the exit code before a complaint.
+fn coded(address: SocketAddr, words: &[&str]) -> Result<String, (i32, String)> {
+    let output = started(address, words).wait_with_output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    match output.status.code() {
+        Some(0) => Ok(text(&output.stdout)),
+        code => Err((code.unwrap_or_default(), text(&output.stderr))),
+    }
+}
+
+fn started(address: SocketAddr, words: &[&str]) -> Child {
+    let mut command = rr();
+    command.args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// The exit code of a command that fails, whose complaint has `part` in it.
+#[track_caller]
+fn code(address: SocketAddr, words: &[&str], part: &str) -> i32 {
+    let (code, said) = coded(address, words).expect_err("it fails");
+    assert!(said.starts_with("rr: ") && said.contains(part), "{words:?}: {said}");
+    code
+}
+
+// Exit codes.
+const FAILED: i32 = 1;
+const UNAVAILABLE: i32 = 69;
+const DOES_NOT_START: i32 = 70;
+const NOT_TO_BE_HAD: i32 = 71;
+const TRY_AGAIN: i32 = 75;
+const BAD_CONFIGURATION: i32 = 78;
 
 fn yaml(address: SocketAddr, more: &str) -> String {
     format!("version: '3'\nrpc:\n  listen: tcp://{address}\n{more}")
@@ -43,15 +79,23 @@ fn a_reload_tells_its_outcome() {
     let good = engine(&server);
     fs::write(&file, yaml(address, "htpp: {}\n")).unwrap();
     for words in [&["reload", "--dry-run"][..], &["reload"]] {
-        let said = command(address, words).unwrap_err();
-        assert!(said.contains("htpp: "), "{words:?}: {said}");
+        assert_eq!(code(address, words, "htpp: "), BAD_CONFIGURATION);
     }
+    fs::write(&file, yaml(address, "http:\n  worker: /nowhere/at/all.php\n")).unwrap();
+    for words in [&["reload", "--dry-run"][..], &["reload"]] {
+        assert_eq!(code(address, words, "/nowhere/at/all.php"), BAD_CONFIGURATION);
+    }
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = stranger.local_addr().unwrap();
+    fs::write(&file, yaml(address, &format!("metrics:\n  address: {taken}\n"))).unwrap();
+    assert_eq!(code(address, &["reload"], &taken.to_string()), NOT_TO_BE_HAD);
     // Right as a configuration, but no worker of it boots: the reason is PHP's own.
     let worker = server.dir().join("no-boot.php");
     fs::write(&worker, "<?php throw new Exception('no database');").unwrap();
     fs::write(&file, yaml(address, &format!("http:\n  worker: {}\n", worker.display()))).unwrap();
-    let said = command(address, &["reload"]).unwrap_err();
-    assert!(said.contains("no database"), "{said}");
+    assert_eq!(code(address, &["reload"], "no database"), DOES_NOT_START);
+    fs::write(&worker, "<?php posix_kill(getmypid(), 9);").unwrap();
+    assert_eq!(code(address, &["reload"], "killed by SIGKILL"), DOES_NOT_START);
     assert_eq!((engine(&server), limit(&server)), (good, "101M".into()));
 }
 
@@ -67,8 +111,7 @@ fn a_rollback_brings_back_what_was_before() {
     let releases = Releases::new(setup.scratch(), "limit.php", page);
     let server = setup.root(&releases.current()).preset("files").start();
     assert_eq!(limit(&server), "release 1 100M");
-    let said = command(address, &["rollback"]).unwrap_err();
-    assert!(said.contains("there is nothing to go back to"), "{said}");
+    assert_eq!(code(address, &["rollback"], "there is nothing to go back to"), FAILED);
 
     fs::write(server.dir().join(".rr.yaml"), with("101M")).unwrap();
     releases.deploy();
@@ -163,6 +206,71 @@ fn without_a_supervisor_a_reload_says_so() {
     let address = free_port();
     let server = site().option(&format!("rpc.listen=tcp://{address}")).option("engine.supervisor=false").start();
     engine(&server);
-    let said = command(address, &["reload"]).unwrap_err();
-    assert!(said.contains("engine.supervisor is off"), "{said}");
+    for words in [&["reload"][..], &["reload", "--dry-run"], &["rollback"]] {
+        assert_eq!(code(address, words, "engine.supervisor is off"), UNAVAILABLE);
+    }
+}
+
+#[test]
+fn without_a_server_commands_say_so() {
+    if reference().is_some() {
+        return;
+    }
+    for words in [&["reload"][..], &["reload", "--dry-run"], &["rollback"], &["reset"], &["workers"]] {
+        assert_eq!(code(free_port(), words, "no server at tcp://127.0.0.1:"), UNAVAILABLE);
+    }
+}
+
+#[test]
+fn what_is_not_possible_now_may_be_tried_again() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}"));
+    let (began, open) = (setup.scratch().join("boots"), setup.scratch().join("open"));
+    let server = setup.config(".rr.yaml", "version: '3'\n").start();
+    let (mut running, gate) = waiting(&server);
+    let worker = server.dir().join("slow-boot.php");
+    fs::write(&worker, format!("<?php {} exit(1);", boot_gate(&began, &open))).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    assert_eq!(code(address, &["rollback"], "a reload is in progress"), TRY_AGAIN);
+    server.signal(Signal::SIGTERM);
+    assert!(server.logs("stopping: requests in progress"), "{}", server.log.text());
+    for words in [&["reload"][..], &["reload", "--dry-run"], &["rollback"]] {
+        assert_eq!(code(address, words, "the server is stopping"), TRY_AGAIN);
+    }
+    fs::write(open, "").unwrap();
+    fs::write(gate, "").unwrap();
+    assert_eq!(running.read().unwrap().text(), "finished");
+    assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn a_reload_that_waits_says_what_for() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let server = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}")).start();
+    let (mut running, gate) = waiting(&server);
+    let first = engine(&server);
+    command(address, &["reload"]).unwrap();
+    assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
+    let second = engine(&server);
+    let mut reload = started(address, &["reload"]);
+    let mut said = String::new();
+    BufReader::new(reload.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let expected = format!("rr: the reload waits for engine 1, process {first}, to finish 1 request within ");
+    assert!(said.starts_with(&expected) && said.ends_with(" s\n"), "{said}");
+    assert_eq!(engines(&server), [first, second].into(), "{}", server.log.text());
+    fs::write(gate, "").unwrap();
+    assert_eq!(running.read().unwrap().text(), "finished");
+    drop(running);
+    let output = reload.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stdout.starts_with(b"engine 3 serves, after "), "{}", server.log.text());
+    assert!(is_gone(first) && is_gone(second), "{}", server.log.text());
+    server.stop();
 }

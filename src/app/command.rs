@@ -158,7 +158,7 @@ impl PhpCommand {
 
     /// The script, found from the working directory.
     fn script(&self) -> Result<Script, Error> {
-        let path = Path::new(&self.script).canonicalize().map_err(Error::system(format!("worker script {}", self.script)))?;
+        let path = Path::new(&self.script).canonicalize().map_err(Error::named(format!("worker script {}", self.script)))?;
         if !path.is_file() {
             return Err(Error::Config(format!("worker script {} is not a file", path.display())));
         }

@@ -175,7 +175,7 @@ impl Fellows {
         let wished = self.wishes.send((Wish::Introduce { token }, tell)).await;
         let ended = || "the server is stopping".to_owned();
         wished.map_err(|_| ended())?;
-        outcome.await.map_err(|_| ended())??;
+        outcome.await.map_err(|_| ended())?.map_err(|refusal| refusal.text)?;
         told.await.map_err(|_| ended())
     }
 }

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::compiled;
 use crate::{
+    error::{ExitCode, Refusal},
     http::tls::tickets::{Keys, Tickets},
     supervisor::{Messages, Order, Report, Wish, encode},
     telemetry::logs,
@@ -46,7 +47,7 @@ pub(super) struct Line {
     orders: Messages<Order>,
     wishes: mpsc::Receiver<Wished>,
     /// Those who wait for an outcome, by the number of their wish.
-    waiting: Vec<(u32, oneshot::Sender<Result<String, String>>)>,
+    waiting: Vec<(u32, oneshot::Sender<Result<String, Refusal>>)>,
     next_id: u32,
     tickets: Tickets,
     /// Tells the next engine what OPcache has.
@@ -54,7 +55,7 @@ pub(super) struct Line {
 }
 
 /// What somebody has called to ask of the supervisor.
-pub(super) type Wished = (Wish, oneshot::Sender<Result<String, String>>);
+pub(super) type Wished = (Wish, oneshot::Sender<Result<String, Refusal>>);
 
 /// Callers who wait at once, of whom there is one as a rule.
 const WISHES: usize = 16;
@@ -146,7 +147,9 @@ impl Line {
                 Heard::Reload => tracing::error!("not reloaded: {ALONE}"),
                 Heard::TicketKeys(keys) => self.tickets.change_to(keys),
                 Heard::TellScripts => self.scripts.iter().for_each(compiled::Writer::write),
-                Heard::Wish((_, caller)) if self.supervisor.is_none() => drop(caller.send(Err(ALONE.into()))),
+                Heard::Wish((_, caller)) if self.supervisor.is_none() => {
+                    drop(caller.send(Err(Refusal::new(ExitCode::Unavailable, ALONE))))
+                }
                 Heard::Wish((wish, caller)) => {
                     self.next_id = self.next_id.wrapping_add(1);
                     self.waiting.retain(|(_, caller)| !caller.is_closed());
@@ -214,5 +217,5 @@ enum Heard {
     TicketKeys(Keys),
     TellScripts,
     Wish(Wished),
-    Outcome(u32, Result<String, String>),
+    Outcome(u32, Result<String, Refusal>),
 }

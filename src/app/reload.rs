@@ -6,11 +6,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::line::Wished;
 use crate::{
+    error::Refusal,
     rpc::{Answer, Error, Payload, Service},
     supervisor::Wish,
 };
 
-/// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done.
+/// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done, and `server.Waits` with one
+/// on what a reload waits for, which is empty if it does not. `server.Ask` takes one of these words, and its answer tells a refusal
+/// with its kind: `{"Ok": text}` or `{"Err": {"code": kind, "text": text}}`.
 #[derive(Clone, Debug)]
 struct Reload(mpsc::Sender<Wished>);
 
@@ -22,11 +25,10 @@ pub(super) fn service(wishes: mpsc::Sender<Wished>) -> Arc<dyn Service> {
 // === impl Reload ===
 
 impl Reload {
-    async fn ask(&self, wish: Wish) -> Result<String, Error> {
+    async fn ask(&self, wish: Wish) -> Result<String, Refusal> {
         let (tell, told) = oneshot::channel();
-        let ended = |_| Error::Failed("the server is stopping".into());
-        self.0.try_send((wish, tell)).map_err(|_| Error::Failed("too many ask at once: try again later".into()))?;
-        told.await.map_err(ended)?.map_err(Error::Failed)
+        self.0.try_send((wish, tell)).map_err(|_| Refusal::later("too many ask at once: try again later"))?;
+        told.await.map_err(|_| Refusal::later("the server is stopping"))?
     }
 }
 
@@ -37,13 +39,23 @@ impl Service for Reload {
 
     fn call<'a>(&'a self, method: &'a str, argument: Payload) -> Answer<'a> {
         Box::pin(async move {
-            let wish = match method {
-                "Check" => Wish::Check,
-                "Reload" => Wish::Reload,
-                "Rollback" => Wish::Rollback,
-                _ => return Err(Error::UnknownMethod),
-            };
-            argument.reply(&self.ask(wish).await?)
+            if method == "Ask" {
+                let word: String = argument.read()?;
+                let wish = wish(&word).ok_or_else(|| Error::Failed(format!("server.Ask: {word:?} is none of its words")))?;
+                return argument.reply(&self.ask(wish).await);
+            }
+            let told = self.ask(wish(method).ok_or(Error::UnknownMethod)?).await;
+            argument.reply(&told.map_err(|refusal| Error::Failed(refusal.text))?)
         })
+    }
+}
+
+fn wish(word: &str) -> Option<Wish> {
+    match word {
+        "Check" => Some(Wish::Check),
+        "Reload" => Some(Wish::Reload),
+        "Rollback" => Some(Wish::Rollback),
+        "Waits" => Some(Wish::Waits),
+        _ => None,
     }
 }

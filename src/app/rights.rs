@@ -43,7 +43,7 @@ pub(super) fn give_logs(config: &Config, rights: &Rights) -> Result<(), Error> {
     let own = config.logs.output.iter().filter(|_| config.logs.mode != LogMode::Off);
     let files = own.chain(&config.http.access_log.output).filter(|output| !matches!(output.as_str(), "stderr" | "stdout"));
     for path in files {
-        let failed = || Error::system(format!("log file {path}"));
+        let failed = || Error::named(format!("log file {path}"));
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(failed())?;
         let owner = file.metadata().map_err(failed())?;
         // Another's, and a device such as /dev/null, is left to its owner.

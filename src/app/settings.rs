@@ -401,7 +401,7 @@ pub(super) fn statics(config: &Config) -> Result<Option<middleware::Statics>, Er
         response: fields(&section.response),
         files: files::Config { etag, ..files(config) },
     };
-    statics.build().map(Some).map_err(Error::system(format!("http.static.dir {}", dir.display())))
+    statics.build().map(Some).map_err(Error::named(format!("http.static.dir {}", dir.display())))
 }
 
 /// Fields whose names and values were found good when they were read.

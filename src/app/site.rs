@@ -47,7 +47,7 @@ impl Site {
 
     /// A script below the root is known by its URL there, any other by its name alone.
     fn worker_script(&self, path: &Path, key: &str) -> Result<Script, Error> {
-        let path = path.canonicalize().map_err(Error::system(format!("{key}.worker {}", path.display())))?;
+        let path = path.canonicalize().map_err(Error::named(format!("{key}.worker {}", path.display())))?;
         if !path.is_file() {
             return Err(Error::Config(format!("{key}.worker: {} is not a file", path.display())));
         }
@@ -80,7 +80,7 @@ impl Site {
             let has_others = has_workers || http.worker.is_some() || !http.routes.is_empty();
             return if only_fcgi || has_others { Ok(Self::nothing()) } else { Self::welcome() };
         };
-        let dir = dir.canonicalize().map_err(Error::system(format!("{key}.root {}", dir.display())))?;
+        let dir = dir.canonicalize().map_err(Error::named(format!("{key}.root {}", dir.display())))?;
         if !dir.is_dir() {
             return Err(Error::Config(format!("{key}.root: {} is not a directory", dir.display())));
         }

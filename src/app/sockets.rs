@@ -111,6 +111,8 @@ pub(super) fn own(config: &Config) -> Result<Listening, Error> {
                 let socket = port.socket(terms.slot).try_clone_to_owned().map_err(Error::system("descriptor of a socket"))?;
                 sockets.push(UdpSocket::from(socket));
             }
+            // Only a supervisor can start an engine that has it.
+            Held::Late => {}
         }
     }
     Ok(listening(&connections, Quic { sockets, terms }))

@@ -5,6 +5,18 @@ use std::{ffi::OsString, path::PathBuf, sync::LazyLock};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+/// [`ExitCode`](crate::error::ExitCode), for people.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  failed for another reason
+   2  the command line makes no sense
+  69  there is no server, or none that can do this
+  70  what was to serve did not start, or not in time
+  71  the system gave no socket, file or thread
+  75  not possible now: try again later
+  78  the configuration was refused";
+
 /// What the command line says.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -13,6 +25,7 @@ use clap_complete::Shell;
     about = "RoadRunner's job done from inside PHP: one program that links libphp and serves any PHP application",
     propagate_version = true,
     disable_version_flag = true,
+    after_help = EXIT_CODES,
     subcommand_required = true,
     arg_required_else_help = true
 )]
@@ -101,14 +114,14 @@ pub enum Command {
         plugins: Vec<String>,
     },
     /// Let a running server start a new engine with its configuration and code as they are now, and wait until that serves
-    #[command(display_name = "rr")]
+    #[command(display_name = "rr", after_help = EXIT_CODES)]
     Reload {
         /// Only say whether the configuration would be taken
         #[arg(long)]
         dry_run: bool,
     },
     /// Let a running server go back to the configuration and the folders that it had before the last reload
-    #[command(display_name = "rr")]
+    #[command(display_name = "rr", after_help = EXIT_CODES)]
     Rollback,
     /// Stop the server that was started here with -p; with -f, a second later, at once
     #[command(display_name = "rr")]

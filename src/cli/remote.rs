@@ -23,7 +23,7 @@ pub(super) fn connect(address: Option<&Address>, patience: Duration) -> Result<C
     client.map_err(|error| {
         let is_absent = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
         let hint = if is_absent { "; is the server running, with this rpc.listen?" } else { "" };
-        Error::Remote(format!("no server at {} (rpc.listen): {error}{hint}", dsn(address)))
+        Error::Unreachable(format!("no server at {} (rpc.listen): {error}{hint}", dsn(address)))
     })
 }
 
@@ -37,6 +37,7 @@ pub(super) fn failed(method: &str) -> impl Fn(CallError) -> Error {
     move |error| match error {
         // It is the server's own text, and says what it is about.
         CallError::Server(text) => Error::Remote(text),
+        CallError::Broken(error) => Error::Unreachable(format!("{method}: {error}")),
         other => Error::Remote(format!("{method}: {other}")),
     }
 }

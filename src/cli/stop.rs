@@ -14,7 +14,7 @@ use crate::{error::Error, sys::pid};
 /// Sends SIGTERM; with `force` a second one, which makes the server leave at once.
 pub(super) fn run(silent: bool, force: bool) -> Result<(), Error> {
     let directory = env::current_dir().map_err(Error::system("working directory"))?;
-    let pid = pid::running(&directory).map_err(|unknown| Error::Remote(unknown.to_string()))?;
+    let pid = pid::running(&directory).map_err(|unknown| Error::Unreachable(unknown.to_string()))?;
     if !silent {
         say(&format!("stopping process with PID: {pid}\n"))?;
     }

@@ -9,7 +9,10 @@ use std::{
 use nix::sys::signal::Signal;
 
 use super::{KILL_AFTER, STOPPING, Supervisor, engine::Engine, line::Order, load::Load, notify, report};
-use crate::{error::ExitCode, sys::children};
+use crate::{
+    error::{ExitCode, Refusal},
+    sys::children,
+};
 
 // === impl Supervisor ===
 
@@ -124,7 +127,7 @@ impl Supervisor {
             let next = self.next.iter().flat_map(|next| next.askers.clone());
             let loads = self.loads.drain(..).flat_map(Load::give_up);
             let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).chain(loads).collect();
-            self.tell(&waiting, Err(STOPPING));
+            self.tell(&waiting, Err(Refusal::later(STOPPING)));
             let within = self.installed.release.leaves_within;
             for engine in self.engines_mut() {
                 engine.end_within(within);
@@ -147,5 +150,13 @@ pub(super) fn code_of(status: ExitStatus) -> ExitCode {
         Some(71) => ExitCode::System,
         Some(78) => ExitCode::Config,
         _ => ExitCode::Failure,
+    }
+}
+
+/// Why a process that was to serve, or to read a configuration, did not.
+pub(super) fn kind_of(status: ExitStatus) -> ExitCode {
+    match code_of(status) {
+        known @ (ExitCode::Config | ExitCode::System) => known,
+        _ => ExitCode::Software,
     }
 }

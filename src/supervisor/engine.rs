@@ -45,7 +45,7 @@ pub(super) struct Engine {
     pub(super) board: Scoreboard,
     /// When it is killed if it has not ended by then.
     pub(super) kill_at: Option<Instant>,
-    /// Until then it boots only while nobody else wants a CPU.
+    /// Until then it boots only while nobody else wants a CPU; none if it does not, or not any more.
     pub(super) yields_until: Option<Instant>,
     file: OwnedFd,
     line: UnixStream,
@@ -150,7 +150,7 @@ impl Engine {
             rank: 0,
             board,
             kill_at: None,
-            yields_until: Some(started + YIELDS),
+            yields_until: None,
             file,
             line,
             door: means.door,
@@ -283,7 +283,8 @@ impl Engine {
             rank,
             board,
             kill_at: kill_after.map(|after| now + after),
-            yields_until: Some(now),
+            // It has been ready, or was told to end.
+            yields_until: None,
             file,
             line,
             door: spawn::adopt(door)?,
@@ -298,9 +299,9 @@ fn board(shared: Shared) -> io::Result<Scoreboard> {
     Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))
 }
 
-/// What becomes of `process` when the time is over in which it yields.
-pub(super) fn insist(process: i32, at: Option<Instant>) {
-    if at.is_some()
+/// What becomes of `process` when the time is over in which it yields; nothing before `now` is that time.
+pub(super) fn insist(process: i32, until: &mut Option<Instant>, now: Instant) {
+    if until.take_if(|at| now >= *at).is_some()
         && let Err(error) = priority::insist(process)
     {
         tracing::debug!(pid = process, "its priority stays as it is: {error}");

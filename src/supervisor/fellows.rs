@@ -9,6 +9,7 @@ use std::os::{
 use serde::{Deserialize, Serialize};
 
 use super::{Supervisor, engine::Engine, succession::Asker};
+use crate::error::{Error, Refusal};
 
 /// What an engine gets besides orders, with descriptors.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -58,8 +59,8 @@ impl Supervisor {
         }
         let ends: Vec<_> = ends.iter().map(AsFd::as_fd).collect();
         let posted = engine.post(&Parcel::Fellows { token, first, all }, &ends);
-        let posted = posted.map_err(|error| format!("the supervisor cannot answer: {error}"));
-        self.tell(&[asker], posted.as_ref().map(|()| "").map_err(String::as_str));
+        let posted = posted.map_err(Error::system("the supervisor cannot answer"));
+        self.tell(&[asker], posted.map(|()| "").map_err(Refusal::from));
     }
 
     /// The engines that serve together, or will, this one among them. One that is leaving belongs with those that serve.

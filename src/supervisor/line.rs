@@ -5,7 +5,7 @@ use std::{io, marker::PhantomData};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::{io::AsyncReadExt, net::UnixStream};
 
-use crate::http::tls::tickets::Keys;
+use crate::{error::Refusal, http::tls::tickets::Keys};
 
 /// From an engine.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -36,6 +36,8 @@ pub enum Wish {
     Reload,
     /// Start a new engine with what the engine before this one had.
     Rollback,
+    /// Say what a reload waits for that was asked for: an empty line if there is none, or nothing that it waits for.
+    Waits,
     /// Connect the engine that asks with those that serve beside it: see [`Parcel`](super::Parcel).
     Introduce {
         /// Returned with them.
@@ -63,7 +65,7 @@ pub enum Order {
         /// That of the wish.
         id: u32,
         /// One line for the person who asked.
-        result: Result<String, String>,
+        result: Result<String, Refusal>,
     },
 }
 
@@ -171,7 +173,7 @@ mod tests {
             let sent = [
                 Order::HandOver,
                 Order::Outcome { id: 7, result: Ok("two\nlines".into()) },
-                Order::Outcome { id: 8, result: Err("no".into()) },
+                Order::Outcome { id: 8, result: Err(Refusal::later("no")) },
             ];
             let bytes: Vec<u8> = sent.iter().flat_map(encode).collect();
             let writer = tokio::spawn(async move {

@@ -16,12 +16,15 @@ use nix::{
 };
 
 use super::{
-    engine,
+    ending, engine,
     release::{Installed, Release, VERSION},
     report,
     succession::Asker,
 };
-use crate::sys::{memory, priority, spawn::Program};
+use crate::{
+    error::{ExitCode, Refusal},
+    sys::{memory, priority, spawn::Program},
+};
 
 /// A configuration that is being read.
 #[derive(Debug)]
@@ -104,20 +107,20 @@ impl Load {
         command.current_dir(&origin.start).env("PWD", &origin.start).process_group(0);
         command.stdin(Stdio::null()).stdout(told.try_clone()?).stderr(complaint.try_clone()?);
         // Those who are served come first. Where that cannot be, it runs as others do.
-        drop(priority::lower(&mut command, false));
+        let yields = priority::lower(&mut command, false).unwrap_or(false);
         let failed = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // Said of the folder that is gone, not of the program.
         fs::metadata(&origin.start).map_err(|error| failed(&origin.start, error))?;
         let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
-        let (kill_at, yields_until) = (now + LOADS_WITHIN, Some(now + engine::YIELDS));
+        let (kill_at, yields_until) = (now + LOADS_WITHIN, yields.then(|| now + engine::YIELDS));
         Ok(Self { pid, purpose, program, told, complaint, kill_at, yields_until, is_late: false })
     }
 
     /// Ends it if it takes too long.
     pub(super) fn look(&mut self, now: Instant) {
-        engine::insist(self.pid, self.yields_until.take_if(|at| now >= *at));
+        engine::insist(self.pid, &mut self.yields_until, now);
         if now >= self.kill_at {
             self.is_late = true;
             // Its process has not been waited for, so the number is its own.
@@ -136,18 +139,22 @@ impl Load {
     }
 
     /// What it has told, now that its process has ended; or its complaint.
-    pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, String>) {
+    pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, Refusal>) {
         let told = memory::content_of(self.told).unwrap_or_default();
         let outcome = if status.success() {
             Release::hear(&told)
-                .map_err(|error| format!("the program that is there now told nothing that can be served: {error}"))
+                .map_err(|error| software(format!("the program that is there now told nothing that can be served: {error}")))
         } else if self.is_late {
-            Err(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs()))
+            Err(software(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs())))
         } else {
-            Err(complaint(self.complaint, status))
+            Err(Refusal::new(ending::kind_of(status), complaint(self.complaint, status)))
         };
         (self.purpose, outcome.map(|release| Installed { release, program: self.program }))
     }
+}
+
+fn software(text: String) -> Refusal {
+    Refusal::new(ExitCode::Software, text)
 }
 
 fn complaint(file: OwnedFd, status: ExitStatus) -> String {

@@ -9,6 +9,7 @@
 //! the active died while the next boots: the next is active once it is ready, or is ended if it takes longer than a start does
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! told to end by a signal that is not this process's: the same, and it ends after its grace period if nobody succeeds it
+//! an engine of a dead supervisor has let go of a UDP port: the same, for the next engines are the first that read from it
 //! it says that it leaves: it is not ready any more, and when it has ended the place is filled; that is no death
 //! ```
 //!
@@ -175,7 +176,7 @@ pub fn run(plan: Plan) -> Result<ExitCode, Error> {
     enter(|| {
         let Plan { release, start, silent, pid_file } = plan;
         let own = Program::own().map_err(Error::system("this program"))?;
-        let table = Table::open(&release.sockets)?;
+        let table = Table::open(&release.sockets, release.leaves_within)?;
         // Only now: a server that cannot listen must not take the place of the one that does.
         let pid_file = PidFile::write_if(pid_file).map_err(Error::system("pid file .pid"))?;
         let origin = Origin::of(start, &own);
@@ -331,12 +332,12 @@ impl Supervisor {
         let mut command = engine::command(program);
         command.args(std::env::args_os().skip(1)).current_dir(&release.folder);
         release.rights.give(&mut command);
-        if succeeds {
-            // Where that cannot be, it boots as others run.
-            drop(priority::lower(&mut command, release.rights.identity.is_some()));
-        }
+        // Where that cannot be, it boots as others run.
+        let yields = succeeds && priority::lower(&mut command, release.rights.identity.is_some()).unwrap_or(false);
         let letter = handover.give(&mut command).map_err(failed())?;
-        Engine::start(command, letter, (generation, place), means).map_err(failed())
+        let mut engine = Engine::start(command, letter, (generation, place), means).map_err(failed())?;
+        engine.yields_until = yields.then(|| engine.started + engine::YIELDS);
+        Ok(engine)
     }
 
     /// Packets go to the engine that serves, but for those that are an older one's as long as it is there.

@@ -1,5 +1,7 @@
 //! The listening sockets, kept over engines and over programs.
 
+mod late;
+
 use std::{
     env, fmt, io,
     os::fd::{AsRawFd, BorrowedFd, RawFd},
@@ -67,6 +69,8 @@ pub enum Held {
     Listeners(Listeners),
     /// For packets.
     Port(Arc<Port>),
+    /// For packets, as soon as an engine is gone whose supervisor has died: it reads them for the requests that it finishes.
+    Late,
 }
 
 /// A socket that the service manager has opened.
@@ -84,6 +88,8 @@ pub(super) struct Table {
     next: Vec<Kept>,
     /// Of the engine that reads from UDP ports: the one in place [`READER`].
     terms: Terms,
+    /// Until when those that are [`Held::Late`] are waited for.
+    late_until: Instant,
 }
 
 #[derive(Clone, Debug)]
@@ -109,7 +115,7 @@ pub(super) struct Left {
 #[derive(Debug, Deserialize, Serialize)]
 struct LeftKept {
     wanted: Wanted,
-    /// Both of a UDP port, in their order.
+    /// Both of a UDP port, in their order; none while that is another server's.
     descriptors: Vec<RawFd>,
     /// What is removed when it is closed.
     path: Option<PathBuf>,
@@ -123,8 +129,11 @@ impl Wanted {
         if self.kind == Kind::Quic {
             let buffer = usize::try_from(self.backlog).unwrap_or_default();
             let port = self.address.udp().and_then(|address| Port::bind(address, self.scope, buffer, slot));
-            let told = |error| format!("cannot listen on {}, UDP: {}", self.address, listen::explain(&error, &self.address));
-            return Ok(Held::Port(Arc::new(port.map_err(|error| Error::Listen(self.refusal(told(error))))?)));
+            return Ok(Held::Port(Arc::new(port.map_err(|error| {
+                let explained = listen::explain(&error, &self.address);
+                let told = if self.is_held_by_our_kind(&error) { Error::InUse } else { Error::Listen };
+                told(self.refusal(format!("cannot listen on {}, UDP: {explained}", self.address)))
+            })?)));
         }
         let listening = self.address.clone().listen(self.backlog, self.scope);
         Ok(Held::Listeners(listening.map_err(|error| {
@@ -223,6 +232,10 @@ impl Given {
 
 /// A socket for each that is wanted, and for what: one that the service manager has opened, or else a new one.
 pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Held)>, Error> {
+    open_with(wanted, Wanted::listen_soon)
+}
+
+fn open_with(wanted: &[Wanted], listen: impl Fn(&Wanted) -> Result<Held, Error>) -> Result<Vec<(Wanted, Held)>, Error> {
     let mut given = Given::all()?;
     let of_given = wanted.iter().map(|wanted| {
         let at = given.iter().position(|given| given.is_for(wanted))?;
@@ -240,10 +253,12 @@ pub fn open(wanted: &[Wanted]) -> Result<Vec<(Wanted, Held)>, Error> {
         )));
     }
     let open = |(wanted, given): (&Wanted, Option<Listeners>)| {
-        let held = given.map(Held::Listeners).map_or_else(|| wanted.listen_soon(), Ok)?;
+        let held = given.map(Held::Listeners).map_or_else(|| listen(wanted), Ok)?;
         Ok((wanted.clone(), held))
     };
-    wanted.iter().zip(of_given).map(open).collect()
+    // UDP ports last: those who connect meanwhile wait, and are not refused.
+    let (packets, connections): (Vec<_>, Vec<_>) = wanted.iter().zip(of_given).partition(|(wanted, _)| wanted.kind == Kind::Quic);
+    connections.into_iter().chain(packets).map(open).collect()
 }
 
 /// How long an engine may take to hear that its supervisor has died. A stranger's socket is found by then.
@@ -256,10 +271,11 @@ const FIRST: RawFd = 3;
 // === impl Table ===
 
 impl Table {
-    /// With the sockets to begin with.
-    pub(super) fn open(wanted: &[Wanted]) -> Result<Self, Error> {
-        let kept = open(wanted)?.into_iter().map(|(wanted, held)| Kept { wanted, held });
-        Ok(Self { active: kept.collect(), next: Vec::new(), terms: Terms::new() })
+    /// With the sockets to begin with; for an engine whose supervisor has died it takes `within` to end.
+    pub(super) fn open(wanted: &[Wanted], within: Duration) -> Result<Self, Error> {
+        let opened = open_with(wanted, |wanted| wanted.listen_some_time(within))?.into_iter();
+        let kept = opened.map(|(wanted, held)| Kept { wanted, held });
+        Ok(Self { active: kept.collect(), next: Vec::new(), terms: Terms::new(), late_until: Instant::now() + within })
     }
 
     /// Has all sockets that are wanted, those among them that are there already. Nothing changes if one cannot be had.
@@ -268,6 +284,10 @@ impl Table {
         let slot = self.terms.slot.other();
         let socket = |wanted: &Wanted| {
             let held = match known(wanted) {
+                Some(Kept { held: Held::Late, .. }) => match wanted.listen(slot) {
+                    Err(Error::InUse(_)) => Held::Late,
+                    listening => listening?,
+                },
                 Some(kept) => kept.hold(wanted)?,
                 None => wanted.listen(slot)?,
             };
@@ -353,18 +373,20 @@ impl Table {
         (left, self.active.iter().flat_map(|kept| kept.held.descriptors()).collect())
     }
 
-    /// What another program has left.
-    pub(super) fn adopt(left: Left) -> io::Result<Self> {
+    /// What another program has left; `within` as for [`Self::open`].
+    pub(super) fn adopt(left: Left, within: Duration) -> io::Result<Self> {
         let kept = left.kept.into_iter().map(|LeftKept { wanted, descriptors, path }| {
             let sockets = descriptors.into_iter().map(spawn::adopt).collect::<io::Result<Vec<_>>>()?;
             let held = match (wanted.kind, <[_; 2]>::try_from(sockets)) {
                 (Kind::Quic, Ok(sockets)) => Held::Port(Arc::new(Port::adopt(sockets))),
+                (Kind::Quic, Err(none)) if none.is_empty() => Held::Late,
                 (_, Err(mut sockets)) if sockets.len() == 1 => Held::Listeners(Listeners::adopt_with(sockets.remove(0), path)),
                 _ => return Err(io::Error::other(format!("{}: not as many sockets as it has", wanted.key))),
             };
             Ok(Kept { wanted, held })
         });
-        Ok(Self { active: kept.collect::<io::Result<_>>()?, next: Vec::new(), terms: left.terms })
+        let late_until = Instant::now() + within;
+        Ok(Self { active: kept.collect::<io::Result<_>>()?, next: Vec::new(), terms: left.terms, late_until })
     }
 }
 
@@ -421,6 +443,7 @@ impl Held {
         match self {
             Self::Listeners(listeners) => listeners.descriptors().collect(),
             Self::Port(port) => vec![port.socket(slot)],
+            Self::Late => Vec::new(),
         }
     }
 
@@ -428,13 +451,14 @@ impl Held {
         match self {
             Self::Listeners(listeners) => listeners.descriptors().collect(),
             Self::Port(port) => port.descriptors().to_vec(),
+            Self::Late => Vec::new(),
         }
     }
 
     fn listeners(&self) -> Option<&Listeners> {
         match self {
             Self::Listeners(listeners) => Some(listeners),
-            Self::Port(_) => None,
+            Self::Port(_) | Self::Late => None,
         }
     }
 

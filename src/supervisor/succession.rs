@@ -1,23 +1,23 @@
 //! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
 //! how it went.
 
-use std::{os::fd::BorrowedFd, process::ExitStatus, time::Instant};
+use std::{fmt::Write, os::fd::BorrowedFd, process::ExitStatus, time::Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KILL_AFTER, STOPPING, Seat, Supervisor,
+    KILL_AFTER, STOPPING, Seat, Supervisor, ending,
     engine::Engine,
     line::{Order, Wish, shortened},
     load::Purpose,
     notify,
     release::Installed,
     report,
-    sockets::READER,
+    sockets::{Lent, READER},
 };
 use crate::{
-    error::{Error, ExitCode},
+    error::{Error, ExitCode, Refusal},
     sys::memory,
 };
 
@@ -75,6 +75,8 @@ impl Supervisor {
             self.succeeded(next);
         } else if self.active.iter().any(|engine| engine.generation == generation) {
             if self.has_served {
+                // Of a UDP port that came late it is the first reader.
+                self.steer();
                 tracing::info!(generation, "the engine serves again");
             } else if self.active.iter().any(|engine| !engine.ready) {
                 return;
@@ -150,7 +152,7 @@ impl Supervisor {
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
         let why = format!("the new engine ended before it served ({}); {instead}", report::describe(status));
         tracing::error!(generation, "{why}");
-        self.tell(&next.askers, Err(next.reason.as_deref().unwrap_or(&why)));
+        self.tell(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
@@ -163,20 +165,21 @@ impl Supervisor {
     pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
         let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
         if is_leaving && matches!(wish, Wish::Reload | Wish::Rollback) {
-            return self.tell(&[asker], Err("this engine is being replaced: call again"));
+            return self.tell(&[asker], Err(Refusal::later("this engine is being replaced: call again")));
         }
         match wish {
-            Wish::Check if self.stopping => self.tell(&[asker], Err(STOPPING)),
+            Wish::Check if self.stopping => self.tell(&[asker], Err(Refusal::later(STOPPING))),
             Wish::Check if self.checks_in_progress() >= MAX_CHECKS => {
-                self.tell(&[asker], Err("too many ask at once: try again later"));
+                self.tell(&[asker], Err(Refusal::later("too many ask at once: try again later")));
             }
             Wish::Check => {
                 if let Err(error) = self.load_anew(Purpose::Check(asker)) {
-                    self.tell(&[asker], Err(&error.to_string()));
+                    self.tell(&[asker], Err(error.into()));
                 }
             }
             Wish::Reload => self.reload(vec![asker]),
             Wish::Rollback => self.roll_back(asker),
+            Wish::Waits => self.tell(&[asker], Ok(&self.waits())),
             Wish::Introduce { token } => self.introduce(asker, token),
         }
     }
@@ -185,9 +188,32 @@ impl Supervisor {
         self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
     }
 
-    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, &str>) {
+    /// What a reload waits for that follows: engines that finish what they have begun.
+    fn waits(&self) -> String {
+        let mut text = String::new();
+        if self.reload_again.is_none() || self.is_starting() {
+            return text;
+        }
+        let now = Instant::now();
+        for engine in &self.draining {
+            let requests = match engine.board.running().len() {
+                0 => "no request, but connections".into(),
+                1 => "1 request".into(),
+                several => format!("{several} requests"),
+            };
+            let begin = if text.is_empty() { "the reload waits for" } else { ", and" };
+            _ = write!(text, "{begin} engine {}, process {}, to finish {requests}", engine.generation, engine.pid);
+            if let Some(at) = engine.kill_at {
+                _ = write!(text, " within {} s", at.saturating_duration_since(now).as_secs());
+            }
+        }
+        text
+    }
+
+    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, Refusal>) {
         for asker in askers {
-            let result = outcome.map(shortened).map_err(shortened);
+            let refused = |Refusal { code, text }: &Refusal| Refusal::new(*code, shortened(text));
+            let result = outcome.as_ref().map(|text| shortened(text)).map_err(refused);
             if let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) {
                 engine.say(&Order::Outcome { id: asker.id, result });
             }
@@ -196,7 +222,7 @@ impl Supervisor {
 
     pub(super) fn reload(&mut self, mut askers: Vec<Asker>) {
         if self.stopping {
-            return self.tell(&askers, Err(STOPPING));
+            return self.tell(&askers, Err(Refusal::later(STOPPING)));
         }
         if self.is_changing() {
             // At most two engines at once; any number of requests meanwhile are one.
@@ -206,7 +232,7 @@ impl Supervisor {
         }
         notify::reloading();
         if let Err(error) = self.load_anew(Purpose::Reload(askers.clone())) {
-            self.not_changed("not reloaded", &askers, &error.to_string());
+            self.not_changed("not reloaded", &askers, error.into());
         }
     }
 
@@ -218,27 +244,30 @@ impl Supervisor {
     }
 
     /// A configuration was read, or was not.
-    pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, String>) {
+    pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, Refusal>) {
         match (purpose, outcome) {
             (Purpose::Check(asker), outcome) => {
-                self.tell(&[asker], outcome.as_ref().map(|_| "a reload would take it").map_err(String::as_str));
+                self.tell(&[asker], outcome.map(|_| "a reload would take it"));
             }
             (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, "not reloaded"),
-            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, &error),
+            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, error),
             (Purpose::Restart, Ok(installed)) => self.change_to(installed, Vec::new(), "not restarted"),
-            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], &error),
+            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], error),
         }
     }
 
     /// Does not wait for an engine that still finishes what it has begun: what serves may be what is to be gone at once.
     fn roll_back(&mut self, asker: Asker) {
-        let refusal = match &self.previous {
+        let not_now = match &self.previous {
             _ if self.stopping => STOPPING,
             _ if self.is_starting() => "a reload is in progress: try again when it is over",
             _ if self.reader_leaves() && self.table.has_ports() => {
                 "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
             }
-            None => "there is nothing to go back to: the server has not been reloaded",
+            None => {
+                let why = "there is nothing to go back to: the server has not been reloaded";
+                return self.tell(&[asker], Err(Refusal::new(ExitCode::Failure, why)));
+            }
             _ if self.draining.len() > self.installed.release.processes => {
                 "several engines still finish what they have begun: try again when one has ended"
             }
@@ -246,12 +275,12 @@ impl Supervisor {
                 let previous = previous.clone();
                 // It would bring back what is to be gone.
                 let waiting = self.reload_again.take().unwrap_or_default();
-                self.tell(&waiting, Err("rolled back meanwhile"));
+                self.tell(&waiting, Err(Refusal::later("rolled back meanwhile")));
                 notify::reloading();
                 return self.change_to(previous, vec![asker], "not rolled back");
             }
         };
-        self.tell(&[asker], Err(refusal));
+        self.tell(&[asker], Err(Refusal::later(not_now)));
     }
 
     /// An engine is about to succeed another, or has just done so.
@@ -267,17 +296,17 @@ impl Supervisor {
     /// Starts the engine that is to bring `installed` into force, or says why not.
     fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, not_done: &str) {
         let listening = self.table.listen(&installed.release.sockets);
-        let started = listening.and_then(|()| self.spawn_all(&installed));
+        let started = listening.and_then(|()| self.spawn_all(&installed, |place| self.table.of_next(place)));
         match started {
             Ok(engines) => self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, reason: None }),
             Err(error) => {
                 self.table.settle(false);
-                self.not_changed(not_done, &askers, &error.to_string());
+                self.not_changed(not_done, &askers, error.into());
             }
         }
     }
 
-    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: &str) {
+    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: Refusal) {
         tracing::error!("{not_done}, nothing has changed: {why}");
         self.tell(askers, Err(why));
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
@@ -286,10 +315,10 @@ impl Supervisor {
     }
 
     /// Starts all engines of `installed`; if one does not start, the others see that nobody waits for them, and end.
-    fn spawn_all(&self, installed: &Installed) -> Result<Vec<Engine>, Error> {
+    fn spawn_all<'a>(&'a self, installed: &Installed, sockets: impl Fn(usize) -> Lent<'a>) -> Result<Vec<Engine>, Error> {
         let predecessor = self.predecessor(installed);
         let succeeds = self.ask_for_scripts();
-        let of = |(generation, place)| Seat { generation, place, sockets: self.table.of_next(place), succeeds, predecessor };
+        let of = |(generation, place)| Seat { generation, place, sockets: sockets(place), succeeds, predecessor };
         let places = 0..installed.release.processes;
         (self.generation + 1..).zip(places).map(of).map(|seat| self.spawn(installed, seat)).collect()
     }
@@ -352,6 +381,17 @@ impl Supervisor {
                 reason: None,
             }),
             Err(error) => tracing::error!("the engine goes on as it is: {error}"),
+        }
+    }
+
+    /// Starts other engines as soon as there are UDP ports for them that were another server's at first.
+    pub(super) fn take_late_ports(&mut self, now: Instant) {
+        if self.stopping || !self.has_served || self.is_changing() || !self.table.listen_late(now) {
+            return;
+        }
+        match self.spawn_all(&self.installed, |place| self.table.of_successor(place)) {
+            Ok(engines) => self.succeed(Next { engines, replaces: None, installed: None, askers: Vec::new(), reason: None }),
+            Err(error) => tracing::error!("HTTP/3 is not served before the next reload: {error}"),
         }
     }
 

@@ -142,6 +142,7 @@ impl Supervisor {
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
         let own = Program::own()?;
         let origin = Origin { start: left.start, path: left.path };
+        let table = Table::adopt(left.sockets, left.release.leaves_within)?;
         let installed = Installed { release: left.release, program: own.clone() };
         let previous = left.previous.map(|(release, program)| {
             let program = Program::adopt(spawn::adopt(program)?);
@@ -164,7 +165,7 @@ impl Supervisor {
             reload_again: left.reload_again,
             restart_at,
             has_served: true,
-            ..Self::new(own, origin, installed, Table::adopt(left.sockets)?, spawn::adopt(left.scripts)?)
+            ..Self::new(own, origin, installed, table, spawn::adopt(left.scripts)?)
         })
     }
 }

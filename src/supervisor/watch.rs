@@ -20,15 +20,46 @@ const LATE: Duration = Duration::from_secs(2);
 /// An engine that does not serve by then is hung as well.
 const BOOTS_WITHIN: Duration = Duration::from_secs(120);
 
+/// A look at everything. The times are those of its beginning: a line for a log that nobody reads may hold it up for any time, and
+/// engines that write there too; whoever was silent only since then is not judged by this look.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    at: Instant,
+    /// The same by [`now_ms`].
+    at_ms: u64,
+    /// Since when this process has not been stopped, by [`now_ms`].
+    awake_since: u64,
+}
+
+// === impl Look ===
+
+impl Look {
+    /// For how long somebody has been silent who was heard of last at `beat`, by [`now_ms`]. Time in which this process was stopped
+    /// does not count, for the other may have been stopped too, and nobody heard of it after that.
+    fn silence_since(self, beat: u64) -> Duration {
+        Duration::from_millis(self.at_ms.saturating_sub(beat.max(self.awake_since)))
+    }
+
+    /// How much later it comes than it should after the one `before`, if that is so much that this process was stopped meanwhile.
+    fn lateness(self, before: Instant) -> Option<Duration> {
+        let late = self.at.saturating_duration_since(before).saturating_sub(TICK);
+        (late >= LATE).then_some(late)
+    }
+}
+
 // === impl Supervisor ===
 
 impl Supervisor {
     pub(super) fn tick(&mut self) {
         let now = Instant::now();
-        self.forgive(now.duration_since(self.looked).saturating_sub(TICK));
+        let look = Look { at: now, at_ms: now_ms(), awake_since: self.awake_since };
+        if let Some(stopped) = look.lateness(self.looked) {
+            self.forgive(stopped, look);
+        }
+        let look = Look { awake_since: self.awake_since, ..look };
         self.looked = now;
         self.loads.iter_mut().for_each(|load| load.look(now));
-        self.engines_mut().for_each(|engine| engine::insist(engine.pid, engine.yields_until.take_if(|at| now >= *at)));
+        self.engines_mut().for_each(|engine| engine::insist(engine.pid, &mut engine.yields_until, now));
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
         }
@@ -45,22 +76,25 @@ impl Supervisor {
             // While it ends, an engine need show no other sign of life.
             return;
         }
+        self.take_late_ports(now);
         for engine in self.active.iter_mut().chain(self.next.iter_mut().flat_map(|next| &mut next.engines)) {
-            end_if_hung(engine, self.awake_since);
+            end_if_hung(engine, look);
         }
         let is_well = self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none());
         self.watchdog.feed(is_well, now);
     }
 
     /// Nobody had the time in which this process was `stopped`: by SIGSTOP, with its container or with the machine.
-    fn forgive(&mut self, stopped: Duration) {
-        if stopped < LATE {
-            return;
-        }
+    fn forgive(&mut self, stopped: Duration, look: Look) {
         tracing::warn!(seconds = stopped.as_secs(), "this process has not run for a while; engines are given that time");
-        self.awake_since = now_ms();
+        self.awake_since = look.at_ms;
         self.loads.iter_mut().for_each(|load| load.kill_at += stopped);
-        self.engines_mut().filter_map(|engine| engine.kill_at.as_mut()).for_each(|at| *at += stopped);
+        for engine in self.engines_mut() {
+            engine.kill_at = engine.kill_at.map(|at| at + stopped);
+            if !engine.ready {
+                engine.started = (engine.started + stopped).min(look.at);
+            }
+        }
     }
 
     pub(super) fn until_next(&self) -> Duration {
@@ -100,13 +134,11 @@ impl Supervisor {
 }
 
 /// An engine whose threads have stopped beating is aborted, so that it leaves a backtrace, then killed.
-fn end_if_hung(engine: &mut Engine, awake_since: u64) {
-    let awake = Duration::from_millis(now_ms().saturating_sub(awake_since));
+fn end_if_hung(engine: &mut Engine, look: Look) {
     let (since, limit, thread) = match engine.board.beat() {
-        None => (engine.started.elapsed(), BOOTS_WITHIN, "main".into()),
-        Some((beat, thread)) => (Duration::from_millis(now_ms().saturating_sub(beat)), HUNG_AFTER, thread),
+        None => (look.at.saturating_duration_since(engine.started), BOOTS_WITHIN, "main".into()),
+        Some((beat, thread)) => (look.silence_since(beat), HUNG_AFTER, thread),
     };
-    let since = since.min(awake);
     if since < limit || engine.kill_at.is_some() {
         return;
     }
@@ -120,4 +152,43 @@ fn end_if_hung(engine: &mut Engine, awake_since: u64) {
     report::running(engine);
     engine.signal(Signal::SIGABRT);
     engine.end_within(KILL_AFTER);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A look that begins at `at` milliseconds of a process that was awake since `awake_since`.
+    fn look(at: u64, awake_since: u64) -> Look {
+        Look { at: Instant::now(), at_ms: at, awake_since }
+    }
+
+    #[test]
+    fn silence_counts_only_while_this_process_could_hear() {
+        let hung = u64::try_from(HUNG_AFTER.as_millis()).unwrap();
+        let beat = 1_000;
+        assert!(look(beat + hung - 1, 0).silence_since(beat) < HUNG_AFTER);
+        assert!(look(beat + hung, 0).silence_since(beat) >= HUNG_AFTER);
+        // Both were stopped for a minute, and this one goes on first: the other has a whole interval from then on.
+        let woke = beat + 60_000;
+        assert_eq!(look(woke, woke).silence_since(beat), Duration::ZERO);
+        assert!(look(woke + hung - 1, woke).silence_since(beat) < HUNG_AFTER);
+        assert!(look(woke + hung, woke).silence_since(beat) >= HUNG_AFTER, "it may hang all the same");
+        // One that was heard of since is judged as ever.
+        assert!(look(woke + hung + 500, woke).silence_since(woke + 501) < HUNG_AFTER);
+        // What was heard while this look was held up is later than the look.
+        assert_eq!(look(beat, 0).silence_since(beat + 20_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_look_that_comes_much_too_late_tells_of_a_stop() {
+        let before = Instant::now();
+        let after = |late| Look { at: before + TICK + late, at_ms: 0, awake_since: 0 }.lateness(before);
+        let moment = Duration::from_millis(1);
+        assert_eq!((after(Duration::ZERO), after(LATE - moment)), (None, None));
+        assert_eq!(after(LATE), Some(LATE));
+        assert_eq!(after(Duration::from_secs(60)), Some(Duration::from_secs(60)));
+        // Of two in one moment, the second may have been begun first.
+        assert_eq!(Look { at: before, at_ms: 0, awake_since: 0 }.lateness(before + TICK), None);
+    }
 }

@@ -71,6 +71,12 @@ impl Port {
         Ok(port)
     }
 
+    /// Whether a port that is in use is one of a server like this, and of the same user: nobody else lets it be shared.
+    pub fn is_of_our_kind(address: SocketAddr, scope: Scope) -> bool {
+        // For this moment packets may come here and be lost, which those who sent them expect.
+        open((address, scope), 0, true).is_ok()
+    }
+
     /// The address, whose port is known even if any free one was asked for.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0[0].local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
@@ -200,5 +206,9 @@ mod tests {
         let port = Port::bind("127.0.0.1:0".parse().unwrap(), Scope::Any, 65536, Slot::First).unwrap();
         let error = Port::bind(port.address().unwrap(), Scope::Any, 65536, Slot::First).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(Port::is_of_our_kind(port.address().unwrap(), Scope::Any));
+        let strangers = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().map(|address| (UdpSocket::bind(address), address));
+        let (stranger, address) = strangers.unwrap();
+        assert!(stranger.is_ok() && !Port::is_of_our_kind(address, Scope::Any));
     }
 }
