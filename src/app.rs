@@ -137,6 +137,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
         sockets: sockets::wanted(config)?,
         shutdown_delay: config.engine.shutdown_delay,
         leaves_within: config.engine.shutdown_delay + config.engine.grace_period + LEAVES_WITHIN,
+        probation: config.engine.probation,
         checks: health_checks::checks(&config.status),
         ticket_lifetime: edge::ticket_lifetime(&config.http),
         rights,

@@ -10,13 +10,10 @@ use super::{
     reload::{reload, while_clients_send},
     site, waiting,
 };
-use crate::{
-    edge::http3,
-    harness::{
-        Office, PATIENCE, Rpc, Server, free_port,
-        h3::{Http3, request},
-        reference, wait_until,
-    },
+use crate::harness::{
+    Office, PATIENCE, Rpc, Server, free_port,
+    h3::{Http3, request, site as http3},
+    reference, wait_until,
 };
 
 fn is_refused(server: &Server) -> bool {

@@ -10,6 +10,7 @@ mod leaving;
 mod notify;
 mod operator;
 mod outage;
+mod probation;
 mod processes;
 pub(crate) mod reload;
 mod rights;

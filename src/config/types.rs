@@ -57,6 +57,7 @@ pub struct Config {
 /// - `engine.grace_period`: `25s`
 /// - `engine.shutdown_delay`: `0s`
 /// - `engine.warm_up`: `10s`
+/// - `engine.probation`: `30s`
 /// - `engine.memory.guard`: `true`
 /// - `engine.memory.limit`: `auto`
 /// - `engine.memory.recycle_at`: `85`
@@ -79,6 +80,9 @@ pub struct Engine {
     pub shutdown_delay: Duration,
     /// How long an engine compiles what the engine before it had compiled, before it takes that one's place.
     pub warm_up: Duration,
+    /// How long a release that a reload has brought is on probation: if its engines die twice in that time, the release before it serves
+    /// again. Zero: never.
+    pub probation: Duration,
     /// What is done while memory is short.
     pub memory: Memory,
 }
@@ -264,6 +268,7 @@ impl Default for Engine {
             sapi: None,
             shutdown_delay: Duration::ZERO,
             warm_up: Duration::from_secs(10),
+            probation: Duration::from_secs(30),
             memory: Memory::default(),
         }
     }

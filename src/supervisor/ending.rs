@@ -107,8 +107,12 @@ impl Supervisor {
         if !self.has_served {
             return None;
         }
-        let pause = if has_left { Duration::ZERO } else { self.backoff.after(engine.started, Instant::now()) };
-        self.restart_at = Some(Instant::now() + pause);
+        let now = Instant::now();
+        let pause = if has_left { Duration::ZERO } else { self.backoff.after(engine.started, now) };
+        self.restart_at = Some(now + pause);
+        if !has_left && self.probation.fails(now) {
+            self.relapse();
+        }
         if self.is_awaited() {
             let most_ms = self.restarts_at().map(|at| at.saturating_duration_since(Instant::now()).as_millis());
             tracing::warn!(most_ms, "the engine that is to succeed it boots already, and is waited for");

@@ -10,6 +10,7 @@
 //! worn out (the active has lost threads, or its OPcache cannot restart): the same, with the configuration that is in force
 //! told to end by a signal that is not this process's: the same, and it ends after its grace period if nobody succeeds it
 //! an engine of a dead supervisor has let go of a UDP port: the same, for the next engines are the first that read from it
+//! the active dies twice soon after a reload: the next is of the release before that
 //! it says that it leaves: it is not ready any more, and when it has ended the place is filled; that is no death
 //! ```
 //!
@@ -32,6 +33,7 @@ mod line;
 mod load;
 mod notify;
 mod outage;
+mod probation;
 mod release;
 mod report;
 mod signals;
@@ -68,6 +70,7 @@ use self::{
     handover::Handover,
     load::{Load, Origin, Purpose},
     notify::Watchdog,
+    probation::Probation,
     release::Installed,
     signals::Signals,
     sockets::{Lent, READER, Table},
@@ -112,6 +115,7 @@ struct Supervisor {
     /// The one in force.
     installed: Installed,
     previous: Option<Installed>,
+    probation: Probation,
     table: Table,
     ticket_keys: TicketKeys,
     /// Where one engine writes for the next what OPcache has.
@@ -254,6 +258,7 @@ impl Supervisor {
             pid_file: None,
             installed,
             previous: None,
+            probation: Probation::default(),
             table,
             ticket_keys: TicketKeys::default(),
             scripts,

@@ -37,6 +37,8 @@ pub struct Release {
     pub shutdown_delay: Duration,
     /// An engine that was told to end has so long for it.
     pub leaves_within: Duration,
+    /// How long it is on probation when a reload has brought it.
+    pub probation: Duration,
     /// How health checks are answered.
     pub checks: Checks,
     /// How often the keys of TLS's tickets are replaced.
@@ -128,6 +130,7 @@ mod tests {
             sockets: Vec::new(),
             shutdown_delay: Duration::ZERO,
             leaves_within: Duration::from_secs(40),
+            probation: Duration::ZERO,
             checks: Checks { unavailable: 503, timeout: Duration::from_secs(1), max_connections: 8 },
             ticket_lifetime: Duration::from_secs(60),
             rights: Rights::default(),

@@ -1,7 +1,12 @@
 //! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
 //! how it went.
 
-use std::{fmt::Write, os::fd::BorrowedFd, process::ExitStatus, time::Instant};
+use std::{
+    fmt::Write,
+    os::fd::BorrowedFd,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
@@ -12,6 +17,7 @@ use super::{
     line::{Order, Wish, shortened},
     load::Purpose,
     notify,
+    probation::Probation,
     release::Installed,
     report,
     sockets::{Lent, READER},
@@ -39,8 +45,34 @@ pub(super) struct Next {
     /// None if it is the one in force.
     pub(super) installed: Option<Installed>,
     pub(super) askers: Vec<Asker>,
+    /// A reload has brought it.
+    pub(super) on_probation: bool,
     /// Why it cannot, in its own words.
     pub(super) reason: Option<String>,
+}
+
+/// Why another release is to be in force.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    Reload,
+    /// There is nothing left of the one that has died.
+    Restart,
+    Rollback,
+    /// It has failed on probation.
+    Failure,
+}
+
+// === impl Cause ===
+
+impl Cause {
+    fn not_done(self) -> &'static str {
+        match self {
+            Self::Reload => "not reloaded",
+            Self::Restart => "not restarted",
+            Self::Rollback => "not rolled back",
+            Self::Failure => "what was served before the reload is not served again",
+        }
+    }
 }
 
 // === impl Next ===
@@ -90,10 +122,12 @@ impl Supervisor {
     }
 
     fn succeeded(&mut self, next: Next) {
-        let Next { engines, replaces, installed, askers, .. } = next;
+        let Next { engines, replaces, installed, askers, on_probation, .. } = next;
         // The old one goes by its own configuration.
         let within = self.installed.release.leaves_within;
         if let Some(installed) = installed {
+            let lasts = if on_probation { installed.release.probation } else { Duration::ZERO };
+            self.probation = Probation::begin(Instant::now(), lasts);
             self.previous = Some(std::mem::replace(&mut self.installed, installed));
             self.boots_in = engines.iter().map(|engine| engine.started.elapsed()).max().unwrap_or_default();
             self.table.settle(true);
@@ -232,7 +266,7 @@ impl Supervisor {
         }
         notify::reloading();
         if let Err(error) = self.load_anew(Purpose::Reload(askers.clone())) {
-            self.not_changed("not reloaded", &askers, error.into());
+            self.not_changed(Cause::Reload, &askers, error.into());
         }
     }
 
@@ -249,38 +283,57 @@ impl Supervisor {
             (Purpose::Check(asker), outcome) => {
                 self.tell(&[asker], outcome.map(|_| "a reload would take it"));
             }
-            (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, "not reloaded"),
-            (Purpose::Reload(askers), Err(error)) => self.not_changed("not reloaded", &askers, error),
-            (Purpose::Restart, Ok(installed)) => self.change_to(installed, Vec::new(), "not restarted"),
-            (Purpose::Restart, Err(error)) => self.not_changed("not restarted", &[], error),
+            (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, Cause::Reload),
+            (Purpose::Reload(askers), Err(error)) => self.not_changed(Cause::Reload, &askers, error),
+            (Purpose::Restart, Ok(installed)) => self.change_to(installed, Vec::new(), Cause::Restart),
+            (Purpose::Restart, Err(error)) => self.not_changed(Cause::Restart, &[], error),
         }
     }
 
     /// Does not wait for an engine that still finishes what it has begun: what serves may be what is to be gone at once.
     fn roll_back(&mut self, asker: Asker) {
-        let not_now = match &self.previous {
-            _ if self.stopping => STOPPING,
-            _ if self.is_starting() => "a reload is in progress: try again when it is over",
-            _ if self.reader_leaves() && self.table.has_ports() => {
-                "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended"
-            }
-            None => {
-                let why = "there is nothing to go back to: the server has not been reloaded";
-                return self.tell(&[asker], Err(Refusal::new(ExitCode::Failure, why)));
-            }
-            _ if self.draining.len() > self.installed.release.processes => {
-                "several engines still finish what they have begun: try again when one has ended"
-            }
-            Some(previous) => {
-                let previous = previous.clone();
-                // It would bring back what is to be gone.
-                let waiting = self.reload_again.take().unwrap_or_default();
-                self.tell(&waiting, Err(Refusal::later("rolled back meanwhile")));
-                notify::reloading();
-                return self.change_to(previous, vec![asker], "not rolled back");
-            }
+        if let Some(why) = self.keeps_from_going_back() {
+            return self.tell(&[asker], Err(Refusal::later(why)));
+        }
+        let Some(previous) = self.previous.clone() else {
+            let why = "there is nothing to go back to: the server has not been reloaded";
+            return self.tell(&[asker], Err(Refusal::new(ExitCode::Failure, why)));
         };
-        self.tell(&[asker], Err(Refusal::later(not_now)));
+        // It would bring back what is to be gone.
+        let waiting = self.reload_again.take().unwrap_or_default();
+        self.tell(&waiting, Err(Refusal::later("rolled back meanwhile")));
+        notify::reloading();
+        self.change_to(previous, vec![asker], Cause::Rollback);
+    }
+
+    fn keeps_from_going_back(&self) -> Option<&'static str> {
+        if self.stopping {
+            Some(STOPPING)
+        } else if self.is_starting() {
+            Some("a reload is in progress: try again when it is over")
+        } else if self.reader_leaves() && self.table.has_ports() {
+            Some(
+                "an engine still finishes what it has begun, and two at most share the ports of HTTP/3: try again when it has ended",
+            )
+        } else {
+            let several_leave = self.draining.len() > self.installed.release.processes;
+            several_leave.then_some("several engines still finish what they have begun: try again when one has ended")
+        }
+    }
+
+    /// Goes back from a release that has failed on probation; whoever asked for another reload meanwhile gets that one still.
+    pub(super) fn relapse(&mut self) {
+        let Some(previous) = self.previous.clone() else { return };
+        let gone = (!previous.release.is_there()).then_some("its folders or scripts are gone");
+        if let Some(why) = gone.or_else(|| self.keeps_from_going_back()) {
+            tracing::error!("the new release keeps dying, and the one before it cannot serve again: {why}");
+            return;
+        }
+        tracing::error!(
+            "the new release keeps dying (engine.probation): the one before it serves again; reload when it is mended"
+        );
+        notify::reloading();
+        self.change_to(previous, Vec::new(), Cause::Failure);
     }
 
     /// An engine is about to succeed another, or has just done so.
@@ -294,20 +347,23 @@ impl Supervisor {
     }
 
     /// Starts the engine that is to bring `installed` into force, or says why not.
-    fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, not_done: &str) {
+    fn change_to(&mut self, installed: Installed, askers: Vec<Asker>, cause: Cause) {
         let listening = self.table.listen(&installed.release.sockets);
         let started = listening.and_then(|()| self.spawn_all(&installed, |place| self.table.of_next(place)));
         match started {
-            Ok(engines) => self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, reason: None }),
+            Ok(engines) => {
+                let on_probation = cause == Cause::Reload;
+                self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, on_probation, reason: None });
+            }
             Err(error) => {
                 self.table.settle(false);
-                self.not_changed(not_done, &askers, error.into());
+                self.not_changed(cause, &askers, error.into());
             }
         }
     }
 
-    fn not_changed(&mut self, not_done: &str, askers: &[Asker], why: Refusal) {
-        tracing::error!("{not_done}, nothing has changed: {why}");
+    fn not_changed(&mut self, cause: Cause, askers: &[Asker], why: Refusal) {
+        tracing::error!("{}, nothing has changed: {why}", cause.not_done());
         self.tell(askers, Err(why));
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
         self.notify_ready();
@@ -378,6 +434,7 @@ impl Supervisor {
                 replaces: Some(generation),
                 installed: None,
                 askers: Vec::new(),
+                on_probation: false,
                 reason: None,
             }),
             Err(error) => tracing::error!("the engine goes on as it is: {error}"),
@@ -390,7 +447,14 @@ impl Supervisor {
             return;
         }
         match self.spawn_all(&self.installed, |place| self.table.of_successor(place)) {
-            Ok(engines) => self.succeed(Next { engines, replaces: None, installed: None, askers: Vec::new(), reason: None }),
+            Ok(engines) => self.succeed(Next {
+                engines,
+                replaces: None,
+                installed: None,
+                askers: Vec::new(),
+                on_probation: false,
+                reason: None,
+            }),
             Err(error) => tracing::error!("HTTP/3 is not served before the next reload: {error}"),
         }
     }

@@ -4,7 +4,7 @@ use std::{
     env, io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use super::{
     engine::Engine,
     handover,
     load::Origin,
+    probation::{self, Probation},
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
     succession::Asker,
@@ -36,6 +37,7 @@ pub struct Left {
     silent: bool,
     release: Release,
     previous: Option<(Release, RawFd)>,
+    probation: probation::Left,
     sockets: sockets::Left,
     ticket_keys: tickets::Left,
     generation: u64,
@@ -125,6 +127,7 @@ impl Supervisor {
             silent: self.silent,
             release: self.installed.release.clone(),
             previous,
+            probation: self.probation.left(Instant::now()),
             sockets,
             ticket_keys: self.ticket_keys.left(),
             generation: self.generation,
@@ -152,10 +155,11 @@ impl Supervisor {
         });
         let pid_file = left.pid_file.map(|(path, file)| io::Result::Ok(PidFile::adopt(path, spawn::adopt(file)?)));
         let active = left.active.into_iter().map(Engine::adopt).collect::<io::Result<Vec<_>>>()?;
-        let restart_at = (active.len() < installed.release.processes).then(std::time::Instant::now);
+        let restart_at = (active.len() < installed.release.processes).then(Instant::now);
         Ok(Self {
             silent: left.silent,
             previous: previous.transpose()?,
+            probation: Probation::adopt(&left.probation, Instant::now()),
             pid_file: pid_file.transpose()?,
             ticket_keys: TicketKeys::adopt(left.ticket_keys),
             generation: left.generation,

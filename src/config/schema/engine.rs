@@ -40,6 +40,11 @@ pub(super) const OWN: &[Key] = &[
         "How long a new engine compiles what OPcache had in the one before it, at a low priority, before it serves; 0s: not at all.",
         &Field(|c| &mut c.engine.warm_up, TIME),
     ),
+    key(
+        "engine.probation",
+        "If engines die twice in so long after a reload, what was served before it serves again; 0s: never.",
+        &Field(|c| &mut c.engine.probation, TIME),
+    ),
     section("engine.memory", "What is done while memory is short; rr workers shows it."),
     key("engine.memory.guard", "Do anything at all.", &Field(|c| &mut c.engine.memory.guard, Flag)),
     key(

@@ -62,7 +62,7 @@ fn a_port_of_a_dead_supervisors_engine_comes_late() {
     let mut table = late(now + Duration::from_secs(1));
     assert!(!table.listen_late(now) && !table.has_ports() && table.of_active(READER).sockets.is_empty());
     // A reload meanwhile changes nothing about it.
-    table.listen(&[wanted.clone()]).unwrap();
+    table.listen(std::slice::from_ref(&wanted)).unwrap();
     table.settle(true);
     assert!(!table.listen_late(now) && table.active.len() == 1);
     let mut in_vain = late(now);
