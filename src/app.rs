@@ -151,7 +151,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     _ = prctl::set_pdeathsig(Signal::SIGTERM);
     // Started by its descriptor, a program is known by the number of that.
     _ = prctl::set_name(supervisor::NAME);
-    crash::report().map_err(Error::system("crash handler"))?;
+    crash::report(inherited.crash).map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
     let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
     let sockets = sockets::adopted(inherited.sockets, inherited.terms);

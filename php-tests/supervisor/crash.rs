@@ -1,5 +1,5 @@
 use std::{
-    fs, thread,
+    fs, process, thread,
     time::{Duration, Instant},
 };
 
@@ -12,7 +12,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{engine, is_gone, site};
+use super::{engine, engines, is_gone, site};
 use crate::harness::{PATIENCE, free_port, not_run, reference, wait_until};
 
 #[test]
@@ -36,8 +36,57 @@ fn an_engine_that_crashes_is_replaced_and_the_log_says_what_it_ran() {
         assert!(server.logs(&format!("the engine died: killed by {signal}")), "{}", server.log.text());
         let script = server.root().join("slow.php");
         assert!(server.logs(&format!("GET /slow.php {}", script.display())), "{}", server.log.text());
-        assert_eq!(server.log.text().contains("native backtrace"), traced, "{}", server.log.text());
+        if traced {
+            assert!(server.log.contains("native backtrace of engine 1", PATIENCE), "{}", server.log.text());
+            let told = server.log.text();
+            assert!(told.contains(&format!("{signal} sent by process {}", process::id())), "{told}");
+            // The signal came to the main thread, which waits.
+            for part in ["  rr::cli::run  src/cli/mod.rs:", "  rr::main  src/main.rs:"] {
+                assert!(told.contains(part), "{part:?} is not in {told}");
+            }
+            assert!(!told.contains("on_crash"), "{told}");
+        } else {
+            assert!(!server.log.text().contains("native backtrace"), "{}", server.log.text());
+        }
     }
+}
+
+#[test]
+fn a_crash_in_a_script_names_what_php_was_doing() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site()
+        .php("spin.php", "file_put_contents($_GET['began'], '1'); while (true) { $a = 1; }")
+        .option("http.pool.num_workers=1")
+        .start();
+    let (old, began) = (engine(&server), server.dir().join("began"));
+    let _lost = server.get(&format!("/spin.php?began={}", began.display())).fire();
+    assert!(wait_until(PATIENCE, || began.exists()));
+    // The kernel prefers the thread that is named.
+    kill(thread_of(old, "php-http-0").unwrap(), Signal::SIGSEGV).unwrap();
+    assert!(server.log.contains("in thread php-http-0", PATIENCE), "{}", server.log.text());
+    let told = server.log.text();
+    // Its code is C without line tables.
+    assert!(told.contains("  execute_ex  rr"), "{told}");
+    assert!(told.contains("  rr_php_run  src/php/shim.c:") && told.contains("  src/php/run.rs:"), "{told}");
+    assert_eq!(server.text("/echo.php?tag=next"), "next");
+}
+
+#[test]
+fn of_crashes_that_come_at_once_one_is_named_and_all_are_told() {
+    if reference().is_some() {
+        return;
+    }
+    let server = site().option("engine.processes=2").start();
+    let both = engines(&server);
+    assert_eq!(both.len(), 2);
+    both.iter().for_each(|engine| kill(*engine, Signal::SIGSEGV).unwrap());
+    for engine in both {
+        assert!(server.log.contains(&format!("process {engine}: SIGSEGV"), PATIENCE), "{}", server.log.text());
+    }
+    assert!(server.log.contains("  rr::main  src/main.rs:", PATIENCE), "{}", server.log.text());
+    assert_eq!(server.text("/echo.php?tag=next"), "next");
 }
 
 #[test]

@@ -103,7 +103,10 @@ pub(crate) fn engine(server: &Server) -> Pid {
 
 /// All engines there are.
 pub(crate) fn engines(server: &Server) -> HashSet<Pid> {
-    children_of(server.pid())
+    // What names the calls of one that has crashed is a child too, for a moment.
+    let is_engine =
+        |process: &Pid| !fs::read_to_string(format!("/proc/{process}/cmdline")).is_ok_and(|line| line.contains("name-calls"));
+    children_of(server.pid()).into_iter().filter(is_engine).collect()
 }
 
 pub(crate) fn children_of(process: Pid) -> HashSet<Pid> {

@@ -135,6 +135,9 @@ pub enum Command {
     /// Be PHP's command line
     #[command(display_name = "rr", disable_help_flag = true)]
     Php(Php),
+    /// Name the calls of a crashed engine, of which its supervisor gives an account
+    #[command(hide = true)]
+    NameCalls,
     /// Print a script that completes these commands
     #[command(display_name = "rr")]
     Completion {
@@ -271,6 +274,13 @@ mod tests {
         for line in ["rr -w app check", "rr --WorkDir app check", "rr check --workdir=app"] {
             assert_eq!(parse(line).unwrap().workdir, Some("app".into()), "{line}");
         }
+    }
+
+    #[test]
+    fn names_of_calls_are_asked_for_as_the_supervisor_does() {
+        let args = parse(&format!("rr {}", crate::supervisor::NAME_CALLS)).unwrap();
+        assert!(matches!(args.command, Command::NameCalls));
+        assert!(!Args::command().render_long_help().to_string().contains(crate::supervisor::NAME_CALLS));
     }
 
     #[test]

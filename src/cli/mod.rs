@@ -98,6 +98,7 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             stop::run(args.silent, args.force)
         }
         Command::Php(php) => php::run(&php.args),
+        Command::NameCalls => supervisor::name_calls().map_err(Error::system("the account of a crash")),
         Command::Completion { shell } => {
             io::stdout().write_all(&Args::completion(*shell)).map_err(Error::system("standard output"))
         }

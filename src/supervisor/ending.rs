@@ -29,6 +29,11 @@ impl Supervisor {
                 if let Some(code) = self.ended(generation, status) {
                     return Some(code);
                 }
+            } else {
+                self.named(pid, status);
+                if let Some(code) = self.exit_code() {
+                    return Some(code);
+                }
             }
         }
         None
@@ -36,12 +41,13 @@ impl Supervisor {
 
     fn ended(&mut self, generation: u64, status: ExitStatus) -> Option<ExitCode> {
         if let Some(at) = self.draining.iter().position(|engine| engine.generation == generation) {
-            let engine = self.draining.remove(at);
+            let mut engine = self.draining.remove(at);
             self.steer();
             engine.kill_group();
             if !status.success() {
                 report::death(&engine, status);
             }
+            self.look_into(&mut engine);
             self.keep(engine);
             self.reload_if_asked_meanwhile();
         } else if let Some(next) = self.next.take_if(|next| next.has(generation)) {
@@ -49,9 +55,10 @@ impl Supervisor {
                 return Some(code);
             }
         } else if let Some(at) = self.active.iter().position(|engine| engine.generation == generation) {
-            let engine = self.active.remove(at);
+            let mut engine = self.active.remove(at);
             engine.kill_group();
             let code = self.active_ended(&engine, status);
+            self.look_into(&mut engine);
             self.keep(engine);
             if code.is_some() {
                 return code;
@@ -74,9 +81,9 @@ impl Supervisor {
         self.spare.borrow_mut().push(engine.into_page());
     }
 
-    /// Known once the server was told to stop and no engine is left.
+    /// Known once the server was told to stop, and no engine is left, nor anything to be said of one.
     pub(super) fn exit_code(&self) -> Option<ExitCode> {
-        (self.stopping && self.engines().next().is_none()).then_some(self.code)
+        (self.stopping && self.engines().next().is_none() && self.crash.is_none()).then_some(self.code)
     }
 
     fn active_ended(&mut self, engine: &Engine, status: ExitStatus) -> Option<ExitCode> {
@@ -144,6 +151,7 @@ impl Supervisor {
             self.close_at = Some(Instant::now() + self.installed.release.shutdown_delay);
         }
         self.restart_at = None;
+        self.hasten_crash();
     }
 }
 

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;
 
 use super::{
+    crash::{self, BlackBox},
     fellows::Parcel,
     line::{Messages, Order, Report, encode},
 };
@@ -45,6 +46,8 @@ pub(super) struct Engine {
     pub(super) board: Scoreboard,
     /// When it is killed if it has not ended by then.
     pub(super) kill_at: Option<Instant>,
+    /// Where it tells of its crash; none once that is looked into.
+    pub(super) black_box: Option<BlackBox>,
     /// Until then it boots only while nobody else wants a CPU; none if it does not, or not any more.
     pub(super) yields_until: Option<Instant>,
     file: OwnedFd,
@@ -62,6 +65,7 @@ pub(super) struct Engine {
 #[derive(Debug)]
 pub(super) struct Means {
     pub(super) page: Page,
+    pub(super) black_box: BlackBox,
     pub(super) theirs: net::UnixStream,
     ours: net::UnixStream,
     /// Its end of the way by which the next engine introduces itself.
@@ -93,6 +97,7 @@ pub(super) struct Left {
     line: RawFd,
     door: RawFd,
     post: RawFd,
+    black_box: Option<crash::Left>,
     said: Vec<u8>,
 }
 
@@ -108,7 +113,7 @@ const LAST_WORDS: usize = 1 << 20;
 
 impl Means {
     /// With a page that no engine has any more, if there is one.
-    pub(super) fn new(spare: Option<Page>) -> io::Result<Self> {
+    pub(super) fn new(spare: Option<Page>, black_box: BlackBox) -> io::Result<Self> {
         let page = match spare {
             Some(page) => page,
             None => {
@@ -121,7 +126,7 @@ impl Means {
         ours.set_nonblocking(true)?;
         let (heir, door) = passing::pair()?;
         let (letter_box, post) = passing::pair()?;
-        Ok(Self { page, theirs, ours, heir, door, letter_box, post })
+        Ok(Self { page, black_box, theirs, ours, heir, door, letter_box, post })
     }
 }
 
@@ -150,6 +155,7 @@ impl Engine {
             rank: 0,
             board,
             kill_at: None,
+            black_box: Some(means.black_box),
             yields_until: None,
             file,
             line,
@@ -258,18 +264,20 @@ impl Engine {
             line: self.line.as_raw_fd(),
             door: self.door.as_raw_fd(),
             post: self.post.as_raw_fd(),
+            black_box: self.black_box.as_ref().map(BlackBox::left),
             said: self.said.unread().to_owned(),
         }
     }
 
     /// What [`Self::left`] names.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [self.file.as_fd(), self.line.as_fd(), self.door.as_fd(), self.post.as_fd()].into_iter()
+        let own = [self.file.as_fd(), self.line.as_fd(), self.door.as_fd(), self.post.as_fd()];
+        own.into_iter().chain(self.black_box.iter().flat_map(BlackBox::descriptors))
     }
 
     /// One that another program has left.
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
-        let Left { generation, place, pid, age, ready, rank, kill_after, file, line, door, post, said } = left;
+        let Left { generation, place, pid, age, ready, rank, kill_after, file, line, door, post, black_box, said } = left;
         let now = Instant::now();
         let file = spawn::adopt(file)?;
         let board = board(Shared::open(&file)?)?;
@@ -283,6 +291,7 @@ impl Engine {
             rank,
             board,
             kill_at: kill_after.map(|after| now + after),
+            black_box: black_box.map(BlackBox::adopt).transpose()?,
             // It has been ready, or was told to end.
             yields_until: None,
             file,
@@ -326,12 +335,14 @@ mod tests {
     use std::io::Write;
 
     use super::{super::line::Wish, *};
+    use crate::sys::identity::Rights;
 
     #[test]
     fn all_that_a_dead_engine_has_said_is_heard() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let Means { page, mut theirs, ours, door, post, .. } = Means::new(None).unwrap();
+            let black_box = BlackBox::new(&Program::own().unwrap(), Rights::default()).unwrap();
+            let Means { page, mut theirs, ours, door, post, .. } = Means::new(None, black_box).unwrap();
             let mut engine = Engine {
                 generation: 1,
                 place: 0,
@@ -341,6 +352,7 @@ mod tests {
                 rank: 1,
                 board: page.board,
                 kill_at: None,
+                black_box: None,
                 yields_until: None,
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),

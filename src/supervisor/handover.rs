@@ -32,6 +32,7 @@ struct Letter {
     terms: Terms,
     ticket_keys: Keys,
     scoreboard: RawFd,
+    crash: RawFd,
     line: RawFd,
     heir: RawFd,
     predecessor: Option<RawFd>,
@@ -59,6 +60,8 @@ pub(super) struct Handover<'a> {
     pub(super) ticket_keys: &'a Keys,
     /// The shared page.
     pub(super) scoreboard: BorrowedFd<'a>,
+    /// Where it tells of its crash.
+    pub(super) crash: BorrowedFd<'a>,
     /// The engine's end of the line.
     pub(super) line: BorrowedFd<'a>,
     /// The engine's end of the way by which the next one introduces itself.
@@ -94,6 +97,8 @@ pub struct Inherited {
     pub ticket_keys: Keys,
     /// The shared page.
     pub scoreboard: OwnedFd,
+    /// Where to tell of a crash.
+    pub crash: OwnedFd,
     /// The line to the supervisor: its end of file means that the supervisor has died.
     pub line: UnixStream,
     /// What ties it to the engines before and after it.
@@ -121,6 +126,7 @@ impl Handover<'_> {
             terms: self.sockets.terms.clone(),
             ticket_keys: self.ticket_keys.clone(),
             scoreboard: self.scoreboard.as_raw_fd(),
+            crash: self.crash.as_raw_fd(),
             line: self.line.as_raw_fd(),
             heir: self.heir.as_raw_fd(),
             predecessor: self.predecessor.map(|socket| socket.as_raw_fd()),
@@ -130,7 +136,7 @@ impl Handover<'_> {
         };
         let file = memory::file_of(c"rr handover", &serde_json::to_vec(&letter)?)?;
         let mut descriptors: Vec<_> = letter.sockets.iter().map(|(_, socket)| *socket).collect();
-        descriptors.extend([letter.scoreboard, letter.line, letter.heir, letter.scripts, letter.letter_box]);
+        descriptors.extend([letter.scoreboard, letter.crash, letter.line, letter.heir, letter.scripts, letter.letter_box]);
         descriptors.extend(letter.predecessor);
         descriptors.push(file.as_raw_fd());
         command.env(spawn::HANDOVER, file.as_raw_fd().to_string());
@@ -156,6 +162,7 @@ impl Inherited {
             ticket_keys: letter.ticket_keys,
             sockets: letter.sockets.into_iter().map(adopt).collect::<io::Result<_>>()?,
             scoreboard: spawn::adopt(letter.scoreboard)?,
+            crash: spawn::adopt(letter.crash)?,
             line: UnixStream::from(spawn::adopt(letter.line)?),
             scripts: spawn::adopt(letter.scripts)?,
             succeeds: letter.succeeds,

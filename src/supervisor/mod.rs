@@ -22,9 +22,12 @@
 //! of the configuration, yields every CPU to those who serve for a second, then takes a tenth of one that is wanted by others too,
 //! where there is a way back from that: as root with CAP_SYS_NICE, or by `LimitNICE=`.
 //!
+//! An engine that crashes leaves a backtrace, whose calls are named by a process of their own ([`crash`]).
+//!
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
 mod backoff;
+mod crash;
 mod ending;
 mod engine;
 mod fellows;
@@ -57,6 +60,7 @@ use std::{
 use nix::sys::prctl;
 use tokio::runtime::Builder;
 
+pub use crash::{NAME_CALLS, name as name_calls};
 pub use fellows::{Fellow, Parcel};
 pub use handover::Inherited;
 pub use line::{Messages, Order, Report, Wish, encode};
@@ -66,6 +70,7 @@ pub use upgrade::Left;
 
 use self::{
     backoff::Backoff,
+    crash::{BlackBox, Crash},
     engine::{Engine, Means, Page},
     handover::Handover,
     load::{Load, Origin, Purpose},
@@ -128,6 +133,8 @@ struct Supervisor {
     next: Option<Next>,
     draining: Vec<Engine>,
     loads: Vec<Load>,
+    /// The last one that is looked into.
+    crash: Option<Crash>,
     backoff: Backoff,
     /// When the engines that are missing are started, unless one that boots already is to take their place.
     restart_at: Option<Instant>,
@@ -268,6 +275,7 @@ impl Supervisor {
             next: None,
             draining: Vec::new(),
             loads: Vec::new(),
+            crash: None,
             backoff: Backoff::default(),
             restart_at: None,
             boots_in: Duration::ZERO,
@@ -316,8 +324,9 @@ impl Supervisor {
     fn spawn(&self, installed: &Installed, seat: Seat<'_>) -> Result<Engine, Error> {
         let Seat { generation, place, sockets, succeeds, predecessor } = seat;
         let failed = || Error::system("cannot start an engine");
-        let means = Means::new(self.spare.borrow_mut().pop()).map_err(failed())?;
         let Installed { release, program } = installed;
+        let black_box = BlackBox::new(program, release.rights.clone()).map_err(failed())?;
+        let means = Means::new(self.spare.borrow_mut().pop(), black_box).map_err(failed())?;
         let handover = Handover {
             config: release.config.clone(),
             dir: release.dir.clone(),
@@ -327,6 +336,7 @@ impl Supervisor {
             sockets,
             ticket_keys: &self.ticket_keys.keys,
             scoreboard: means.page.file.as_fd(),
+            crash: means.black_box.file.as_fd(),
             line: means.theirs.as_fd(),
             heir: means.heir.as_fd(),
             predecessor,
@@ -389,7 +399,10 @@ impl Supervisor {
                 // By word, for a signal would end an engine that still boots.
                 self.engines().for_each(|engine| engine.say(&Order::ReopenLogs));
             }
-            Heard::Tick => self.tick(),
+            Heard::Tick => {
+                self.tick();
+                return self.exit_code();
+            }
         }
         None
     }

@@ -40,12 +40,16 @@ pub(super) fn running(engine: &Engine) {
     }
 }
 
+/// `SIGSEGV`, or `signal 64`.
+pub(super) fn name_of(signal: i32) -> String {
+    Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
+}
+
 /// `killed by SIGSEGV`, `exit code 1`.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(number), _) => {
-            let name = Signal::try_from(number).map_or_else(|_| format!("signal {number}"), |signal| signal.as_str().to_owned());
-            format!("killed by {name}{}", if status.core_dumped() { ", core dumped" } else { "" })
+            format!("killed by {}{}", name_of(number), if status.core_dumped() { ", core dumped" } else { "" })
         }
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "for no reason that is known".into(),

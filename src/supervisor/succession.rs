@@ -169,6 +169,7 @@ impl Supervisor {
         for mut engine in next.engines {
             if engine.generation == generation {
                 engine.kill_group();
+                self.look_into(&mut engine);
                 self.keep(engine);
             } else {
                 // Without the other it will never serve, but it may have accepted connections.

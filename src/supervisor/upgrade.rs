@@ -77,7 +77,7 @@ impl Supervisor {
 
     /// Whether this process is to become that program, and nothing would be lost by it.
     pub(super) fn is_to_be_replaced(&self) -> bool {
-        !self.stopping && self.is_of_another_program() && self.loads.is_empty() && self.next.is_none()
+        !self.stopping && self.is_of_another_program() && self.loads.is_empty() && self.next.is_none() && self.crash.is_none()
     }
 
     /// Becomes the program that serves. Returns only if that cannot be.

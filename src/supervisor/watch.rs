@@ -63,6 +63,8 @@ impl Supervisor {
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
         }
+        // After that, for which somebody may wait.
+        self.look_at_crash(now);
         for engine in self.engines_mut().filter(|engine| engine.kill_at.is_some_and(|at| now >= at)) {
             tracing::error!(generation = engine.generation, pid = engine.pid, "the engine does not end: killed");
             engine.signal(Signal::SIGKILL);
@@ -100,6 +102,7 @@ impl Supervisor {
     pub(super) fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).chain(self.close_at).min();
+        let next = next.into_iter().chain(self.crash_due()).min();
         let next = next.into_iter().chain(self.watchdog.due().filter(|_| !self.stopping)).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }

@@ -38,6 +38,37 @@ pub fn content_of(file: OwnedFd) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// The first bytes of such a file, `most` of them.
+pub fn beginning_of(file: &OwnedFd, most: usize) -> io::Result<Vec<u8>> {
+    let file = File::from(file.try_clone()?);
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(most).min(most);
+    let mut content = vec![0; length];
+    file.read_exact_at(&mut content, 0)?;
+    Ok(content)
+}
+
+/// Has whoever inherits it read such a file from its start.
+pub fn rewind(file: &OwnedFd) -> io::Result<()> {
+    File::from(file.try_clone()?).rewind()
+}
+
+/// All bytes of a file, as long as this process lives. They are not to be trusted to stay the same, and if the file is cut meanwhile, to
+/// read them ends the process: for one that does nothing else.
+pub fn view(file: &File) -> io::Result<&'static [u8]> {
+    let length = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    if length == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let descriptor = file.as_raw_fd();
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing of ours.
+    let address = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, descriptor, 0) };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: so many bytes are mapped, for reading, and never unmapped.
+    Ok(unsafe { std::slice::from_raw_parts(address.cast(), length) })
+}
+
 /// Lets such a file have nothing but `content`, for another process to [get](got).
 pub fn put(file: &OwnedFd, content: &[u8]) -> io::Result<()> {
     let file = File::from(file.try_clone()?);

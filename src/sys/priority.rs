@@ -65,6 +65,19 @@ pub fn lower(command: &mut Command, is_other: bool) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Lets the process of `command` be less important than this one. It need have no way back.
+pub fn lower_for_good(command: &mut Command) -> io::Result<()> {
+    let lower = of(0)? + STEPS;
+    let step = move || {
+        // A sandbox may forbid it; that is no reason not to start.
+        _ = change(0, lower);
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes only a system call and allocates nothing.
+    unsafe { command.pre_exec(step) };
+    Ok(())
+}
+
 /// No longer does `process`, which yields, run only when nobody else wants to.
 pub fn insist(process: i32) -> io::Result<()> {
     for_all_threads(process, |thread| {

@@ -73,6 +73,11 @@ impl Program {
         Self(Arc::new(descriptor))
     }
 
+    /// The same file, with a descriptor of its own.
+    pub fn duplicate(&self) -> io::Result<Self> {
+        Ok(Self::adopt(self.0.try_clone()?))
+    }
+
     /// Whether both are the same file.
     pub fn is(&self, other: &Self) -> bool {
         let identity = |program: &Self| fstat(&program.0).map(|file| (file.st_dev, file.st_ino));
