@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     fs, process, thread,
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{engine, engines, is_gone, site};
+use super::{engine, is_gone, site};
 use crate::harness::{PATIENCE, free_port, not_run, reference, wait_until};
 
 #[test]
@@ -79,8 +80,12 @@ fn of_crashes_that_come_at_once_one_is_named_and_all_are_told() {
         return;
     }
     let server = site().option("engine.processes=2").start();
-    let both = engines(&server);
-    assert_eq!(both.len(), 2);
+    let mut both = HashSet::new();
+    let all_answer = wait_until(PATIENCE, || {
+        both.insert(engine(&server));
+        both.len() == 2
+    });
+    assert!(all_answer, "{both:?} {}", server.log.text());
     both.iter().for_each(|engine| kill(*engine, Signal::SIGSEGV).unwrap());
     for engine in both {
         assert!(server.log.contains(&format!("process {engine}: SIGSEGV"), PATIENCE), "{}", server.log.text());
