@@ -132,6 +132,8 @@ fn an_engine_that_boots_beside_another_leaves_it_the_machine() {
     };
     assert!(boots_at(libc::SCHED_IDLE), "{}", server.log.text());
     assert!(boots_at(libc::SCHED_OTHER), "not for ever: {}", server.log.text());
+    let is_equal = |engine: &Pid| *engine != old && niceness(*engine).iter().all(|nice| *nice == before[0]);
+    assert!(wait_until(PATIENCE, || engines(&server).iter().any(is_equal)), "nor less important for ever: {}", server.log.text());
     assert_eq!(server.text("/"), old.to_string());
     assert!(niceness(old).iter().all(|nice| *nice == before[0]));
     fs::remove_file(&hold).unwrap();

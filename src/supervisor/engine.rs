@@ -20,13 +20,14 @@ use tokio::net::UnixStream;
 
 use super::{
     crash::{self, BlackBox},
+    deference::Deference,
     fellows::Parcel,
     line::{Messages, Order, Report, encode},
 };
 use crate::{
     sys::{
         memory::Shared,
-        passing, priority, signal,
+        passing, signal,
         spawn::{self, Program},
     },
     worker::scoreboard::{Scoreboard, WORDS},
@@ -49,7 +50,7 @@ pub(super) struct Engine {
     /// Where it tells of its crash; none once that is looked into.
     pub(super) black_box: Option<BlackBox>,
     /// Until then it boots only while nobody else wants a CPU; none if it does not, or not any more.
-    pub(super) yields_until: Option<Instant>,
+    pub(super) deference: Deference,
     file: OwnedFd,
     line: UnixStream,
     /// By which the engine that succeeds it introduces itself.
@@ -101,8 +102,7 @@ pub(super) struct Left {
     said: Vec<u8>,
 }
 
-/// What boots while others serve leaves every CPU to them for so long; then it has a part of its own, so that it ends also where none
-/// is ever free.
+/// One that boots while others serve leaves every CPU to them for so long.
 pub(super) const YIELDS: Duration = Duration::from_secs(1);
 /// Bytes that an engine is listened to for at once, lest others wait.
 const AT_ONCE: usize = 8 * 1024;
@@ -156,7 +156,7 @@ impl Engine {
             board,
             kill_at: None,
             black_box: Some(means.black_box),
-            yields_until: None,
+            deference: Deference::default(),
             file,
             line,
             door: means.door,
@@ -293,7 +293,7 @@ impl Engine {
             kill_at: kill_after.map(|after| now + after),
             black_box: black_box.map(BlackBox::adopt).transpose()?,
             // It has been ready, or was told to end.
-            yields_until: None,
+            deference: Deference::default(),
             file,
             line,
             door: spawn::adopt(door)?,
@@ -306,15 +306,6 @@ impl Engine {
 
 fn board(shared: Shared) -> io::Result<Scoreboard> {
     Scoreboard::new(shared.words()).ok_or_else(|| io::Error::other("the scoreboard is too small"))
-}
-
-/// What becomes of `process` when the time is over in which it yields; nothing before `now` is that time.
-pub(super) fn insist(process: i32, until: &mut Option<Instant>, now: Instant) {
-    if until.take_if(|at| now >= *at).is_some()
-        && let Err(error) = priority::insist(process)
-    {
-        tracing::debug!(pid = process, "its priority stays as it is: {error}");
-    }
 }
 
 /// `program`, to be started under the name of this one.
@@ -353,7 +344,7 @@ mod tests {
                 board: page.board,
                 kill_at: None,
                 black_box: None,
-                yields_until: None,
+                deference: Deference::default(),
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),
                 door,

@@ -16,6 +16,7 @@ use nix::{
 };
 
 use super::{
+    deference::Deference,
     ending, engine,
     release::{Installed, Release, VERSION},
     report,
@@ -35,7 +36,7 @@ pub(super) struct Load {
     told: OwnedFd,
     complaint: OwnedFd,
     pub(super) kill_at: Instant,
-    yields_until: Option<Instant>,
+    pub(super) deference: Deference,
     is_late: bool,
 }
 
@@ -61,6 +62,8 @@ pub(super) struct Origin {
 
 /// A program that has not told by then is killed.
 const LOADS_WITHIN: Duration = Duration::from_secs(60);
+/// It leaves every CPU to others for so long: it needs one for some hundredths of a second.
+const YIELDS: Duration = Duration::from_millis(300);
 /// A longer complaint is cut.
 const MAX_COMPLAINT: usize = 8192;
 
@@ -114,13 +117,13 @@ impl Load {
         let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
-        let (kill_at, yields_until) = (now + LOADS_WITHIN, yields.then(|| now + engine::YIELDS));
-        Ok(Self { pid, purpose, program, told, complaint, kill_at, yields_until, is_late: false })
+        let (kill_at, deference) = (now + LOADS_WITHIN, Deference::begin(now, yields.then_some(YIELDS)));
+        Ok(Self { pid, purpose, program, told, complaint, kill_at, deference, is_late: false })
     }
 
     /// Ends it if it takes too long.
     pub(super) fn look(&mut self, now: Instant) {
-        engine::insist(self.pid, &mut self.yields_until, now);
+        self.deference.look(self.pid, now);
         if now >= self.kill_at {
             self.is_late = true;
             // Its process has not been waited for, so the number is its own.

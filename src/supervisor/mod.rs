@@ -19,8 +19,8 @@
 //! With `engine.processes` there are several active ones, which a reload replaces all at once.
 //!
 //! An engine that boots beside an active one compiles first what that has in its OPcache (`engine.warm_up`). All this, and the reading
-//! of the configuration, yields every CPU to those who serve for a second, then takes a tenth of one that is wanted by others too,
-//! where there is a way back from that: as root with CAP_SYS_NICE, or by `LimitNICE=`.
+//! of the configuration, yields every CPU to those who serve for a moment, then takes a tenth of one that is wanted by others too, then
+//! its part, where there is a way back from that: as root with CAP_SYS_NICE, or by `LimitNICE=`.
 //!
 //! An engine that crashes leaves a backtrace, whose calls are named by a process of their own ([`crash`]).
 //!
@@ -28,6 +28,7 @@
 
 mod backoff;
 mod crash;
+mod deference;
 mod ending;
 mod engine;
 mod fellows;
@@ -71,6 +72,7 @@ pub use upgrade::Left;
 use self::{
     backoff::Backoff,
     crash::{BlackBox, Crash},
+    deference::Deference,
     engine::{Engine, Means, Page},
     handover::Handover,
     load::{Load, Origin, Purpose},
@@ -351,7 +353,7 @@ impl Supervisor {
         let yields = succeeds && priority::lower(&mut command, release.rights.identity.is_some()).unwrap_or(false);
         let letter = handover.give(&mut command).map_err(failed())?;
         let mut engine = Engine::start(command, letter, (generation, place), means).map_err(failed())?;
-        engine.yields_until = yields.then(|| engine.started + engine::YIELDS);
+        engine.deference = Deference::begin(engine.started, yields.then_some(engine::YIELDS));
         Ok(engine)
     }
 

@@ -4,11 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{
-    KILL_AFTER, Supervisor,
-    engine::{self, Engine},
-    notify, report,
-};
+use super::{KILL_AFTER, Supervisor, engine::Engine, notify, report};
 use crate::{health, worker::scoreboard::now_ms};
 
 /// All is looked at so often.
@@ -59,7 +55,7 @@ impl Supervisor {
         let look = Look { awake_since: self.awake_since, ..look };
         self.looked = now;
         self.loads.iter_mut().for_each(|load| load.look(now));
-        self.engines_mut().for_each(|engine| engine::insist(engine.pid, &mut engine.yields_until, now));
+        self.engines_mut().for_each(|engine| engine.deference.look(engine.pid, now));
         if self.restarts_at().is_some_and(|at| now >= at) {
             self.restart();
         }
@@ -102,7 +98,9 @@ impl Supervisor {
     pub(super) fn until_next(&self) -> Duration {
         let now = Instant::now();
         let next = self.engines().filter_map(|engine| engine.kill_at).chain(self.restarts_at()).chain(self.close_at).min();
-        let next = next.into_iter().chain(self.crash_due()).min();
+        let loads = self.loads.iter().filter_map(|load| load.deference.due());
+        let deferences = self.engines().filter_map(|engine| engine.deference.due()).chain(loads);
+        let next = next.into_iter().chain(deferences).chain(self.crash_due()).min();
         let next = next.into_iter().chain(self.watchdog.due().filter(|_| !self.stopping)).min();
         next.map_or(TICK, |at| at.saturating_duration_since(now).min(TICK))
     }

@@ -22,7 +22,7 @@ const SYS_NICE: u32 = 23;
 /// New threads may be as old ones were; that ends at once, as a rule.
 const ROUNDS: usize = 10;
 
-/// A process that is less important than it will be.
+/// A process that its parent has lowered for as long as it boots.
 #[derive(Debug)]
 pub struct Lowered {
     before: i32,
@@ -86,6 +86,11 @@ pub fn insist(process: i32) -> io::Result<()> {
     })
 }
 
+/// `process`, which was lowered, is as important as this one.
+pub fn equal(process: i32) -> io::Result<()> {
+    raise(process, of(0)?)
+}
+
 /// The priority of the process that has started this one, from -20 to 19, the least important.
 pub fn of_parent() -> io::Result<i32> {
     of(unistd::getppid().as_raw())
@@ -103,27 +108,24 @@ fn may_return(before: i32) -> io::Result<bool> {
 // === impl Lowered ===
 
 impl Lowered {
-    /// This process, whose priority is to be `before`: its parent has lowered it, or it does so itself, with the threads that this one
-    /// starts; none if there would be no way back, so that nothing has changed.
+    /// This process, whose priority is to be `before`; none if it is that already.
     pub fn begin(before: i32) -> io::Result<Option<Self>> {
-        if of(0)? <= before {
-            if !may_return(before)? && !capabilities::has(SYS_NICE) {
-                return Ok(None);
-            }
-            change(0, before + STEPS)?;
-        }
-        Ok(Some(Self { before }))
+        Ok((of(0)? > before).then_some(Self { before }))
     }
 
     /// All threads of this process are as important as they are to be.
     pub fn end(self) -> io::Result<()> {
-        let process = i32::try_from(process::id()).map_err(io::Error::other)?;
-        insist(process)?;
-        for_all_threads(process, |thread| {
-            let is_lower = of(thread).is_ok_and(|priority| priority > self.before);
-            if is_lower { change(thread, self.before).map(|()| true) } else { Ok(false) }
-        })
+        raise(i32::try_from(process::id()).map_err(io::Error::other)?, self.before)
     }
+}
+
+/// All threads of `process` are scheduled as usual, none less important than `before`.
+fn raise(process: i32, before: i32) -> io::Result<()> {
+    insist(process)?;
+    for_all_threads(process, |thread| {
+        let is_lower = of(thread).is_ok_and(|priority| priority > before);
+        if is_lower { change(thread, before).map(|()| true) } else { Ok(false) }
+    })
 }
 
 /// Does `what` to each thread of `process`, again as long as one says that it made a difference.
@@ -193,11 +195,12 @@ mod tests {
             // In a container root may not.
             drop(allow_return());
             let before = of(0).unwrap();
-            let Some(lowered) = Lowered::begin(before).unwrap() else {
-                assert_eq!(of(0).unwrap(), before);
+            assert!(Lowered::begin(before).unwrap().is_none());
+            if !may_return(before).unwrap() && !capabilities::has(SYS_NICE) {
                 return;
-            };
-            assert_eq!(of(0).unwrap(), (before + STEPS).min(19));
+            }
+            change(0, before + STEPS).unwrap();
+            let lowered = Lowered::begin(before).unwrap().unwrap();
             let ((tell, told), (end, ended)) = (channel(), channel::<()>());
             let other = thread::spawn(move || {
                 tell.send(of(0).unwrap()).unwrap();
@@ -215,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_yields_can_be_told_to_insist() {
+    fn a_process_that_yields_can_be_told_to_insist_and_to_be_equal() {
         drop(allow_return());
         let mut command = Command::new("sleep");
         let lowered = lower(command.arg("60"), false).unwrap();
@@ -225,6 +228,8 @@ mod tests {
         assert_eq!((is(process, libc::SCHED_IDLE), of(process).unwrap() > before), (lowered, lowered));
         insist(process).unwrap();
         assert_eq!((is(process, libc::SCHED_OTHER), of(process).unwrap() > before), (true, lowered));
+        equal(process).unwrap();
+        assert_eq!((is(process, libc::SCHED_OTHER), of(process).unwrap()), (true, before));
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(insist(process).is_err());

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use names::name;
 
 use self::account::{Account, printable};
-use super::{KILL_AFTER, Supervisor, engine, engine::Engine};
+use super::{KILL_AFTER, Supervisor, deference::Deference, engine, engine::Engine};
 use crate::sys::{
     identity::Rights,
     memory, priority,
@@ -72,7 +72,7 @@ struct Naming {
     pid: i32,
     names: OwnedFd,
     kill_at: Instant,
-    yields_until: Option<Instant>,
+    deference: Deference,
 }
 
 // === impl BlackBox ===
@@ -110,7 +110,8 @@ impl BlackBox {
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
-        Ok(Naming { pid, names, kill_at: now + NAMED_WITHIN, yields_until: yields.then(|| now + engine::YIELDS) })
+        let deference = Deference::begin(now, yields.then_some(engine::YIELDS));
+        Ok(Naming { pid, names, kill_at: now + NAMED_WITHIN, deference })
     }
 }
 
@@ -172,7 +173,7 @@ impl Supervisor {
                 }
             },
             Some(naming) => {
-                engine::insist(naming.pid, &mut naming.yields_until, now);
+                naming.deference.look(naming.pid, now);
                 if now >= naming.kill_at {
                     // It has not been waited for, so the number is its own.
                     _ = killpg(Pid::from_raw(naming.pid), Signal::SIGKILL);
@@ -184,7 +185,7 @@ impl Supervisor {
     /// When that is due.
     pub(super) fn crash_due(&self) -> Option<Instant> {
         let crash = self.crash.as_ref()?;
-        Some(crash.naming.as_ref().map_or_else(Instant::now, |naming| naming.kill_at))
+        Some(crash.naming.as_ref().map_or_else(Instant::now, |naming| naming.deference.due().unwrap_or(naming.kill_at)))
     }
 
     /// The server ends, for which this is to be no reason to take long.
