@@ -91,6 +91,8 @@ const LEAVES_WITHIN: Duration = Duration::from_secs(15);
 pub struct Options {
     /// The directory to serve; wins over `http.root`.
     pub dir: Option<PathBuf>,
+    /// The configuration's file, if it has one.
+    pub file: Option<PathBuf>,
     /// No banner.
     pub silent: bool,
     /// Write `.pid` into the working directory.
@@ -103,7 +105,7 @@ pub fn supervise(config: &Config, options: Options, start: PathBuf) -> Result<Ex
     // Refused here rather than by an engine: the message comes at once, and nothing listens yet.
     drop(served::find(config, options.dir.as_deref())?);
     rights::raise_descriptors(config);
-    let release = release(config, options.dir)?;
+    let release = release(config, options.dir, options.file)?;
     supervisor::run(Plan { release, start, silent: options.silent, pid_file: options.pid_file })
 }
 
@@ -120,7 +122,7 @@ pub fn resume(left: Left) -> Result<ExitCode, Error> {
 
 /// What a supervisor has to know of `config`, once all of it was looked at that can be looked at without serving. Symbolic links
 /// are followed as they are now, from the working directory as it is now.
-pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> {
+pub fn release(config: &Config, dir: Option<PathBuf>, file: Option<PathBuf>) -> Result<Release, Error> {
     check(config, dir.as_deref())?;
     // What is not there is for the engine to complain about.
     let follow = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -130,6 +132,7 @@ pub fn release(config: &Config, dir: Option<PathBuf>) -> Result<Release, Error> 
     followed.served_mut().for_each(|path| *path = follow(path));
     Ok(Release {
         config: followed.to_json(),
+        file,
         dir: dir.as_deref().map(follow),
         folder: std::env::current_dir().unwrap_or_else(|_| "/".into()),
         places: followed.served().cloned().collect(),
@@ -153,7 +156,7 @@ pub fn serve_inherited(inherited: Inherited) -> Result<(), Error> {
     _ = prctl::set_name(supervisor::NAME);
     crash::report(inherited.crash).map_err(Error::system("crash handler"))?;
     let config = Config::from_json(&inherited.config).map_err(|error| Error::Config(error.to_string()))?;
-    let options = Options { dir: inherited.dir, silent: inherited.silent, pid_file: false };
+    let options = Options { dir: inherited.dir, file: None, silent: inherited.silent, pid_file: false };
     let sockets = sockets::adopted(inherited.sockets, inherited.terms);
     let page = Shared::open(&inherited.scoreboard).map_err(Error::system("scoreboard"))?;
     let board = Scoreboard::new(page.words());

@@ -68,6 +68,7 @@ fn a_crash_in_a_script_names_what_php_was_doing() {
     kill(thread_of(old, "php-http-0").unwrap(), Signal::SIGSEGV).unwrap();
     assert!(server.log.contains("in thread php-http-0", PATIENCE), "{}", server.log.text());
     let told = server.log.text();
+    assert!(told.contains("it crashed while running: php-http-0 GET /spin.php"), "{told}");
     // Its code is C without line tables.
     assert!(told.contains("  execute_ex  rr"), "{told}");
     assert!(told.contains("  rr_php_run  src/php/shim.c:") && told.contains("  src/php/run.rs:"), "{told}");

@@ -61,22 +61,22 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
             if let Some(version) = args.prepare.as_deref().filter(|version| *version != supervisor::VERSION) {
                 return Err(Error::Config(supervisor::no_exchange(version, supervisor::VERSION)));
             }
-            let config = load(&args)?;
+            let Loaded { config, file } = load(&args)?;
             if args.prepare.is_some() {
-                return say(&app::release(&config, dir)?.told()).map(|()| ExitCode::Ok);
+                return say(&app::release(&config, dir, file)?.told()).map(|()| ExitCode::Ok);
             }
-            let options = app::Options { dir, silent: args.silent, pid_file: args.pid };
+            let options = app::Options { dir, file, silent: args.silent, pid_file: args.pid };
             if !config.engine.supervisor {
                 return app::serve(config, &options).map(|()| ExitCode::Ok);
             }
             return app::supervise(&config, options, start);
         }
         Command::Check => {
-            app::check(&load(&args)?, None)?;
+            app::check(&load(&args)?.config, None)?;
             say("the configuration is right\n")
         }
         Command::Config => {
-            let json = serde_json::to_string_pretty(&load(&args)?.to_json()).unwrap_or_default();
+            let json = serde_json::to_string_pretty(&load(&args)?.config.to_json()).unwrap_or_default();
             say(&format!("{json}\n"))
         }
         Command::Workers { words, interactive } => {
@@ -124,8 +124,14 @@ fn finish(result: Result<ExitCode, Error>) -> ExitCode {
     }
 }
 
+/// A configuration, and the file that it is from, if there is one.
+struct Loaded {
+    config: Config,
+    file: Option<PathBuf>,
+}
+
 /// Reads the configuration, and moves to the folder that its relative paths start from.
-fn load(args: &Args) -> Result<Config, Error> {
+fn load(args: &Args) -> Result<Loaded, Error> {
     let options = options(args)?;
     let file = config::find(&options).map_err(refused)?;
     let mut config = config::load(&options).map_err(refused)?;
@@ -137,7 +143,7 @@ fn load(args: &Args) -> Result<Config, Error> {
     }
     config.dev.enabled |= matches!(args.command, Command::Serve { watch: true, .. });
     settle(args, file.as_deref())?;
-    Ok(config)
+    Ok(Loaded { config, file })
 }
 
 /// Where the server of this configuration listens for calls.

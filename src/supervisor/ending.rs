@@ -115,7 +115,7 @@ impl Supervisor {
             return None;
         }
         let now = Instant::now();
-        let pause = if has_left { Duration::ZERO } else { self.backoff.after(engine.started, now) };
+        let pause = if has_left { Duration::ZERO } else { self.backoff.after_death(now) };
         self.restart_at = Some(now + pause);
         if !has_left && self.probation.fails(now) {
             self.relapse();

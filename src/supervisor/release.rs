@@ -23,6 +23,8 @@ use crate::{
 pub struct Release {
     /// The configuration with its links followed, as `rr config` prints it. Only engines read it.
     pub config: Value,
+    /// The file that it is from, if it has one.
+    pub file: Option<PathBuf>,
     /// The directory named on the command line, with links followed.
     pub dir: Option<PathBuf>,
     /// The working directory.
@@ -94,6 +96,15 @@ impl Release {
         }
     }
 
+    /// Why it cannot follow `before`, if so: what is served without a configuration is another server, never the one that was meant.
+    pub(super) fn refusal_after(&self, before: &Self) -> Option<String> {
+        let gone = before.file.as_ref().filter(|_| self.file.is_none())?;
+        Some(format!(
+            "{} is gone, and there is no other configuration: put it back, or restart to serve without one",
+            gone.display()
+        ))
+    }
+
     /// Whether all that is served is where it was when this was read.
     pub(super) fn is_there(&self) -> bool {
         let is_there = |path: &Path| self.folder.join(path).exists();
@@ -123,6 +134,7 @@ mod tests {
     fn release() -> Release {
         Release {
             config: serde_json::json!({"http": {"address": ["127.0.0.1:80"]}}),
+            file: None,
             dir: None,
             folder: "/".into(),
             places: vec!["tmp".into()],
@@ -145,6 +157,17 @@ mod tests {
         let error = Release::hear(told.replace(VERSION, "rr-handover-0").as_bytes()).unwrap_err();
         assert_eq!(error.to_string(), no_exchange(VERSION, "rr-handover-0"));
         assert!(Release::hear(b"--prepare serve").is_err());
+    }
+
+    #[test]
+    fn a_configuration_may_be_had_or_another_but_not_lost() {
+        let [without, with, other] =
+            [None, Some("/srv/.rr.yaml".into()), Some("/srv/config.php".into())].map(|file| Release { file, ..release() });
+        let refused = without.refusal_after(&with).unwrap();
+        assert!(refused.starts_with("/srv/.rr.yaml is gone"), "{refused}");
+        for (new, before) in [(&with, &without), (&other, &with), (&without, &without)] {
+            assert_eq!(new.refusal_after(before), None);
+        }
     }
 
     #[test]

@@ -4,8 +4,11 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use nix::sys::signal::Signal;
 
-use super::engine::Engine;
+use super::{crash::BlackBox, engine::Engine};
 use crate::worker::scoreboard::now_ms;
+
+/// Bytes of a thread's name that the kernel keeps.
+const KERNEL_NAME: usize = 15;
 
 /// Names what killed the engine and what each of its threads was doing.
 pub(super) fn death(engine: &Engine, status: ExitStatus) {
@@ -17,7 +20,8 @@ pub(super) fn death(engine: &Engine, status: ExitStatus) {
         "the engine died: {}",
         describe(status)
     );
-    running(engine);
+    let crashed = engine.black_box.as_ref().and_then(BlackBox::thread);
+    requests(engine, crashed.as_deref());
 }
 
 /// The same, if a signal ended it; else it has said why it ends.
@@ -27,17 +31,30 @@ pub(super) fn crash(engine: &Engine, status: ExitStatus) {
     }
 }
 
-/// One line for each request that runs, or ran when the engine died.
+/// One line for each request that runs.
 pub(super) fn running(engine: &Engine) {
+    requests(engine, None);
+}
+
+/// One line for each request that runs, or ran when the engine died, which `crashed` says of its thread, by the name that it had.
+fn requests(engine: &Engine, crashed: Option<&str>) {
     let now = now_ms();
     for request in engine.board.running() {
+        let has_crashed = crashed.is_some_and(|thread| is_of(&request.what, thread));
         tracing::error!(
             generation = engine.generation,
             for_ms = now.saturating_sub(request.began_ms),
-            "it was running: {}",
+            "it {} running: {}",
+            if has_crashed { "crashed while" } else { "was" },
             request.what.trim_end()
         );
     }
+}
+
+/// Whether what ran was on `thread`, a name that the kernel may have cut.
+fn is_of(what: &str, thread: &str) -> bool {
+    let runner = what.split(' ').next().unwrap_or_default();
+    !thread.is_empty() && runner.get(..KERNEL_NAME.min(runner.len())) == Some(thread)
 }
 
 /// `SIGSEGV`, or `signal 64`.
@@ -53,5 +70,16 @@ pub(super) fn describe(status: ExitStatus) -> String {
         }
         (None, Some(code)) => format!("exit code {code}"),
         (None, None) => "for no reason that is known".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_request_of_a_thread_is_known_by_its_name() {
+        assert!(is_of("php-http-2 GET /a /srv/a.php", "php-http-2") && is_of("php-a-long-pool-name-12 GET /", "php-a-long-pool"));
+        assert!(!is_of("php-http-21 GET /", "php-http-2") && !is_of("", "") && !is_of("php-http-2 GET /", ""));
     }
 }

@@ -280,6 +280,10 @@ impl Supervisor {
 
     /// A configuration was read, or was not.
     pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, Refusal>) {
+        let outcome = outcome.and_then(|new| match new.release.refusal_after(&self.installed.release) {
+            Some(why) => Err(Refusal::new(ExitCode::Config, why)),
+            None => Ok(new),
+        });
         match (purpose, outcome) {
             (Purpose::Check(asker), outcome) => {
                 self.tell(&[asker], outcome.map(|_| "a reload would take it"));

@@ -15,7 +15,7 @@ pub(super) struct Account {
     address: u64,
     sender: u32,
     thread: u32,
-    name: String,
+    pub(super) name: String,
     /// Innermost first.
     pub(super) frames: Vec<Frame>,
     maps: Vec<Map>,

@@ -96,6 +96,12 @@ impl BlackBox {
         Ok(Self { file: spawn::adopt(file)?, program: Program::adopt(spawn::adopt(program)?), rights })
     }
 
+    /// The name of the thread that crashed, if the engine has told.
+    pub(super) fn thread(&self) -> Option<String> {
+        let told = memory::beginning_of(&self.file, MAX_ACCOUNT).ok()?;
+        Account::read(&told).map(|account| account.name)
+    }
+
     fn name(&self) -> io::Result<Naming> {
         let names = memory::file_of(c"rr names", &[])?;
         let mut command = engine::command(&self.program);
