@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::{GIVEN_UP, setup};
-use crate::harness::PATIENCE;
+use crate::harness::{PATIENCE, Request, free_port, wait_until};
 
 /// A regular expression that takes longer than the universe has been there, and a loop in C.
 const REGEX: &str =
@@ -35,4 +35,28 @@ fn a_thread_that_cannot_be_interrupted_is_replaced_and_then_the_process() {
     assert!(crate::harness::wait_until(PATIENCE, || !std::path::Path::new(&format!("/proc/{first}")).exists()));
     assert_ne!(server.text("/pid.php"), first);
     assert_eq!(server.text("/clean.php"), "clean");
+}
+
+#[test]
+fn while_no_thread_is_left_none_waits_in_vain() {
+    let Some(setup) = setup() else { return };
+    let checks = free_port();
+    let setup = setup.option(&format!("status.address={checks}")).option("http.pool.allocate_timeout=10m");
+    let server = setup.option("engine.grace_period=10m").php("loop.php", LOOP).start();
+    let ready = || Request::new(checks, "GET", "/ready").send().status;
+    assert!(wait_until(PATIENCE, || ready() == 200));
+    // The one thread, and the one that takes its place.
+    let mut stuck = [server.get("/loop.php").fire(), server.get("/loop.php").fire()];
+    for one in &mut stuck {
+        assert_eq!(one.read().unwrap().status, 504);
+    }
+    let mut waiting = server.get("/clean.php").fire();
+    assert!(wait_until(PATIENCE, || ready() == 503), "{}", server.log.text());
+    let refused = waiting.read().unwrap();
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", server.log.text());
+    assert!(server.logs("no thread is left"), "{}", server.log.text());
+    assert!(server.log.contains("a new engine takes its place", PATIENCE), "{}", server.log.text());
+    // The old engine goes on for its scripts' sake, and nobody has to wait for that.
+    assert!(wait_until(PATIENCE, || server.get("/clean.php").send().text() == "clean"), "{}", server.log.text());
+    assert!(wait_until(PATIENCE, || ready() == 200));
 }

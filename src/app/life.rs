@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::Interval;
+
 use super::{
     PATIENCE,
     fellows::Among,
@@ -32,7 +34,10 @@ const SUPERVISOR_SPEAKS: Duration = Duration::from_millis(200);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
 /// How often threads are looked for that never came back.
-const LOOK_FOR_LOST: Duration = Duration::from_secs(5);
+const LOOK_FOR_LOST: Duration = Duration::from_millis(250);
+
+/// How long another engine that was asked for them has, before it is asked for again.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Others who hear of the beginning and the end of what an engine does.
 pub(super) struct Others {
@@ -153,6 +158,7 @@ async fn until_asked(
     grace: Duration,
 ) -> Asked {
     let mut notice: Option<Notice> = None;
+    let mut look = tokio::time::interval(LOOK_FOR_LOST);
     loop {
         tokio::select! {
             asked = line.asked() => {
@@ -173,7 +179,10 @@ async fn until_asked(
                 notice.asks_at = notice.leaves_at.min(Instant::now() + ASK_AGAIN);
             }
             () = pulse.go_on() => return Asked::Stop,
-            why = worn_out(php) => tracing::error!("{why}"),
+            why = worn_out(php, &mut look) => {
+                tracing::error!("{why}");
+                look.reset_after(REPLACED_WITHIN);
+            }
             replace = out_of_memory(guard) => {
                 if replace == Replace::After && line.is_supervised() {
                     tracing::error!("memory stays short, with no room for two engines: this one ends, and another follows");
@@ -241,9 +250,9 @@ impl Pulse {
 
 /// Returns when another process should take over, and again while it should: threads have been stuck for too long, or OPcache has
 /// wanted to restart for too long.
-async fn worn_out(php: &php::Engine) -> &'static str {
+async fn worn_out(php: &php::Engine, look: &mut Interval) -> &'static str {
     loop {
-        tokio::time::sleep(LOOK_FOR_LOST).await;
+        look.tick().await;
         if php.pools().iter().any(|threads| threads.is_worn_out()) {
             return "PHP threads are stuck for good";
         }

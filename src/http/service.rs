@@ -157,7 +157,7 @@ impl Service {
         let Ok(submitted) = site.pool.submit(work, Wake::WhenParked) else {
             static SELDOM: Seldom = Seldom::new();
             if let Some(unsaid) = SELDOM.say() {
-                let why = if site.pool.is_short_of_memory() { "memory is short" } else { "the pool's queue is full" };
+                let why = site.pool.why_refused();
                 tracing::warn!(request = id, pool = site.name, unsaid, "refused: {why}");
             }
             return response::overloaded();
@@ -181,7 +181,7 @@ impl Service {
                     tracing::error!(request = id, id = name, "no answer: {failure}");
                 }
                 match failure {
-                    Failure::QueueTimeout => response::overloaded(),
+                    Failure::QueueTimeout | Failure::NoWorker => response::overloaded(),
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
                     Failure::WorkerLost | Failure::NoAnswer => response::plain(site.internal_error_code),
                 }

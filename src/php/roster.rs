@@ -33,6 +33,9 @@ pub struct Life {
 /// More threads than this are nobody's wish.
 const MOST: usize = 1024;
 
+/// What a script that was interrupted at its limit has for its end, shutdown functions and all, before nobody counts on its thread.
+const OVERDUE_AFTER: Duration = Duration::from_secs(2);
+
 // === impl Slot ===
 
 impl Slot {
@@ -112,7 +115,10 @@ impl Threads {
 
     /// True if a request would find a worker, now or when one has finished.
     pub fn is_ready(&self) -> bool {
-        self.slots().iter().any(|slot| slot.standing.is_ready())
+        // One that should have ended long ago is about to be given up.
+        let limit = self.settings().request_timeout;
+        let most = if limit.is_zero() { limit } else { limit + OVERDUE_AFTER };
+        self.slots().iter().any(|slot| slot.standing.is_ready() && !slot.has_run_longer_than(most))
     }
 
     /// The worker that holds most memory, of those that have served and are as old as `settled`.

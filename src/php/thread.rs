@@ -235,9 +235,13 @@ impl Threads {
     }
 
     /// True if the process should be replaced: a thread that was given up has not come back for long, and what it holds is only let
-    /// go by the process's end; or so many have not that no further one was replaced.
+    /// go by the process's end; or so many have not that no further one was replaced, or none is left.
     pub fn is_worn_out(&self) -> bool {
+        let none_is_left = self.slots.lock().is_empty();
         let lost = self.lost.lock();
+        if none_is_left && !lost.is_empty() {
+            return true;
+        }
         lost.len() > self.base() || lost.iter().any(|(_, since)| since.elapsed() >= LOST_FOR_LONG)
     }
 
@@ -260,6 +264,10 @@ impl Threads {
         } else if let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
         }
+        if self.slots.lock().is_empty() {
+            tracing::error!(pool = self.name(), "no thread is left: requests are refused");
+            self.pool.desert();
+        }
     }
 
     /// Threads given up that have not come back.
@@ -268,13 +276,22 @@ impl Threads {
     }
 
     /// The thread of `slot` has ended; it may have been given up.
-    fn came_back(&self, slot: &Slot) {
-        let mut lost = self.lost.lock();
-        slot.has_ended.store(true, Relaxed);
-        let before = lost.len();
-        lost.retain(|(other, _)| !std::ptr::eq(&**other, slot));
-        if lost.len() < before {
-            tracing::info!(thread = slot.name(), "a thread that was given up has come back, and ends");
+    fn came_back(self: &Arc<Self>, slot: &Slot) {
+        let was_lost = {
+            let mut lost = self.lost.lock();
+            slot.has_ended.store(true, Relaxed);
+            let before = lost.len();
+            lost.retain(|(other, _)| !std::ptr::eq(&**other, slot));
+            lost.len() < before
+        };
+        if !was_lost {
+            return;
+        }
+        tracing::info!(thread = slot.name(), "a thread that was given up has come back, and ends");
+        if self.slots.lock().is_empty()
+            && let Err(error) = self.spawn()
+        {
+            tracing::error!(%error, "no PHP thread can be started in its place");
         }
     }
 

@@ -214,7 +214,7 @@ impl Connection {
 
 /// Whether no worker has heard of the event.
 fn is_untold(error: &TaskError) -> bool {
-    matches!(error, TaskError::Refused(_) | TaskError::Failed(Failure::QueueTimeout))
+    matches!(error, TaskError::Refused(_) | TaskError::Failed(Failure::QueueTimeout | Failure::NoWorker))
 }
 
 /// Says that nothing more comes, and waits a little for the client to have read that.

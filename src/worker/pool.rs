@@ -88,6 +88,8 @@ struct State {
     queued_max: usize,
     recalls: u64,
     closed: bool,
+    /// No worker is left, and none is about to come.
+    deserted: bool,
 }
 
 #[derive(Debug)]

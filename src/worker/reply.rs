@@ -58,6 +58,9 @@ pub enum Failure {
     /// The work waited longer than `http.pool.allocate_timeout`.
     #[error("no free worker within the allocate timeout")]
     QueueTimeout,
+    /// No worker is left in the pool, and none is about to come.
+    #[error("no worker is left to take it")]
+    NoWorker,
     /// The script ran longer than `http.request_timeout`.
     #[error("the script exceeded the request timeout")]
     RequestTimeout,

@@ -27,7 +27,7 @@ pub enum Submitted {
     Queued,
 }
 
-/// The pool took nothing: its queue is full, or it is closing.
+/// The pool took nothing: its queue is full, no worker is left, memory is short, or it is closing.
 #[derive(Debug)]
 pub struct Refused(pub Box<Work>);
 
@@ -51,7 +51,7 @@ impl Pool {
         let mut gone = Vec::new();
         let mut state = self.0.state.lock();
         let is_full = state.idle.is_empty() && state.queue.len() >= self.0.config.max_queue_size;
-        if state.closed || is_full || self.0.is_limited(&state) {
+        if state.closed || state.deserted || is_full || self.0.is_limited(&state) {
             drop(state);
             self.0.refused.fetch_add(1, Relaxed);
             return Err(Refused(Box::new(work)));
@@ -94,6 +94,17 @@ impl Pool {
     /// Memory is so short from now on, which bounds how many works run at once, and whether any waits.
     pub fn feel(&self, pressure: Pressure) {
         self.0.pressure.store(pressure as u8, Relaxed);
+    }
+
+    /// Why a work is refused, as far as that is so now.
+    pub fn why_refused(&self) -> &'static str {
+        if self.0.state.lock().deserted {
+            "no worker is left"
+        } else if self.is_short_of_memory() {
+            "memory is short"
+        } else {
+            "the pool's queue is full"
+        }
     }
 
     /// Whether memory is short.

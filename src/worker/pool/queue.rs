@@ -70,6 +70,12 @@ impl Pool {
         }
     }
 
+    /// No worker is left, and none is about to come: those that wait hear so, and works are refused until one takes a seat.
+    pub fn desert(&self) {
+        self.0.state.lock().deserted = true;
+        self.fail_waiting(Failure::NoWorker);
+    }
+
     /// Answers every work that waits with `failure`: no worker is about to take it.
     pub fn fail_waiting(&self, failure: Failure) {
         let mut state = self.0.state.lock();
@@ -114,6 +120,22 @@ mod tests {
         pool.fail_waiting(Failure::WorkerLost);
         assert_eq!(runtime().block_on(answer).expect_err("no worker"), Failure::WorkerLost);
         assert_eq!(pool.snapshot().queued, 0);
+    }
+
+    #[test]
+    fn while_no_worker_is_left_none_waits_in_vain() {
+        let pool = pool(10);
+        let (waits, answer) = work(1);
+        pool.submit(waits, Wake::Now).expect("room");
+        pool.desert();
+        assert_eq!(answered(answer), Err(Failure::NoWorker));
+        let (refused, _keep) = work(2);
+        pool.submit(refused, Wake::Now).expect_err("nobody would take it");
+        assert_eq!(pool.why_refused(), "no worker is left");
+        let seat = pool.seat();
+        let (taken, _keep) = work(3);
+        pool.submit(taken, Wake::Now).expect("somebody has come");
+        assert!(matches!(seat.next(), Next::Work(_)));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Pool {
     pub fn seat(&self) -> Seat {
         let mut state = self.0.state.lock();
         state.seats += 1;
+        state.deserted = false;
         Seat {
             recalls: Cell::new(state.recalls),
             pool: self.0.clone(),
