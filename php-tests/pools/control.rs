@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{WORKER, boots, let_go, pool, pool_of, served, touch, up, waits_for};
-use crate::harness::{PATIENCE, Rpc, Server, Setup, free_port, wait_until};
+use crate::harness::{PATIENCE, Rpc, Server, Setup, command, finish, free_port, wait_until};
 
 fn controlled(setup: Setup) -> (Server, SocketAddr) {
     let address = free_port();
@@ -101,6 +101,31 @@ fn a_reset_tells_why_a_worker_does_not_boot_and_the_next_one_need_not_wait() {
     std::fs::remove_file(server.dir().join("broken")).unwrap();
     assert_eq!(reset(address), Ok(json!(true)));
     served(&server.get("/").send());
+}
+
+#[test]
+fn a_reset_costs_one_worker_at_most_and_serves_meanwhile() {
+    let code = format!("if (file_exists(dirname(__DIR__) . '/broken')) throw new RuntimeException('the cable is out');{WORKER}");
+    let Some(setup) = pool_of(3, &code) else { return };
+    let (server, address) = controlled(setup);
+    touch(&server.dir().join("broken"));
+    for _ in 0..2 {
+        let refused = reset(address).unwrap_err();
+        assert!(refused.contains("the cable is out"), "{refused}");
+        assert!(refused.contains("the other workers (2) go on as they are"), "{refused}");
+        assert!(wait_until(PATIENCE, || states(address).iter().filter(|state| *state == "errored").count() == 1));
+        assert_eq!(states(address).iter().filter(|state| *state == "ready").count(), 2);
+        for _ in 0..10 {
+            served(&server.get("/").send());
+        }
+    }
+    let told = finish(command(&["-o", &format!("rpc.listen=tcp://{address}"), "reset", "http"]), &[]);
+    let told = String::from_utf8(told.stderr).unwrap();
+    assert!(told.contains("did not boot: Uncaught RuntimeException: the cable is out"), "{told}");
+    assert!(!told.contains("resetter"), "{told}");
+    std::fs::remove_file(server.dir().join("broken")).unwrap();
+    assert_eq!(reset(address), Ok(json!(true)));
+    assert!(wait_until(PATIENCE, || states(address) == ["ready"; 3]), "{:?}", states(address));
 }
 
 #[test]

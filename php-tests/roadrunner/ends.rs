@@ -7,6 +7,31 @@ use nix::sys::signal::Signal;
 use super::{Carrier, both_carriers, setup, with, worker};
 use crate::harness::{PATIENCE, Rpc, finish, wait_until};
 
+#[test]
+fn a_reset_of_processes_costs_one_at_most_and_says_why() {
+    let address = crate::harness::free_port();
+    let server = setup(Carrier::Processes).threads(3).option(&format!("rpc.listen=tcp://{address}")).start();
+    let mut rpc = Rpc::tcp(address);
+    let mut all_ready = || {
+        let list = rpc.call("informer.Workers", &serde_json::json!("http")).unwrap();
+        let rows = list["workers"].as_array().unwrap();
+        rows.len() == 3 && rows.iter().all(|row| row["statusStr"] == "ready")
+    };
+    assert!(wait_until(PATIENCE, &mut all_ready), "{}", server.log.text());
+    let script = server.root().join("roadrunner/worker.php");
+    let sound = std::fs::read(&script).unwrap();
+    std::fs::write(&script, "<?php throw new LogicException('changed for the worse');").unwrap();
+    let refused = rpc.call("resetter.Reset", &serde_json::json!("http")).unwrap_err();
+    assert!(refused.contains("changed for the worse"), "{refused}");
+    assert!(refused.contains("the other workers (2) go on as they are"), "{refused}");
+    for _ in 0..10 {
+        assert!(worker(&server)["served"].as_u64() > Some(0));
+    }
+    std::fs::write(&script, sound).unwrap();
+    assert_eq!(rpc.call("resetter.Reset", &serde_json::json!("http")), Ok(serde_json::json!(true)));
+    assert!(worker(&server)["served"].as_u64() > Some(0));
+}
+
 both_carriers! {
     fn a_worker_that_dies_is_replaced_and_its_client_told(carrier: Carrier) {
         let server = setup(carrier).threads(1).start();

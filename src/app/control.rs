@@ -84,6 +84,7 @@ fn thread_row(snapshot: Snapshot) -> ThreadRow {
         SlotState::Starting => "booting",
         SlotState::Idle => "idle",
         SlotState::Running => "working",
+        SlotState::Failed => "failed",
         SlotState::Gone => "gone",
     };
     let current = slot.current();
@@ -104,7 +105,8 @@ fn row(slot: &Slot) -> WorkerRow {
     let life = slot.life();
     let status = match (slot.state(), life.due) {
         (SlotState::Gone, _) => WorkerStatus::Stopped,
-        (SlotState::Starting | SlotState::Idle, _) if life.is_leaving => WorkerStatus::Stopping,
+        (SlotState::Starting | SlotState::Idle | SlotState::Failed, _) if life.is_leaving => WorkerStatus::Stopping,
+        (SlotState::Failed, _) => WorkerStatus::Errored,
         (_, Some(WorkerStatus::ExecTtlReached)) => WorkerStatus::ExecTtlReached,
         (SlotState::Running, Some(_)) => WorkerStatus::Invalid,
         (SlotState::Running, None) => WorkerStatus::Working,

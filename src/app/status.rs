@@ -94,7 +94,7 @@ fn process(number: usize, slot: &Slot) -> ProcessStatus {
     ProcessStatus {
         pid: std::process::id().wrapping_add(u32::try_from(number).unwrap_or(0)),
         state: match slot.state() {
-            SlotState::Starting => ProcessState::Creating,
+            SlotState::Starting | SlotState::Failed => ProcessState::Creating,
             SlotState::Running => ProcessState::Running,
             SlotState::Idle | SlotState::Gone => ProcessState::Idle,
         },

@@ -8,6 +8,9 @@ use crate::{
     rpc::{CallError, Client},
 };
 
+/// What RoadRunner's clients expect before the reason, and people do not.
+const OPERATION: &str = "resetter_rpc_reset: ";
+
 /// Connects to the server that listens at `address`; an answer may take as long as `patience`.
 pub(super) fn connect(address: Option<&Address>, patience: Duration) -> Result<Client, Error> {
     let address = address.ok_or_else(|| {
@@ -36,7 +39,7 @@ pub(super) fn plugins(client: &mut Client, method: &str, named: &[String]) -> Re
 pub(super) fn failed(method: &str) -> impl Fn(CallError) -> Error {
     move |error| match error {
         // It is the server's own text, and says what it is about.
-        CallError::Server(text) => Error::Remote(text),
+        CallError::Server(text) => Error::Remote(text.strip_prefix(OPERATION).map_or(text.clone(), str::to_owned)),
         CallError::Broken(error) => Error::Unreachable(format!("{method}: {error}")),
         other => Error::Remote(format!("{method}: {other}")),
     }

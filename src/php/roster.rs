@@ -30,6 +30,13 @@ pub struct Life {
     pub due: Option<WorkerStatus>,
 }
 
+/// Why not all workers are ready.
+struct NotReady {
+    what: String,
+    /// They may still be.
+    is_late: bool,
+}
+
 /// More threads than this are nobody's wish.
 const MOST: usize = 1024;
 
@@ -63,14 +70,36 @@ impl Slot {
 impl Threads {
     /// Waits until all workers have booted; says why not if one fails to within the time a boot may take.
     pub(crate) fn wait_booted(&self) -> Result<(), String> {
-        self.wait_ready(0, 0, self.settings().boot_timeout, "has not asked for a request")
+        let patience = self.settings().boot_timeout;
+        self.wait_ready(0, patience, "has not asked for a request", |_| true).map_err(|late| late.within(patience))
     }
 
-    /// Has every worker start afresh, each after the request that it is at; waits until all have. Requests wait meanwhile.
+    /// Has every worker start afresh, one at a time, each after the request that it is at; waits until all have, but no longer than
+    /// `reset_timeout`, past which they go on to do so. If one does not boot, those that have not begun to stay as they are.
     pub fn reset(&self) -> Result<(), String> {
+        if self.settings().debug {
+            return Ok(());
+        }
+        let (asked, timeout) = (Instant::now(), self.settings().reset_timeout);
+        let late = "is not ready again: it is at work, or boots";
         let failures = self.boots.retry();
-        let recall = self.pool().recall();
-        self.wait_ready(recall, failures, self.settings().reset_timeout, "is not ready again: it is at work, or boots")
+        // Those that do not serve anyway try it first.
+        let reset = self.wait_ready(failures, timeout, late, |_| true).and_then(|()| {
+            let before = |slot: &Slot| slot.standing.birth().moment < asked;
+            self.staying().iter().filter(|slot| before(slot)).for_each(|slot| slot.standing.mark(WorkerStatus::Invalid));
+            let left = timeout.saturating_sub(asked.elapsed());
+            self.wait_ready(failures, left, late, |slot| !before(slot))
+        });
+        reset.map_err(|error| match self.slots().iter().filter(|slot| slot.standing.is_ready()).count() {
+            _ if error.is_late => error.within(timeout),
+            0 => format!("{}; no other worker is left, and it is tried again", error.what),
+            left => format!("{}; the other workers ({left}) go on as they are", error.what),
+        })
+    }
+
+    /// None needs to start afresh for a reset any more: one that has was the worse for it.
+    pub(super) fn spare_others(&self) {
+        self.slots().iter().for_each(|slot| slot.standing.spare());
     }
 
     /// Has every worker start afresh before its next request, without waiting for any. Worker scripts that did not boot are tried
@@ -162,11 +191,12 @@ impl Threads {
         }
     }
 
-    fn wait_ready(&self, recall: u64, failures: u64, patience: Duration, late: &str) -> Result<(), String> {
+    /// Waits until all are ready and new, or one fails to boot after the first `failures`.
+    fn wait_ready(&self, failures: u64, patience: Duration, late: &str, is_new: impl Fn(&Slot) -> bool) -> Result<(), NotReady> {
         if self.settings().debug {
             return Ok(());
         }
-        let is_ready = |slot: &Arc<Slot>| slot.standing.is_ready() && slot.standing.recalls() >= recall;
+        let is_ready = |slot: &Arc<Slot>| slot.standing.is_ready() && is_new(slot);
         let waited = self.boots.wait(failures, Instant::now() + patience, || self.staying().iter().all(is_ready));
         let Err(error) = waited else { return Ok(()) };
         let what = match &self.settings().script {
@@ -176,8 +206,17 @@ impl Threads {
             }
         };
         Err(match error {
-            NotBooted::Failed(reason) => format!("{what} did not boot: {reason}"),
-            NotBooted::Late => format!("{what} {late}; waited {} s", patience.as_secs_f32()),
+            NotBooted::Failed(reason) => NotReady { what: format!("{what} did not boot: {reason}"), is_late: false },
+            NotBooted::Late => NotReady { what: format!("{what} {late}"), is_late: true },
         })
+    }
+}
+
+// === impl NotReady ===
+
+impl NotReady {
+    /// What is said of it after a wait.
+    fn within(self, patience: Duration) -> String {
+        if self.is_late { format!("{}; waited {} s", self.what, patience.as_secs_f32()) } else { self.what }
     }
 }

@@ -120,6 +120,8 @@ pub enum SlotState {
     Idle,
     /// Running a script.
     Running,
+    /// Waiting to boot again: its worker script did not boot.
+    Failed,
     /// Ended, or given up.
     Gone,
 }
@@ -304,7 +306,7 @@ impl Threads {
                 debug::serve(&self.pool, slot, &self.settings, script);
             }
             ScriptKind::Worker { script, .. } | ScriptKind::RoadRunner { script, .. } => {
-                worker::serve(&self.pool, slot, &self.settings, script, &self.boots);
+                worker::serve(self, slot, script);
             }
         }
         slot.set(SlotState::Gone);
@@ -425,6 +427,7 @@ impl Slot {
             0 => SlotState::Starting,
             1 => SlotState::Idle,
             2 => SlotState::Running,
+            3 => SlotState::Failed,
             _ => SlotState::Gone,
         }
     }

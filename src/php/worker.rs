@@ -8,9 +8,9 @@ use super::{
     context::Context,
     ffi, opcache,
     run::{Ended, Feed, Left, Run},
-    thread::{Settings, Slot},
+    thread::{Slot, SlotState, Threads},
 };
-use crate::worker::{Jobs, Pool, Script, Seat};
+use crate::worker::{Jobs, Script, Seat};
 
 /// After a boot that failed; doubles with each one that follows, to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(100);
@@ -125,14 +125,15 @@ impl Boots {
 }
 
 /// The life of a worker's thread.
-pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) {
+pub(super) fn serve(threads: &Threads, slot: &Slot, script: &Script) {
+    let (pool, boots) = (threads.pool(), &threads.boots);
     let seat = pool.seat();
     slot.standing.sit(&seat, pool);
     let mut failures = 0;
     loop {
         let context = Context::attach(slot);
         let retries = boots.retries();
-        let ended = boot(&seat, slot, settings, script, boots);
+        let ended = boot(threads, &seat, slot, script);
         if ended.left == Some(Left::Closed) {
             break;
         }
@@ -160,7 +161,8 @@ pub(super) fn serve(pool: &Pool, slot: &Slot, settings: &Settings, script: &Scri
 }
 
 /// Boots the script and lets it serve until it ends.
-fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &Boots) -> Ended {
+fn boot(threads: &Threads, seat: &Seat, slot: &Slot, script: &Script) -> Ended {
+    let (settings, boots) = (threads.settings(), &threads.boots);
     let retries = boots.retries();
     slot.booting(script, seat);
     // Until the script has ended it holds code that an OPcache restart would take away.
@@ -175,6 +177,9 @@ fn boot(seat: &Seat, slot: &Slot, settings: &Settings, script: &Script, boots: &
     if !ended.booted {
         let reason = why(&ended);
         tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.shown());
+        slot.set(SlotState::Failed);
+        // Before the next of them has leave to.
+        threads.spare_others();
         slot.standing.failed();
         boots.failed(reason, retries);
     }

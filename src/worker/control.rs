@@ -30,7 +30,7 @@ pub trait Control: Send + Sync {
         self.workers().iter().any(|worker| matches!(worker.status, WorkerStatus::Ready | WorkerStatus::Working))
     }
 
-    /// Lets every worker finish what it does and boot again.
+    /// Lets every worker finish what it does and boot again, one at a time. If one does not boot, the others stay as they are.
     fn reset(&self) -> Done<'_> {
         self.refuse("reset")
     }
@@ -82,7 +82,7 @@ pub struct ThreadRow {
     pub name: String,
     /// What `ps -L` calls LWP.
     pub id: i64,
-    /// What it is doing: `booting`, `idle`, `working`, or `stuck` if it was given up.
+    /// What it is doing: `booting`, `idle`, `working`, `failed` until it boots again, or `stuck` if it was given up.
     pub state: &'static str,
     /// The number of its request, 0 if it has none.
     pub request: u64,
@@ -162,7 +162,7 @@ pub enum WorkerStatus {
     Stopped = 5,
     /// About to start afresh, having done as many works as `max_jobs` lets it.
     MaxJobsReached = 7,
-    /// It failed.
+    /// It did not boot, and is tried again.
     Errored = 8,
     /// About to start afresh, having idled for `supervisor.idle_ttl`.
     IdleTtlReached = 9,

@@ -23,7 +23,6 @@ pub(crate) struct Standing {
     place: OnceLock<Place>,
     is_ready: AtomicBool,
     is_dismissed: AtomicBool,
-    recalls: AtomicU64,
     due: AtomicU8,
     served: AtomicU64,
     memory: AtomicU64,
@@ -51,7 +50,8 @@ pub(crate) struct Jobs {
     most: u64,
 }
 
-const REASONS: [WorkerStatus; 5] = [
+const REASONS: [WorkerStatus; 6] = [
+    WorkerStatus::Invalid,
     WorkerStatus::MaxJobsReached,
     WorkerStatus::TtlReached,
     WorkerStatus::IdleTtlReached,
@@ -70,7 +70,6 @@ impl Standing {
             place: OnceLock::new(),
             is_ready: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
-            recalls: AtomicU64::new(0),
             due: AtomicU8::new(0),
             served: AtomicU64::new(0),
             memory: AtomicU64::new(0),
@@ -89,7 +88,7 @@ impl Standing {
     /// The worker starts afresh; its thread has used `cpu` so far.
     pub(crate) fn begin(&self, seat: &Seat, cpu: Duration) {
         self.is_ready.store(false, Relaxed);
-        self.recalls.store(seat.start_afresh(), Relaxed);
+        seat.start_afresh();
         self.served.store(0, Relaxed);
         self.due.store(0, Relaxed);
         *self.birth.lock() = Birth { moment: Instant::now(), cpu };
@@ -127,6 +126,11 @@ impl Standing {
         self.due.store(due as u8, Relaxed);
     }
 
+    /// It need not start afresh after all, if a reset was all that it was to do so for.
+    pub(crate) fn spare(&self) {
+        let _ = self.due.compare_exchange(WorkerStatus::Invalid as u8, 0, SeqCst, SeqCst);
+    }
+
     /// Why it is to start afresh, if it is.
     pub(crate) fn due(&self) -> Option<WorkerStatus> {
         let due = self.due.load(Relaxed);
@@ -142,9 +146,17 @@ impl Standing {
         served >= jobs.most || (self.due.load(Relaxed) != 0 && self.may_start_afresh())
     }
 
-    /// Takes the permit; false if another worker has it.
+    /// Takes the permit, for what it is due for; false if another worker has it.
     pub(crate) fn may_start_afresh(&self) -> bool {
-        self.permit.take(self.number)
+        if !self.permit.take(self.number) {
+            return false;
+        }
+        // It may have been spared by the one that had the permit.
+        let is_due = self.due.load(SeqCst) != 0;
+        if !is_due {
+            self.stays();
+        }
+        is_due
     }
 
     /// Gives the permit back, unused.
@@ -168,11 +180,6 @@ impl Standing {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.is_ready.load(Relaxed)
-    }
-
-    /// The last recall that it has followed.
-    pub(crate) fn recalls(&self) -> u64 {
-        self.recalls.load(Relaxed)
     }
 
     /// Requests begun since it started afresh.
@@ -199,12 +206,12 @@ impl Standing {
 impl Permit {
     /// Whoever has it may take it again.
     fn take(&self, worker: u64) -> bool {
-        self.0.compare_exchange(0, worker, Relaxed, Relaxed).is_ok() || self.0.load(Relaxed) == worker
+        self.0.compare_exchange(0, worker, SeqCst, SeqCst).is_ok() || self.0.load(Relaxed) == worker
     }
 
     fn give_back(&self, worker: u64) {
         // Not theirs: then there is nothing to give back.
-        let _ = self.0.compare_exchange(worker, 0, Relaxed, Relaxed);
+        let _ = self.0.compare_exchange(worker, 0, SeqCst, Relaxed);
     }
 }
 

@@ -18,15 +18,13 @@ pub(super) enum Order {
 // === impl Pool ===
 
 impl Pool {
-    /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile. Returns the
-    /// recall's number.
-    pub fn recall(&self) -> u64 {
+    /// Tells every worker to start afresh before its next work, the waiting ones at once. Works wait meanwhile.
+    pub fn recall(&self) {
         let mut state = self.0.state.lock();
         state.recalls += 1;
         for slot in state.idle.drain(..) {
             slot.wake();
         }
-        state.recalls
     }
 
     /// Tells one worker to start afresh if it waits for work; false if it does not.
@@ -161,8 +159,8 @@ mod tests {
     fn whoever_starts_afresh_has_done_what_earlier_recalls_ask() {
         let pool = pool(10);
         let seat = pool.seat();
-        let recall = pool.recall();
-        assert_eq!(seat.start_afresh(), recall);
+        pool.recall();
+        seat.start_afresh();
         let (work, _keep) = work(1);
         pool.submit(work, Wake::Now).expect("room");
         assert!(pool.longest_wait().is_some());

@@ -108,14 +108,13 @@ impl Seat {
         Place(self.slot.clone())
     }
 
-    /// The worker starts afresh by itself: it has done what recalls up to now ask for. Returns the last one's number.
-    pub fn start_afresh(&self) -> u64 {
+    /// The worker starts afresh by itself: it has done what recalls up to now ask for.
+    pub fn start_afresh(&self) {
         let state = self.pool.state.lock();
         self.recalls.set(state.recalls);
         if self.slot.told.load(Relaxed) == Order::StartAfresh as u8 {
             self.slot.told.store(0, Relaxed);
         }
-        state.recalls
     }
 
     /// What to do next, waiting for it.

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Control, Done, NotDone, Permit, Pool, Relief, Rules, WorkerRow, roadrunner::Terms};
+use super::{Control, Done, NotDone, Permit, Pool, Relief, Rules, WorkerRow, WorkerStatus, roadrunner::Terms};
 use relay::Sockets;
 use rows::Row;
 
@@ -180,6 +180,34 @@ impl Processes {
 }
 
 impl Processes {
+    /// Has another process take the place of the one that was the worker's at `birth`, after what it does, and waits for that.
+    async fn replace(&self, row: &Row, birth: u64, deadline: Instant) -> Result<(), String> {
+        let (mut seen, mut failures) = (birth, 0);
+        loop {
+            if row.birth() == birth {
+                row.renew(WorkerStatus::Invalid, &self.shared.config.pool);
+            } else if row.is_ready() {
+                return Ok(());
+            } else if row.has_stopped() && row.birth() != seen {
+                // It has been started since, and has ended.
+                (seen, failures) = (row.birth(), failures + 1);
+            }
+            if Instant::now() >= deadline {
+                return Err(self.boot_failure().unwrap_or_else(|| "workers are still busy".into()));
+            }
+            if failures > 0
+                && let Some(reason) = self.boot_failure()
+            {
+                let left = self.shared.rows.iter().filter(|row| row.is_ready()).count();
+                return Err(match left {
+                    0 => format!("{reason}; no other worker is left, and it is tried again"),
+                    _ => format!("{reason}; the other workers ({left}) go on as they are"),
+                });
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
     /// Kills all of them at once, for a server that leaves at once.
     pub fn kill(&self) {
         self.shared.rows.iter().for_each(Row::kill);
@@ -198,7 +226,7 @@ impl Control for Processes {
     fn relief(&self, settled: Duration) -> Option<Relief<'_>> {
         let candidates = self.shared.rows.iter().filter(|row| !self.shared.config.debug && row.may_be_rid_of_memory(settled));
         let (row, shown) = candidates.filter_map(|row| Some((row, row.show()?))).max_by_key(|(_, shown)| shown.memory)?;
-        let renew = Box::new(|| row.renew(&self.shared.config.pool));
+        let renew = Box::new(|| row.renew(WorkerStatus::MaxMemoryReached, &self.shared.config.pool));
         Some(Relief { memory: shown.memory, worker: format!("process {}", shown.pid), renew })
     }
 
@@ -207,17 +235,19 @@ impl Control for Processes {
             if self.shared.config.debug {
                 return Ok(());
             }
-            let before: Vec<_> = self.shared.rows.iter().map(Row::birth).collect();
-            self.shared.config.pool.recall();
-            let deadline = Instant::now() + self.shared.config.reset_timeout;
-            while !self.shared.rows.iter().zip(&before).all(|(row, before)| row.is_ready() && row.birth() != *before) {
-                if Instant::now() >= deadline {
-                    let reason = self.boot_failure().unwrap_or_else(|| "workers are still busy".into());
-                    return Err(NotDone::Failed(reason));
+            let (deadline, mut failed) = (Instant::now() + self.shared.config.reset_timeout, None);
+            let mut rows: Vec<_> = self.shared.rows.iter().map(|row| (row.birth(), row)).collect();
+            // Those that do not serve anyway try it first, and those last that somebody waits for.
+            rows.sort_by_key(|(_, row)| row.trouble());
+            for (before, row) in rows {
+                // Past the deadline the rest does it without being waited for.
+                match self.replace(row, before, deadline).await {
+                    Ok(()) => {}
+                    Err(reason) if Instant::now() < deadline => return Err(NotDone::Failed(reason)),
+                    Err(reason) => failed = failed.or(Some(reason)),
                 }
-                tokio::time::sleep(TICK).await;
             }
-            Ok(())
+            failed.map_or(Ok(()), |reason| Err(NotDone::Failed(reason)))
         })
     }
 }

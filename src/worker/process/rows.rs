@@ -89,9 +89,9 @@ impl Row {
         self.standing.may_be_rid_of_memory(settled)
     }
 
-    /// It is to be replaced for the memory that it holds, after what it does.
-    pub(super) fn renew(&self, pool: &Pool) {
-        self.standing.mark(WorkerStatus::MaxMemoryReached);
+    /// It is to be replaced for this reason, after what it does.
+    pub(super) fn renew(&self, due: WorkerStatus, pool: &Pool) {
+        self.standing.mark(due);
         let idles = || self.standing.place().is_some_and(|place| pool.recall_idle(place));
         if self.standing.may_start_afresh() && !idles() {
             self.standing.stays();
@@ -126,6 +126,20 @@ impl Row {
 
     pub(super) fn is_ready(&self) -> bool {
         matches!(self.facts.lock().status, WorkerStatus::Ready | WorkerStatus::Working)
+    }
+
+    /// None is at work for it, nor boots.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.facts.lock().pid.is_none()
+    }
+
+    /// How much is lost while it is replaced: nothing while it does not serve, most while it is at work.
+    pub(super) fn trouble(&self) -> u8 {
+        match self.facts.lock().status {
+            WorkerStatus::Ready => 1,
+            WorkerStatus::Working => 2,
+            _ => 0,
+        }
     }
 
     /// A number that changes with each process.
