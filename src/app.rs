@@ -343,7 +343,7 @@ fn stop(engine: php::Engine, all: Vec<Served>) {
     let stopped = engine.stop(Duration::from_secs(1));
     drop(all);
     if !stopped {
-        tracing::warn!("a script is still running and is abandoned; the process ends without PHP's own shutdown");
+        tracing::warn!("PHP is still at work and is abandoned; the process ends without PHP's own shutdown");
         exit::now(0);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use nix::sys::signal::Signal;
+
 use super::{GIVEN_UP, setup};
 use crate::harness::{PATIENCE, Request, free_port, wait_until};
 
@@ -35,6 +37,39 @@ fn a_thread_that_cannot_be_interrupted_is_replaced_and_then_the_process() {
     assert!(crate::harness::wait_until(PATIENCE, || !std::path::Path::new(&format!("/proc/{first}")).exists()));
     assert_ne!(server.text("/pid.php"), first);
     assert_eq!(server.text("/clean.php"), "clean");
+}
+
+#[test]
+fn who_is_cut_at_the_grace_period_is_told_and_named() {
+    let Some(setup) = setup() else { return };
+    let setup = setup.option("http.request_timeout=10m").option("http.pool.destroy_timeout=10m");
+    let setup = setup.threads(2).option("engine.grace_period=300ms");
+    let begins = |name: &str| format!("touch(dirname(__DIR__) . '/begun-{name}');");
+    let setup =
+        setup.php("loop.php", &format!("{}{LOOP}", begins("loop"))).php("nap.php", &format!("{}sleep(600);", begins("nap")));
+    let server = setup.start();
+    let mut cut = [server.get("/loop.php?a=1").fire(), server.get("/nap.php?b=2").fire()];
+    let has_begun = |name: &str| server.dir().join(format!("begun-{name}")).exists();
+    assert!(wait_until(PATIENCE, || has_begun("loop") && has_begun("nap")));
+    server.signal(Signal::SIGTERM);
+    for one in &mut cut {
+        assert_eq!(one.read().unwrap().status, 503, "{}", server.log.text());
+    }
+    assert!(server.ended_within(PATIENCE).is_some(), "{}", server.log.text());
+    let log = server.log.text();
+    for target in ["/loop.php?a=1", "/nap.php?b=2"] {
+        let (script, _) = target[1..].split_once('?').unwrap();
+        let named = |what: &str| {
+            log.lines().any(|line| {
+                line.contains(what)
+                    && line
+                        .contains(&format!("method=\"GET\" uri=\"{target}\" script=\"{}", server.root().join(script).display()))
+                    && line.contains("ran_ms=")
+            })
+        };
+        assert!(named("its request is cut") && named("is still running and is abandoned"), "{target}: {log}");
+        assert!(log.lines().any(|line| line.contains("http 503 GET ") && line.contains(script)), "{target}: {log}");
+    }
 }
 
 #[test]

@@ -173,7 +173,7 @@ impl Front {
     }
 
     /// Waits until no connection is left, but no longer than `deadline`; true if none is.
-    async fn wait(&self, deadline: Instant) -> bool {
+    pub(super) async fn wait(&self, deadline: Instant) -> bool {
         let fcgi = async {
             match &self.fcgi {
                 Some(server) => server.wait(deadline).await,

@@ -39,6 +39,9 @@ const LOOK_FOR_LOST: Duration = Duration::from_millis(250);
 /// How long another engine that was asked for them has, before it is asked for again.
 const REPLACED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Clients whose scripts are not waited for any longer are told so within this time.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Others who hear of the beginning and the end of what an engine does.
 pub(super) struct Others {
     pub(super) health: Health,
@@ -106,6 +109,8 @@ pub(super) async fn run(
             finished = &mut finish => {
                 if !finished {
                     tracing::warn!("grace period over; connections are cut");
+                    php.pools().iter().for_each(|threads| threads.cut_running());
+                    front.wait(Instant::now() + LAST_WORDS).await;
                 }
                 return deadline;
             }

@@ -182,6 +182,7 @@ impl Service {
                 }
                 match failure {
                     Failure::QueueTimeout | Failure::NoWorker => response::overloaded(),
+                    Failure::Stopped => response::plain(StatusCode::SERVICE_UNAVAILABLE),
                     Failure::RequestTimeout => response::plain(StatusCode::GATEWAY_TIMEOUT),
                     Failure::WorkerLost | Failure::NoAnswer => response::plain(site.internal_error_code),
                 }

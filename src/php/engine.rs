@@ -274,6 +274,9 @@ impl Engine {
         let deadline = Instant::now() + patience;
         self.pools.iter().for_each(|threads| threads.close());
         let joined = self.pools.iter().all(|threads| threads.join(deadline));
+        if !joined {
+            self.pools.iter().for_each(|threads| threads.name_abandoned());
+        }
         if !self.opcache.is_none_or(|keeper| keeper.stop(deadline)) || !joined {
             return false;
         }

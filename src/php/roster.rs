@@ -8,10 +8,10 @@ use std::{
 use super::{
     engine::ScriptKind,
     leaks,
-    thread::{Slot, Threads},
+    thread::{Current, Slot, Threads},
     worker::NotBooted,
 };
-use crate::worker::WorkerStatus;
+use crate::worker::{Failure, WorkerStatus};
 
 /// A worker since it last started afresh, for an operator.
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +164,25 @@ impl Threads {
         self.end_by.get_or_init(|| Instant::now() + self.settings().destroy_timeout);
     }
 
+    /// The server waits no longer: whoever waits for a script that runs, or for a worker, hears so, and the log names them.
+    pub fn cut_running(&self) {
+        for slot in self.slots() {
+            let Some((request, _)) = slot.running_since() else { continue };
+            let current = slot.current();
+            if slot.while_running(request, || slot.lifeline.lock().cut(Failure::Stopped)) {
+                name(&current, "the server waits no longer for a script: its request is cut");
+            }
+        }
+        self.pool().fail_waiting(Failure::Stopped);
+    }
+
+    /// Names the scripts that run and are left to the end of the process.
+    pub(super) fn name_abandoned(&self) {
+        for slot in self.slots().into_iter().chain(self.lost()).filter(|slot| slot.running_since().is_some()) {
+            name(&slot.current(), "a script is still running and is abandoned");
+        }
+    }
+
     /// Workers that are always there.
     pub(super) fn base(&self) -> usize {
         self.base.load(Relaxed)
@@ -210,6 +229,19 @@ impl Threads {
             NotBooted::Late => NotReady { what: format!("{what} {late}"), is_late: true },
         })
     }
+}
+
+/// Says `what` of a request that runs.
+fn name(current: &Current, what: &str) {
+    tracing::warn!(
+        request = current.request,
+        id = current.id(),
+        method = current.method,
+        uri = current.target,
+        script = current.script,
+        ran_ms = current.began.map_or(0, |began| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)),
+        "{what}"
+    );
 }
 
 // === impl NotReady ===

@@ -61,6 +61,9 @@ pub enum Failure {
     /// No worker is left in the pool, and none is about to come.
     #[error("no worker is left to take it")]
     NoWorker,
+    /// The server stops, and its grace period is over.
+    #[error("the server stops and waits no longer")]
+    Stopped,
     /// The script ran longer than `http.request_timeout`.
     #[error("the script exceeded the request timeout")]
     RequestTimeout,

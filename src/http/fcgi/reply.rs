@@ -64,7 +64,7 @@ pub(super) fn error(status: StatusCode) -> Reply {
 /// The page for work that got no reply.
 pub(super) fn failure(failure: Failure) -> Reply {
     error(match failure {
-        Failure::QueueTimeout | Failure::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::QueueTimeout | Failure::NoWorker | Failure::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         Failure::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
         Failure::WorkerLost | Failure::NoAnswer => StatusCode::INTERNAL_SERVER_ERROR,
     })

@@ -149,8 +149,10 @@ impl Row {
 
     /// Kills the process and its group; under the lock, so that it has not been reaped.
     pub(super) fn kill(&self) {
-        if let Some(pid) = self.facts.lock().pid {
-            tracing::warn!(pid = pid.as_raw(), "a worker has not ended in time and is killed");
+        let facts = self.facts.lock();
+        if let Some(pid) = facts.pid {
+            let request = facts.current.as_ref().map(|current| current.name.as_str());
+            tracing::warn!(pid = pid.as_raw(), request, "a worker has not ended in time and is killed");
             _ = killpg(pid, Signal::SIGKILL);
         }
     }
