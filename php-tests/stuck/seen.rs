@@ -113,6 +113,20 @@ fn a_slow_upload_a_full_pool_and_a_slow_client_are_told_apart() {
 }
 
 #[test]
+fn a_script_that_goes_on_after_a_flush_is_slow_and_not_its_client() {
+    let Some(setup) = setup() else { return };
+    let setup = setup.option("http.request_slowlog_timeout=300ms");
+    let server = setup.php("flush.php", "echo str_repeat('x', 300_000); flush(); sleep(100);").start();
+    let mut client = server.get("/flush.php").fire();
+    assert_eq!(client.read_head().unwrap().status, 200);
+    client.read_to_end().ok();
+    assert!(wait_until(PATIENCE, || !slow_lines(&server, "took long").is_empty()), "{}", server.log.text());
+    let line = slow_lines(&server, "took long").remove(0);
+    let (php, write) = (milliseconds(&line, "php_ms"), milliseconds(&line, "write_ms"));
+    assert!(php >= 900 && write < php, "{line}");
+}
+
+#[test]
 fn without_a_limit_nothing_is_slow() {
     let Some(setup) = setup() else { return };
     let server = setup.option("http.request_timeout=0s").php("nap.php", "usleep(300_000); echo 'napped';").start();

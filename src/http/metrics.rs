@@ -36,7 +36,7 @@ pub(crate) struct Handshakes {
 pub(super) struct Spans {
     /// Until a worker took it.
     pub(super) queue: Duration,
-    /// Until the worker answered.
+    /// Until the worker had written its answer.
     pub(super) php: Duration,
     /// Until the client had all of an answer that streams; none for others.
     pub(super) write: Option<Duration>,
@@ -60,8 +60,8 @@ impl Metrics {
             circuit_open: IntGauge::new("rr_http_circuit_open", "1 while circuit_breaker turns requests away.")?,
             circuit_refused: IntCounter::new("rr_http_circuit_refused_total", "Requests that circuit_breaker turned away.")?,
             queue_wait: part("rr_http_queue_wait_seconds", "How long requests waited for a worker.")?,
-            php: part("rr_http_php_seconds", "How long workers took until they answered.")?,
-            write: part("rr_http_write_seconds", "How long clients took to take answers that stream.")?,
+            php: part("rr_http_php_seconds", "How long workers took until their answer was written.")?,
+            write: part("rr_http_write_seconds", "How long clients took to take the rest of answers that stream.")?,
         };
         registry.register(Box::new(metrics.queue.clone()))?;
         registry.register(Box::new(metrics.total.clone()))?;

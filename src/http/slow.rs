@@ -8,7 +8,7 @@ use std::{
 use http::{HeaderValue, Response};
 
 use super::{Body, Metrics, metrics::Spans};
-use crate::worker::{Phases, Request};
+use crate::worker::{Phases, Request, Written};
 
 /// Who wants to know how long requests take.
 #[derive(Clone, Debug)]
@@ -27,7 +27,8 @@ pub(crate) struct Timed {
     phases: Arc<Phases>,
     submitted: Instant,
     answered: Option<Instant>,
-    streams: bool,
+    /// Of a body that streams.
+    written: Option<Written>,
     status: u16,
 }
 
@@ -61,7 +62,7 @@ impl Timing {
             script: request.script.shown().into_owned(),
         });
         let (metrics, submitted) = (self.metrics.clone(), Instant::now());
-        Timed { slow, metrics, phases, submitted, answered: None, streams: false, status: 0 }
+        Timed { slow, metrics, phases, submitted, answered: None, written: None, status: 0 }
     }
 }
 
@@ -73,7 +74,7 @@ impl Timed {
         self.answered = Some(Instant::now());
         self.status = response.status().as_u16();
         if let Body::Output(reader) = response.body_mut() {
-            self.streams = true;
+            self.written = Some(reader.written());
             reader.keep(Box::new(self));
         }
     }
@@ -85,10 +86,12 @@ impl Drop for Timed {
         let answered = self.answered.unwrap_or(now);
         let began = self.phases.began().unwrap_or(answered);
         let queue = began.saturating_duration_since(self.submitted);
-        let php = answered.saturating_duration_since(began);
-        let write = now.duration_since(answered);
+        // A script goes on after it has begun to answer.
+        let ended = self.written.as_ref().map_or(answered, |written| written.at().unwrap_or(now));
+        let php = ended.saturating_duration_since(began);
+        let write = now.saturating_duration_since(ended);
         if let Some(metrics) = &self.metrics {
-            metrics.note(Spans { queue, php, write: self.streams.then_some(write) });
+            metrics.note(Spans { queue, php, write: self.written.is_some().then_some(write) });
         }
         let Some(slow) = &self.slow else { return };
         if now.duration_since(self.submitted) + self.phases.arriving < slow.limit {

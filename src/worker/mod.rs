@@ -29,7 +29,7 @@ pub use control::{Control, Controls, CurrentWork, Done, NotDone, Relief, ThreadR
 pub use guard::{Guard, Pressure, Reading, Replace, Thresholds};
 pub use lifeline::Lifeline;
 pub(crate) use output::temporary_file;
-pub use output::{Connection as OutputConnection, Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter};
+pub use output::{Connection as OutputConnection, Limits as OutputLimits, OutputCutter, OutputReader, OutputWriter, Written};
 pub use params::{HttpHead, Secure, Variables};
 pub use pool::{Config, Next, Place, Pool, Refused, Rest, Seat, Snapshot, Submitted, Wake};
 pub use reply::{Answer, Failure, Head, Reply, ReplyBody, Responder};

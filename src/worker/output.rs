@@ -5,7 +5,14 @@
 //! What both ends share is here. The worker has a [`writer`], the client a [`reader`]; what is between them is kept in [`memory`] and
 //! in a [`spool`].
 
-use std::{collections::VecDeque, fmt, io, path::PathBuf, sync::Arc, task::Waker, time::Duration};
+use std::{
+    collections::VecDeque,
+    fmt, io,
+    path::PathBuf,
+    sync::Arc,
+    task::Waker,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -18,7 +25,7 @@ mod reader;
 mod spool;
 mod writer;
 
-pub use reader::OutputReader;
+pub use reader::{OutputReader, Written};
 pub(crate) use spool::temporary_file;
 pub use writer::{OutputCutter, OutputWriter};
 
@@ -58,6 +65,7 @@ struct State {
     in_memory: usize,
     spool: Option<Spool>,
     end: Option<io::Result<()>>,
+    ended: Option<Instant>,
     trailers: Option<HeaderMap>,
     reader_gone: bool,
     flushed: bool,
@@ -75,6 +83,16 @@ impl Limits {
     }
 }
 
+// === impl State ===
+
+impl State {
+    /// Nothing more is written; what was said first stays.
+    fn finish(&mut self, end: io::Result<()>) {
+        self.end.get_or_insert(end);
+        self.ended.get_or_insert_with(Instant::now);
+    }
+}
+
 // === impl Shared ===
 
 impl Waiting for Shared {
@@ -86,7 +104,8 @@ impl Waiting for Shared {
         }
         state.chunks.clear();
         (state.in_memory, state.spool, state.trailers) = (0, None, None);
-        state.end = Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read, and others needed the room")));
+        state.end = None;
+        state.finish(Err(io::Error::new(io::ErrorKind::TimedOut, "the client did not read, and others needed the room")));
         let connection = state.connection.take();
         wake(state);
         self.drained.notify_all();

@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -16,6 +17,10 @@ use super::{Connection, Shared, memory::LITTLE};
 /// The client's end: an HTTP body.
 #[derive(Debug)]
 pub struct OutputReader(pub(super) Arc<Shared>, pub(super) Option<Kept>);
+
+/// Knows when the other end has written all.
+#[derive(Debug)]
+pub struct Written(Arc<Shared>);
 
 /// Something that lives as long as a reader.
 pub(super) type Kept = Box<dyn fmt::Debug + Send + Sync>;
@@ -31,11 +36,27 @@ impl OutputReader {
         self.1 = Some(guard);
     }
 
+    /// To ask when all was written.
+    pub fn written(&self) -> Written {
+        Written(self.0.clone())
+    }
+
     /// Closes `connection` when the body is given up because nobody reads it. A connection that waits to send would not ask.
     pub fn close_with(&self, connection: Arc<dyn Connection>) {
         self.0.state.lock().connection = Some(connection);
     }
 }
+
+// === impl Written ===
+
+impl Written {
+    /// When it was, or when the body was broken off; none while it is being written.
+    pub fn at(&self) -> Option<Instant> {
+        self.0.state.lock().ended
+    }
+}
+
+// === impl Body, Drop ===
 
 impl http_body::Body for OutputReader {
     type Data = Bytes;

@@ -38,7 +38,7 @@ impl OutputWriter {
     pub fn write(&self, chunk: Bytes) -> io::Result<()> {
         self.pass_on(chunk).inspect_err(|error| {
             let mut state = self.0.state.lock();
-            state.end.get_or_insert_with(|| Err(error.kind().into()));
+            state.finish(Err(error.kind().into()));
             wake(state);
         })
     }
@@ -102,7 +102,7 @@ impl OutputWriter {
     pub fn finish(self, end: io::Result<()>) {
         let mut state = self.0.state.lock();
         // One that was cut off stays so.
-        state.end.get_or_insert(end);
+        state.finish(end);
         wake(state);
     }
 
@@ -127,7 +127,7 @@ impl Drop for OutputWriter {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         if state.end.is_none() {
-            state.end = Some(Err(io::Error::other("the worker ended in the middle of its output")));
+            state.finish(Err(io::Error::other("the worker ended in the middle of its output")));
             wake(state);
         }
     }
@@ -144,7 +144,7 @@ impl OutputCutter {
     /// Breaks the body off because of `error`.
     pub fn cut(self, error: io::Error) {
         let mut state = self.0.state.lock();
-        state.end.get_or_insert(Err(error));
+        state.finish(Err(error));
         wake(state);
         // The writer may be the one that waits.
         self.0.drained.notify_all();
