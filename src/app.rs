@@ -248,7 +248,7 @@ fn run_engine(mut config: Config, options: &Options, means: Means) -> Result<(),
     let controls = rpc::controls(engine.pools(), &processes);
     let pools: Arc<[Pool]> = all.iter().map(|one| one.pool.clone()).collect();
     let processes: Arc<[Arc<Processes>]> = processes.into_iter().flatten().collect();
-    let mut guard = MemoryGuard::new(&config.engine.memory, &pools, &processes, &controls);
+    let mut guard = MemoryGuard::new(&config.engine, &pools, &processes, &controls);
     let kept = Kept::start(&config, &runtime, means.kin)?;
     let development = development.map(|prepared| prepared.start(&config.dev, engine.pools())).transpose()?;
     let dev = development.as_ref().map(|development| development.dev.clone());

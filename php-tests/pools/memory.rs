@@ -70,7 +70,7 @@ fn engine(server: &Server) -> String {
 }
 
 /// A server that sheds load from 40 % of `limit` on, a second of which is enough for another engine.
-fn sheds_soon(limit: &str) -> Option<Server> {
+fn sheds_soon(limit: &str, grace_period: &str) -> Option<Server> {
     let setup = pool(2)?;
     let pid = "http:\n  routes:\n    - { path: /pid, worker: root/pid.php, pool: { num_workers: 1 } }\n";
     let pid = pid.replace("root/", &format!("{}/", setup.document_root().display()));
@@ -78,12 +78,13 @@ fn sheds_soon(limit: &str) -> Option<Server> {
     let setup = setup.php("pid.php", "while (rr_handle_request(fn() => print getmypid()));").ini("memory_limit", "-1");
     let options = ["recycle_at=40", "shed_at=40", "replace_after=1s"].map(|option| format!("engine.memory.{option}"));
     let setup = options.iter().fold(setup, |setup, option| setup.option(option));
+    let setup = setup.option(&format!("engine.grace_period={grace_period}"));
     Some(up(setup.option(&format!("engine.memory.limit={limit}"))))
 }
 
 #[test]
 fn another_engine_takes_over_when_memory_stays_short() {
-    let Some(server) = sheds_soon("1G") else { return };
+    let Some(server) = sheds_soon("1G", "1m") else { return };
     let first = engine(&server);
     let mut large = server.get("/?hold=500&until=go").fire();
     waits_for(&server, "go");
@@ -94,12 +95,28 @@ fn another_engine_takes_over_when_memory_stays_short() {
 }
 
 #[test]
-fn without_room_for_two_the_engine_ends_first() {
-    let Some(server) = sheds_soon("300M") else { return };
+fn without_room_for_two_requests_that_hold_the_memory_are_waited_for() {
+    let Some(server) = sheds_soon("300M", "10m") else { return };
     let first = engine(&server);
     let mut large = server.get("/?hold=290&until=go").fire();
     waits_for(&server, "go");
-    assert!(server.log.contains("with no room for two engines", PATIENCE), "{}", server.log.text());
+    assert!(server.log.contains("requests that run are waited for", PATIENCE), "{}", server.log.text());
+    assert_eq!(server.get("/").send().status, 503);
+    assert!(server.log.contains("the largest worker starts afresh", PATIENCE), "{}", server.log.text());
+    let_go(&server, "go");
+    served(&large.read().unwrap());
+    assert!(server.log.contains("memory is no longer short", PATIENCE), "{}", server.log.text());
+    assert_eq!(engine(&server), first);
+    assert!(!server.logs("this one ends"), "{}", server.log.text());
+}
+
+#[test]
+fn without_room_for_two_the_engine_ends_first() {
+    let Some(server) = sheds_soon("300M", "6s") else { return };
+    let first = engine(&server);
+    let mut large = server.get("/?hold=290&until=go").fire();
+    waits_for(&server, "go");
+    assert!(server.log.contains("this one ends, and another follows", PATIENCE), "{}", server.log.text());
     let_go(&server, "go");
     served(&large.read().unwrap());
     assert!(wait_until(PATIENCE, || server.get("/pid").send().text() != first), "{}", server.log.text());

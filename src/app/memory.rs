@@ -32,6 +32,12 @@ pub(super) struct MemoryGuard {
     pressure: Pressure,
     killed: u64,
     shown: Arc<Mutex<Shown>>,
+    /// Since when this engine is to end before another begins.
+    due: Option<Instant>,
+    /// When a request was last seen that had run for long.
+    held: Option<Instant>,
+    /// The longest that its end is put off for the sake of such.
+    patience: Duration,
 }
 
 /// As a call tells it; sizes in bytes.
@@ -53,6 +59,12 @@ const TICK: Duration = Duration::from_secs(1);
 /// A worker that has just started afresh has nothing to give.
 const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
+/// A request that has run for longer may hold what memory there is, and would be waited for while nobody accepts.
+const LONG: Duration = Duration::from_secs(1);
+
+/// After such a request it takes so long to see what memory is left: workers that have grown start afresh, one a second.
+const SETTLES: Duration = Duration::from_secs(5);
+
 /// Nor has one that holds no more than this.
 const WORTHWHILE: u64 = 16 << 20;
 
@@ -64,11 +76,12 @@ const TELLS_WITHIN: Duration = Duration::from_secs(5);
 impl MemoryGuard {
     /// None if it is off. The engine serves from now on.
     pub(super) fn new(
-        config: &config::Memory,
+        engine: &config::Engine,
         pools: &Arc<[Pool]>,
         processes: &Arc<[Arc<Processes>]>,
         controls: &Controls,
     ) -> Option<Self> {
+        let config = &engine.memory;
         if !config.guard {
             return None;
         }
@@ -85,6 +98,9 @@ impl MemoryGuard {
             controls: controls.clone(),
             pressure: Pressure::None,
             shown: Arc::default(),
+            due: None,
+            held: None,
+            patience: engine.grace_period,
         };
         watched.show(watched.read());
         Some(watched)
@@ -118,7 +134,38 @@ impl MemoryGuard {
         if pressure >= Pressure::Recycle {
             self.relieve();
         }
-        self.guard.replace(reading, now)
+        let replace = self.guard.replace(reading, now);
+        self.put_off(replace, now)
+    }
+
+    /// Where there is no room for two engines, this one's end is of no use while requests hold the memory that run on until they end,
+    /// and nobody would be answered meanwhile. So it waits for those, no longer than `patience`.
+    fn put_off(&mut self, replace: Option<Replace>, now: Instant) -> Option<Replace> {
+        if self.pressure < Pressure::Shed || replace == Some(Replace::Beside) {
+            self.due = None;
+            return replace;
+        }
+        let works = self.controls.iter().flat_map(|pool| pool.workers()).filter_map(|worker| worker.current);
+        let mut ages = works.map(|work| work.since.elapsed().unwrap_or_default());
+        if ages.any(|age| age >= LONG) {
+            self.held = Some(now);
+        }
+        if replace.is_some() && self.due.is_none() {
+            self.due = Some(now);
+            if self.is_held(now) {
+                tracing::warn!("memory stays short, with no room for two engines: requests that run are waited for");
+            }
+        }
+        let due = self.due?;
+        if self.is_held(now) && now.duration_since(due) < self.patience {
+            return None;
+        }
+        self.due = None;
+        Some(Replace::After)
+    }
+
+    fn is_held(&self, now: Instant) -> bool {
+        self.held.is_some_and(|held| now.duration_since(held) < SETTLES)
     }
 
     fn apply(&self, reading: Reading) {

@@ -98,7 +98,9 @@ pub struct Memory {
     pub recycle_at: u8,
     /// In percent of the limit: from here on half of the workers work, and further requests are refused.
     pub shed_at: u8,
-    /// After so long of that another engine takes over, if that gives memory back.
+    /// After so long of that another engine takes over, if that gives memory back. Where there is no room for two, this one ends
+    /// first, and nobody accepts until the other serves: that is put off while requests run that are older than a second, and for five
+    /// seconds after them, but no longer than `engine.grace_period`. Meanwhile requests are refused as before.
     pub replace_after: Duration,
 }
 

@@ -64,7 +64,7 @@ pub(super) const OWN: &[Key] = &[
     ),
     key(
         "engine.memory.replace_after",
-        "After so long of that another engine takes over, if much of the memory is this one's own.",
+        "After so long another engine takes over; without room for two, once no request runs for long, at most grace_period later.",
         &Field(|c| &mut c.engine.memory.replace_after, BOUND),
     ),
 ];
