@@ -3,6 +3,7 @@
 mod held;
 mod library;
 mod lost;
+mod persistent;
 mod seen;
 
 use std::{net::TcpListener, path::Path, time::Duration};

@@ -195,8 +195,20 @@ void rr_php_thread_start(rr_thread *out)
 	out->frame = (void *const *) &EG(current_execute_data);
 }
 
+/* Connections that a script opened to outlive it. A thread's context goes without them: they would stay open, with the locks and
+ * transactions that the other side keeps for them, for as long as the process lives. */
+static void close_persistent(void)
+{
+	zend_first_try {
+		zend_hash_graceful_reverse_destroy(&EG(persistent_list));
+	} zend_end_try();
+	/* Whatever else ends with the context finds it empty. */
+	zend_hash_init(&EG(persistent_list), 0, NULL, NULL, 1);
+}
+
 void rr_php_thread_end(void)
 {
+	close_persistent();
 	rr_user_ini_free();
 	forget_folder();
 	rr_libc_thread_end();

@@ -106,6 +106,8 @@ pub struct Slot {
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) standing: Standing,
     written_off: AtomicBool,
+    /// Its request was ended by a limit of the server's.
+    cut_off: AtomicBool,
     /// Its thread runs no script any more. Stored and read under the lock of the pool's `lost`.
     has_ended: AtomicBool,
     board: Option<scoreboard::Lease>,
@@ -317,6 +319,7 @@ impl Threads {
             target: Mutex::default(),
             standing: Standing::new(number, self.permit.clone()),
             written_off: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             board: self.board.and_then(Scoreboard::lease),
         });
@@ -451,6 +454,11 @@ impl Slot {
         self.while_running(request, || self.written_off.store(true, Relaxed))
     }
 
+    /// The running request is ended by a limit: what it leaves open is not for the next one.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.store(true, Relaxed);
+    }
+
     pub(crate) fn is_written_off(&self) -> bool {
         self.written_off.load(Relaxed)
     }
@@ -569,8 +577,12 @@ fn serve_in(_context: &Context<'_>, seat: &Seat, slot: &Slot, settings: &Setting
         slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
         // SAFETY: as above.
         slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
+        // Under php-fpm its process would be gone, and with it what its persistent connections hold.
+        let was_cut_off = slot.cut_off.swap(false, Relaxed);
         if end == ffi::End::BailedOut {
             tracing::error!(thread = slot.name, "PHP gave up outside a script; the thread's context is made anew");
+        }
+        if was_cut_off || end == ffi::End::BailedOut {
             break;
         }
     }

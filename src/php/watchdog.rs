@@ -339,6 +339,7 @@ impl Seen {
                 if is_request_timeout {
                     slot.lifeline.lock().cut(Failure::RequestTimeout);
                 }
+                slot.cut_off();
                 target.break_off();
             });
             if runs {
