@@ -21,6 +21,7 @@ const SERVER: &[&str] = &[
     "src/php/overrides.c",
     "src/php/libc.c",
     "src/php/blocking.c",
+    "src/php/children.c",
     "src/php/resolve.c",
     "src/php/memory.c",
     "src/php/trace.c",

@@ -1,5 +1,6 @@
 //! Scripts that are stuck, in everything a script can be stuck in: the client hears of it in time, and the thread goes on to serve.
 
+mod children;
 mod held;
 mod library;
 mod lost;

@@ -173,6 +173,8 @@ unsafe extern "C" {
     pub(crate) fn rr_php_shutdown();
     pub(crate) fn rr_php_thread_start(out: *mut Thread);
     pub(crate) fn rr_php_thread_end();
+    pub(crate) fn rr_children_reap();
+    pub(crate) fn rr_children_unknown() -> c_int;
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;

@@ -159,6 +159,10 @@ int rr_php_startup(const rr_engine *engine);
 void rr_php_shutdown(void);
 void rr_php_thread_start(rr_thread *out);
 void rr_php_thread_end(void);
+/* From any thread: waits for those processes that scripts have started, that have ended, and that PHP does not wait for. */
+void rr_children_reap(void);
+/* How many were started since the last call for which there was no room: they are neither ended nor waited for. */
+int rr_children_unknown(void);
 rr_end rr_php_run(rr_request *request, void *context);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
@@ -262,8 +266,12 @@ extern __thread volatile sig_atomic_t rr_libc_broken;
 void rr_libc_watch(const volatile bool *over);
 /* True, once, if a wait for a file's lock was broken: the thread goes on without it. */
 bool rr_libc_gave_up_lock(void);
-/* The thread has started a child; what it runs now does not outlive a wait for that. */
-void rr_libc_spawned(pid_t child);
+/* The thread's script has started a child. */
+void rr_children_add(pid_t pid);
+/* Ends all that it has started. */
+void rr_children_end(void);
+/* It has ended, and waits for none of them. */
+void rr_children_forget(void);
 /* What was started and broken off was that script's. */
 void rr_libc_script_ended(void);
 void rr_sapi_begin(const rr_request *request);

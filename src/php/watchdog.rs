@@ -37,6 +37,9 @@ const SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// From the interrupt to giving the thread up.
 const WRITE_OFF_AFTER: Duration = Duration::from_secs(5);
 
+/// How often children that no script waits for are.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
 /// Where a thread can be reached; only under the slot's lock, for the thread empties the slot before it frees its context.
 #[derive(Debug)]
 pub(crate) struct Target {
@@ -98,9 +101,14 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
     let mut seen: HashMap<String, Seen> = HashMap::new();
     let mut supervisor = Supervisor::new();
     let mut slow_boots: HashMap<String, Instant> = HashMap::new();
+    let mut reaped = Instant::now();
     while !threads.is_stopping() {
         thread::sleep(TICK);
         heart.inspect(|heart| heart.beat());
+        if reaped.elapsed() >= REAP_EVERY {
+            reaped = Instant::now();
+            reap_children();
+        }
         let slots = threads.slots();
         supervisor.tick(threads, &slots);
         for slot in slots {
@@ -128,6 +136,20 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
                 seen.remove(slot.name());
             }
         }
+    }
+}
+
+/// Waits for children that scripts have left.
+fn reap_children() {
+    // SAFETY: may be called from any thread at any time.
+    unsafe { ffi::rr_children_reap() };
+    // SAFETY: as above.
+    let unknown = unsafe { ffi::rr_children_unknown() };
+    if unknown > 0 {
+        tracing::warn!(
+            unknown,
+            "PHP scripts have more than 1024 processes at once: further ones are not ended with their script, and stay as zombies unless it waits for them"
+        );
     }
 }
 
