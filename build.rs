@@ -25,6 +25,7 @@ const SERVER: &[&str] = &[
     "src/php/resolve.c",
     "src/php/memory.c",
     "src/php/trace.c",
+    "src/php/deadline.c",
     "src/php/opcache.c",
 ];
 

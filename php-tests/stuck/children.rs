@@ -77,11 +77,11 @@ fn a_worker_keeps_its_children_and_leaves_no_zombies() {
     let Some(setup) = setup() else { return };
     let setup = setup.option("http.request_timeout=60s").php(
         "worker.php",
-        "while (rr_handle_request(function () { static $kept;
+        "$kept = null; $handle = function () use (&$kept) {
             if (isset($_GET['keep'])) { $kept = proc_open(['sh', '-c', 'sleep 0.2; exit 7'], [], $x); }
             if (isset($_GET['leave'])) { proc_open(['sleep', '0.2'], [], $x); }
             if (isset($_GET['ended'])) { $status = proc_get_status($kept); echo $status['running'] ? 'runs' : $status['exitcode']; return; }
-            echo getmypid(); }));",
+            echo getmypid(); }; while (rr_handle_request($handle));",
     );
     let script = setup.document_root().join("worker.php");
     let server = setup.option(&format!("http.worker={}", script.display())).start();

@@ -3,6 +3,7 @@
 mod children;
 mod held;
 mod library;
+mod limits;
 mod lost;
 mod persistent;
 mod seen;

@@ -149,7 +149,9 @@ int flock(int descriptor, int operation)
 
 /* --- sleeping --------------------------------------------------------------------------------------------------------- */
 
-/* Set while the thread's script is to be interrupted at its next opcode. */
+_Thread_local _Atomic(const char *) rr_overdue;
+
+/* The same for max_execution_time. */
 static __thread const volatile bool *is_over;
 
 void rr_libc_watch(const volatile bool *over)
@@ -161,7 +163,7 @@ void rr_libc_watch(const volatile bool *over)
  * woken it. So nobody sleeps on the way to that opcode, and the attempts are soon used up. */
 static bool has_time(void)
 {
-	return !rr_in_php || !is_over || !*is_over;
+	return !rr_in_php || !(rr_overdue || (is_over && *is_over));
 }
 
 unsigned int sleep(unsigned int seconds)

@@ -65,6 +65,7 @@ pub(crate) struct Engine {
 #[repr(C)]
 pub(crate) struct Thread {
     pub(crate) timed_out: *mut c_void,
+    pub(crate) overdue: *mut c_void,
     pub(crate) vm_interrupt: *mut c_void,
     pub(crate) time_limit: *const i64,
     pub(crate) limit_epoch: *const u32,

@@ -74,6 +74,8 @@ static void module_starts(void)
 	zend_observer_error_register(error_while_starting);
 	rr_worker_install();
 	rr_stdio_module_starts();
+	rr_deadline_install();
+	rr_trace_install();
 	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
 	if (limit) {
 		stock_time_limit = limit->on_modify;
@@ -116,7 +118,6 @@ int rr_php_startup(const rr_engine *engine)
 	rr_streams_install();
 	rr_input_install();
 	rr_stdio_install();
-	rr_trace_install();
 	zend_accel_schedule_restart_hook = rr_on_opcache_restart;
 	return 0;
 }
@@ -188,6 +189,7 @@ void rr_php_thread_start(rr_thread *out)
 	rr_libc_thread_start();
 	rr_libc_watch((const volatile bool *) &EG(timed_out));
 	out->timed_out = &EG(timed_out);
+	out->overdue = &rr_overdue;
 	out->vm_interrupt = &EG(vm_interrupt);
 	out->time_limit = &EG(timeout_seconds);
 	out->limit_epoch = &rr_limit_epoch;
@@ -297,6 +299,8 @@ rr_end rr_php_run(rr_request *request, void *context)
 	volatile rr_end end = RR_DONE;
 	volatile bool started = false;
 
+	/* What was meant for the script before. */
+	rr_overdue = NULL;
 	zend_first_try {
 		rr_sapi_begin(request);
 		SG(server_context) = context;

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::{
     active::Limits,
     context::Context,
+    deadline::Texts,
     debug,
     engine::ScriptKind,
     ffi, opcache,
@@ -46,6 +47,8 @@ const LOST_FOR_LONG: Duration = Duration::from_secs(10);
 pub struct Threads {
     pool: Pool,
     settings: Settings,
+    /// What scripts that take too long are told.
+    pub(super) texts: Texts,
     slots: Mutex<Vec<Arc<Slot>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
     pub(super) boots: Boots,
@@ -80,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) reset_timeout: Duration,
     pub(crate) destroy_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    /// That is the pool's `exec_ttl`.
+    pub(crate) is_exec_ttl: bool,
     /// A request that takes longer is logged; zero is none.
     pub(crate) slow_after: Duration,
     pub(crate) stream_timeout: Duration,
@@ -177,6 +182,7 @@ pub(crate) fn status_json() -> String {
 impl Threads {
     pub(crate) fn start(pool: Pool, settings: Settings, board: Option<Scoreboard>) -> io::Result<Arc<Self>> {
         let threads = Arc::new(Self {
+            texts: Texts::new(&settings),
             settings,
             slots: Mutex::default(),
             handles: Mutex::default(),
@@ -257,9 +263,17 @@ impl Threads {
             }
             lost.len()
         };
-        if lost > self.base() {
-            tracing::error!(pool = self.name(), lost, "no further thread is started in the place of one that is stuck");
-        } else if let Err(error) = self.spawn() {
+        let current = slot.current();
+        let is_replaced = lost <= self.base();
+        tracing::error!(
+            thread = slot.name(),
+            request = current.request,
+            script = current.script,
+            lost,
+            "a script cannot be interrupted; its thread is given up, and {}",
+            if is_replaced { "another takes its place" } else { "none takes its place: too many are lost" }
+        );
+        if is_replaced && let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
         }
     }
