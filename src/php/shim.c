@@ -68,6 +68,16 @@ static void error_while_starting(int type, zend_string *file, uint32_t line, zen
 	}
 }
 
+/* A file that preloads and calls exit ends the start without an error of PHP's. */
+static void note_failed_start(void)
+{
+	zend_ini_entry *preload = EG(ini_directives) ? zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("opcache.preload")) : NULL;
+	if (!last_error[0] && preload && preload->value && ZSTR_LEN(preload->value) > 0) {
+		snprintf(last_error, sizeof(last_error), "%.700s, which opcache.preload names, called exit or failed; if it failed, the error is above",
+			ZSTR_VAL(preload->value));
+	}
+}
+
 /* While modules start, the ini table is still the one that every thread's is copied from. */
 static void module_starts(void)
 {
@@ -110,6 +120,7 @@ int rr_php_startup(const rr_engine *engine)
 	int started = php_module_startup(&rr_sapi, rr_php_module());
 	is_starting = false;
 	if (started == FAILURE) {
+		note_failed_start();
 		sapi_shutdown();
 		tsrm_shutdown();
 		return -1;
