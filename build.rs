@@ -21,9 +21,11 @@ const SERVER: &[&str] = &[
     "src/php/overrides.c",
     "src/php/libc.c",
     "src/php/blocking.c",
+    "src/php/children.c",
     "src/php/resolve.c",
     "src/php/memory.c",
     "src/php/trace.c",
+    "src/php/deadline.c",
     "src/php/opcache.c",
 ];
 

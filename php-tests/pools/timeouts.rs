@@ -10,15 +10,16 @@ use crate::harness::wait_until;
 #[test]
 fn exec_ttl_ends_a_request_and_its_worker_starts_afresh() {
     let Some(setup) = pool(1) else { return };
-    let server =
-        up(setup.ini("display_errors", "0").option("http.pool.supervisor.exec_ttl=500ms").option("http.request_timeout=1h"));
+    let setup = setup.ini("display_errors", "0").ini("log_errors", "1");
+    let server = up(setup.option("http.pool.supervisor.exec_ttl=500ms").option("http.request_timeout=1h"));
     let (first, _) = served(&server.get("/").send());
     let began = Instant::now();
     let reply = server.get("/?until=never").send();
     assert!(matches!(reply.status, 500 | 504), "{}", reply.text());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert_ne!(served(&server.get("/").send()).0, first);
-    assert!(server.logs("request timeout reached"));
+    assert!(server.logs("exec_ttl reached"));
+    assert!(server.logs("Maximum request time of 0.5 seconds exceeded (supervisor.exec_ttl)"), "{}", server.log.text());
 }
 
 #[test]
@@ -37,13 +38,14 @@ fn a_stream_whose_client_has_left_ends_by_stream_timeout() {
             }
         }));"#;
     let Some(setup) = pool_of(1, code) else { return };
-    let server = up(setup.option("http.pool.stream_timeout=300ms"));
+    let server = up(setup.ini("log_errors", "1").option("http.pool.stream_timeout=300ms"));
     let mut client = server.get("/").fire();
     client.read_head().unwrap();
     drop(client);
     assert!(wait_until(PATIENCE, || server.dir().join("left").exists()));
     booted_again(&server, 2);
     assert!(server.logs("the stream timeout is reached"));
+    assert!(server.logs("The client has left, and the script went on for 0.3 seconds (pool.stream_timeout)"));
 }
 
 #[test]
@@ -76,6 +78,7 @@ fn a_boot_that_hangs_is_ended_and_tried_again() {
     assert_eq!(server.text("/"), "here");
     booted_again(&server, 2);
     assert!(server.logs("takes too long to boot"));
+    assert!(server.logs("Maximum boot time of 1 second exceeded (pool.allocate_timeout)"), "{}", server.log.text());
     booted_again(&server, 3);
     std::fs::remove_file(server.dir().join("hang")).unwrap();
     assert!(wait_until(PATIENCE, || server.get("/").send().status == 200));

@@ -100,14 +100,20 @@ fn a_wait_in_the_database_ends_and_its_locks_are_free_again() {
     let server = setup.ini("opcache.enable", "0").php("free.php", &free).start();
     assert!(wait_until(PATIENCE, || server.text("/free.php?lock=theirs") == "0"));
     let queries = "SELECT GET_LOCK('mine', 0)', 'SELECT GET_LOCK(\\'theirs\\', 600)".replace("'mine'", "\\'mine\\'");
-    for script in [
+    let mysqli = |host: &str| {
+        format!("$db = new mysqli('{host}', 'root', '', '', 0, '{socket}'); foreach (['{queries}'] as $sql) $db->query($sql);")
+    };
+    let pdo = |options: &str| {
         format!(
-            "$db = new mysqli('localhost', 'root', '', '', 0, '{socket}'); foreach (['{queries}'] as $sql) {{ $db->query($sql); }}"
-        ),
-        format!(
-            "$db = new PDO('mysql:unix_socket={socket}', 'root', ''); foreach (['{queries}'] as $sql) {{ $db->query($sql)->fetchAll(); }}"
-        ),
-    ] {
+            "$db = new PDO('mysql:unix_socket={socket}', 'root', ''{options}); foreach (['{queries}'] as $sql) $db->query($sql)->fetchAll();"
+        )
+    };
+    // Here the connection is not what it waits in.
+    let asleep = format!(
+        "$db = new mysqli('p:localhost', 'root', '', '', 0, '{socket}'); $db->query('{}'); sleep(600);",
+        "SELECT GET_LOCK(\\'mine\\', 0)"
+    );
+    for script in [mysqli("localhost"), mysqli("p:localhost"), pdo(""), pdo(", [PDO::ATTR_PERSISTENT => true]"), asleep] {
         ends(&server, &script);
         assert!(wait_until(PATIENCE, || server.text("/free.php?lock=mine") == "1"), "the lock of {script} is still held");
     }

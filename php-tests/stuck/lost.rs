@@ -30,6 +30,7 @@ fn a_thread_that_cannot_be_interrupted_is_replaced_and_then_the_process() {
         }
     });
     assert!(server.log.contains(GIVEN_UP, PATIENCE), "{}", server.log.text());
+    assert!(server.log.text().contains("is given up, and another takes its place"), "{}", server.log.text());
     // Whoever answers: capacity has come back.
     assert_eq!(server.text("/clean.php"), "clean");
     assert!(server.log.contains("a new engine takes its place", PATIENCE), "{}", server.log.text());

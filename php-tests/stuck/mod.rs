@@ -1,8 +1,11 @@
 //! Scripts that are stuck, in everything a script can be stuck in: the client hears of it in time, and the thread goes on to serve.
 
+mod children;
 mod held;
 mod library;
+mod limits;
 mod lost;
+mod persistent;
 mod seen;
 
 use std::{net::TcpListener, path::Path, time::Duration};

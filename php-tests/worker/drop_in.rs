@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{PRINTING, elsewhere, script};
-use crate::harness::server;
+use crate::harness::{command, finish, free_port, server};
 
 #[test]
 fn the_functions_of_frankenphp_are_there() {
@@ -104,6 +104,24 @@ fn preloaded_classes_are_there() {
     let server = setup.ini("opcache.preload", path.to_str().unwrap()).ini("opcache.preload_user", "root").start();
     for _ in 0..3 {
         assert_eq!(server.text("/"), "preloaded");
+    }
+}
+
+#[test]
+fn a_preloaded_file_that_calls_exit_is_named() {
+    if elsewhere() {
+        return;
+    }
+    let setup = server().bare().file("preload.php", "<?php exit(0);");
+    let path = setup.document_root().join("preload.php").display().to_string();
+    for user in ["root", "nobody"] {
+        let root = format!("http.root={}", setup.document_root().display());
+        let address = format!("http.address={}", free_port());
+        let (file, user) = (format!("php.ini.opcache.preload={path}"), format!("php.ini.opcache.preload_user={user}"));
+        let output = finish(command(&["serve", "-o", &root, "-o", &address, "-o", &file, "-o", &user]), b"");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{text}");
+        assert!(text.contains(&format!("{path}, which opcache.preload names, called exit or failed")), "{text}");
     }
 }
 

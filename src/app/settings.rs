@@ -138,6 +138,8 @@ pub(super) fn php_pool(served: &Served, intake: &Intake) -> php::PoolConfig {
         }
         (None, None) => (pool.clone(), php::ScriptKind::Classic, Vec::new()),
     };
+    let exec_ttl = config.http.pool.supervisor.exec_ttl;
+    let request_timeout = shorter(config.http.request_timeout, exec_ttl);
     php::PoolConfig {
         name: served.name.clone(),
         pool,
@@ -148,7 +150,8 @@ pub(super) fn php_pool(served: &Served, intake: &Intake) -> php::PoolConfig {
         boot_timeout: config.http.pool.allocate_timeout,
         reset_timeout: config.http.pool.reset_timeout,
         destroy_timeout: config.http.pool.destroy_timeout,
-        request_timeout: shorter(config.http.request_timeout, config.http.pool.supervisor.exec_ttl),
+        request_timeout,
+        is_exec_ttl: request_timeout == exec_ttl && config.http.request_timeout != exec_ttl,
         slow_after: config.http.request_slowlog_timeout,
         stream_timeout: config.http.pool.stream_timeout,
         max_jobs: config.http.pool.max_jobs,

@@ -10,17 +10,12 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,28 +41,9 @@ bool rr_libc_gave_up_lock(void)
 	return gave_up;
 }
 
-/* Children that were started by what the thread runs, and not waited for yet; so their numbers are still their own. */
-enum { CHILDREN = 32, GENERATIONS = 8 };
-static __thread pid_t children[CHILDREN];
-
-static void replace_child(pid_t old, pid_t new)
-{
-	for (int i = 0; i < CHILDREN; i++) {
-		if (children[i] == old) {
-			children[i] = new;
-			return;
-		}
-	}
-}
-
-void rr_libc_spawned(pid_t child)
-{
-	replace_child(0, child);
-}
-
 void rr_libc_script_ended(void)
 {
-	memset(children, 0, sizeof(children));
+	rr_children_forget();
 	cut_at = 0;
 }
 
@@ -81,26 +57,6 @@ static bool is_broken(long result)
 static bool cut(int descriptor)
 {
 	return shutdown(descriptor, SHUT_RDWR) == 0;
-}
-
-/* --- children --------------------------------------------------------------------------------------------------------- */
-
-/* Ends `pid` and its descendants, youngest first: an orphan would not be found any more. */
-static void end_family(pid_t pid, int signal, int generations)
-{
-	char text[4096];
-	snprintf(text, sizeof(text), "/proc/%d/task/%d/children", (int) pid, (int) pid);
-	int list = generations > 0 ? open(text, O_RDONLY | O_CLOEXEC) : -1;
-	if (list >= 0) {
-		ssize_t length = read(list, text, sizeof(text) - 1);
-		close(list);
-		text[length > 0 ? length : 0] = 0;
-		char *rest = text;
-		for (long child = strtol(rest, &rest, 10); child > 0; child = strtol(rest, &rest, 10)) {
-			end_family((pid_t) child, signal, generations - 1);
-		}
-	}
-	(void) kill(pid, signal);
 }
 
 /* --- sockets and pipes ------------------------------------------------------------------------------------------------ */
@@ -131,16 +87,6 @@ int poll(struct pollfd *polled, nfds_t count, int timeout)
 	return stock(polled, count, 0);
 }
 
-/* Whoever writes to the other end. */
-static void end_children(void)
-{
-	for (int i = 0; i < CHILDREN; i++) {
-		if (children[i]) {
-			end_family(children[i], SIGTERM, GENERATIONS);
-		}
-	}
-}
-
 /* A socket that was cut says so itself. Anything else is at its end from here on. */
 #define READ(call) \
 	if (!rr_in_php) { \
@@ -154,7 +100,8 @@ static void end_children(void)
 	if (cut(descriptor)) { \
 		return stock call; \
 	} \
-	end_children(); \
+	/* Whoever writes to the other end. */ \
+	rr_children_end(); \
 	return 0;
 
 ssize_t read(int descriptor, void *buffer, size_t length)
@@ -202,7 +149,9 @@ int flock(int descriptor, int operation)
 
 /* --- sleeping --------------------------------------------------------------------------------------------------------- */
 
-/* Set while the thread's script is to be interrupted at its next opcode. */
+_Thread_local _Atomic(const char *) rr_overdue;
+
+/* The same for max_execution_time. */
 static __thread const volatile bool *is_over;
 
 void rr_libc_watch(const volatile bool *over)
@@ -214,7 +163,7 @@ void rr_libc_watch(const volatile bool *over)
  * woken it. So nobody sleeps on the way to that opcode, and the attempts are soon used up. */
 static bool has_time(void)
 {
-	return !rr_in_php || !is_over || !*is_over;
+	return !rr_in_php || !(rr_overdue || (is_over && *is_over));
 }
 
 unsigned int sleep(unsigned int seconds)
@@ -233,27 +182,4 @@ int nanosleep(const struct timespec *length, struct timespec *rest)
 {
 	STOCK(nanosleep)
 	return has_time() ? stock(length, rest) : 0;
-}
-
-/* --- waiting for a child -------------------------------------------------------------------------------------------------- */
-
-pid_t waitpid(pid_t pid, int *status, int options)
-{
-	STOCK(waitpid)
-	if (!rr_in_php) {
-		return stock(pid, status, options);
-	}
-	int signal = SIGTERM;
-	for (;;) {
-		rr_libc_broken = 0;
-		pid_t result = stock(pid, status, options);
-		if (result > 0) {
-			replace_child(result, 0);
-		}
-		if (!is_broken(result) || pid <= 0) {
-			return result;
-		}
-		end_family(pid, signal, GENERATIONS);
-		signal = SIGKILL;
-	}
 }

@@ -25,6 +25,7 @@ impl<'slot> Context<'slot> {
     fn new(slot: Option<&'slot Slot>) -> Self {
         let mut thread = ffi::Thread {
             timed_out: std::ptr::null_mut(),
+            overdue: std::ptr::null_mut(),
             vm_interrupt: std::ptr::null_mut(),
             time_limit: std::ptr::null(),
             limit_epoch: std::ptr::null(),

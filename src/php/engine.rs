@@ -84,6 +84,8 @@ pub struct PoolConfig {
     pub destroy_timeout: Duration,
     /// Wall-clock limit of one request; zero is none.
     pub request_timeout: Duration,
+    /// That is the pool's `exec_ttl`.
+    pub is_exec_ttl: bool,
     /// A request that takes longer is logged, with its backtrace; zero is none.
     pub slow_after: Duration,
     /// How long a worker script may go on with an answer on its way whose client has left.
@@ -324,6 +326,7 @@ impl PoolConfig {
             reset_timeout: self.reset_timeout,
             destroy_timeout: self.destroy_timeout,
             request_timeout: self.request_timeout,
+            is_exec_ttl: self.is_exec_ttl,
             slow_after: self.slow_after,
             stream_timeout: self.stream_timeout,
             max_jobs: self.max_jobs,

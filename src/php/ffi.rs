@@ -65,6 +65,7 @@ pub(crate) struct Engine {
 #[repr(C)]
 pub(crate) struct Thread {
     pub(crate) timed_out: *mut c_void,
+    pub(crate) overdue: *mut c_void,
     pub(crate) vm_interrupt: *mut c_void,
     pub(crate) time_limit: *const i64,
     pub(crate) limit_epoch: *const u32,
@@ -173,6 +174,8 @@ unsafe extern "C" {
     pub(crate) fn rr_php_shutdown();
     pub(crate) fn rr_php_thread_start(out: *mut Thread);
     pub(crate) fn rr_php_thread_end();
+    pub(crate) fn rr_children_reap();
+    pub(crate) fn rr_children_unknown() -> c_int;
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_trim();
     pub(crate) fn rr_php_memory_peak() -> usize;

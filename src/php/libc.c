@@ -1,7 +1,7 @@
 /*
  * C library calls that libphp makes and that would act on the whole process. Defined here, they come before the C library's
  * own for everything linked into this program; on a thread that is not PHP's they do what the C library does. Those in which a
- * thread waits are in blocking.c.
+ * thread waits are in blocking.c and children.c.
  *
  * getpid: remembered. fcntl: no locks on OPcache's file. popen, posix_spawn: children of a PHP thread get that thread's environment. setlocale: the locale of the thread only.
  */
@@ -107,7 +107,7 @@ static int spawn(const char *symbol, pid_t *pid, const char *path, const posix_s
 	int result = stock(&child, path, actions, attributes, argv, envp == environ ? own : envp);
 	free(changed);
 	if (result == 0) {
-		rr_libc_spawned(child);
+		rr_children_add(child);
 		if (pid) {
 			*pid = child;
 		}

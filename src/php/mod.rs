@@ -12,6 +12,8 @@ mod active;
 #[cfg(php_embed)]
 mod context;
 #[cfg(php_embed)]
+mod deadline;
+#[cfg(php_embed)]
 mod debug;
 #[cfg(php_embed)]
 mod engine;

@@ -68,12 +68,24 @@ static void error_while_starting(int type, zend_string *file, uint32_t line, zen
 	}
 }
 
+/* A file that preloads and calls exit ends the start without an error of PHP's. */
+static void note_failed_start(void)
+{
+	zend_ini_entry *preload = EG(ini_directives) ? zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("opcache.preload")) : NULL;
+	if (!last_error[0] && preload && preload->value && ZSTR_LEN(preload->value) > 0) {
+		snprintf(last_error, sizeof(last_error), "%.700s, which opcache.preload names, called exit or failed; if it failed, the error is above",
+			ZSTR_VAL(preload->value));
+	}
+}
+
 /* While modules start, the ini table is still the one that every thread's is copied from. */
 static void module_starts(void)
 {
 	zend_observer_error_register(error_while_starting);
 	rr_worker_install();
 	rr_stdio_module_starts();
+	rr_deadline_install();
+	rr_trace_install();
 	zend_ini_entry *limit = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("max_execution_time"));
 	if (limit) {
 		stock_time_limit = limit->on_modify;
@@ -108,6 +120,7 @@ int rr_php_startup(const rr_engine *engine)
 	int started = php_module_startup(&rr_sapi, rr_php_module());
 	is_starting = false;
 	if (started == FAILURE) {
+		note_failed_start();
 		sapi_shutdown();
 		tsrm_shutdown();
 		return -1;
@@ -116,7 +129,6 @@ int rr_php_startup(const rr_engine *engine)
 	rr_streams_install();
 	rr_input_install();
 	rr_stdio_install();
-	rr_trace_install();
 	zend_accel_schedule_restart_hook = rr_on_opcache_restart;
 	return 0;
 }
@@ -188,6 +200,7 @@ void rr_php_thread_start(rr_thread *out)
 	rr_libc_thread_start();
 	rr_libc_watch((const volatile bool *) &EG(timed_out));
 	out->timed_out = &EG(timed_out);
+	out->overdue = &rr_overdue;
 	out->vm_interrupt = &EG(vm_interrupt);
 	out->time_limit = &EG(timeout_seconds);
 	out->limit_epoch = &rr_limit_epoch;
@@ -195,8 +208,20 @@ void rr_php_thread_start(rr_thread *out)
 	out->frame = (void *const *) &EG(current_execute_data);
 }
 
+/* Connections that a script opened to outlive it. A thread's context goes without them: they would stay open, with the locks and
+ * transactions that the other side keeps for them, for as long as the process lives. */
+static void close_persistent(void)
+{
+	zend_first_try {
+		zend_hash_graceful_reverse_destroy(&EG(persistent_list));
+	} zend_end_try();
+	/* Whatever else ends with the context finds it empty. */
+	zend_hash_init(&EG(persistent_list), 0, NULL, NULL, 1);
+}
+
 void rr_php_thread_end(void)
 {
+	close_persistent();
 	rr_user_ini_free();
 	forget_folder();
 	rr_libc_thread_end();
@@ -285,6 +310,8 @@ rr_end rr_php_run(rr_request *request, void *context)
 	volatile rr_end end = RR_DONE;
 	volatile bool started = false;
 
+	/* What was meant for the script before. */
+	rr_overdue = NULL;
 	zend_first_try {
 		rr_sapi_begin(request);
 		SG(server_context) = context;

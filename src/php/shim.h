@@ -57,7 +57,8 @@ typedef struct {
 
 /* Addresses inside a thread's engine context that the watchdog reads and writes; valid until rr_php_thread_end. */
 typedef struct {
-	void *timed_out;    /* zend_atomic_bool */
+	void *timed_out;    /* zend_atomic_bool: max_execution_time is reached */
+	void *overdue;      /* rr_overdue */
 	void *vm_interrupt; /* zend_atomic_bool */
 	const int64_t *time_limit; /* max_execution_time in seconds, as set_time_limit last set it */
 	const uint32_t *limit_epoch; /* grows each time the limit is set, which restarts its count */
@@ -159,6 +160,10 @@ int rr_php_startup(const rr_engine *engine);
 void rr_php_shutdown(void);
 void rr_php_thread_start(rr_thread *out);
 void rr_php_thread_end(void);
+/* From any thread: waits for those processes that scripts have started, that have ended, and that PHP does not wait for. */
+void rr_children_reap(void);
+/* How many were started since the last call for which there was no room: they are neither ended nor waited for. */
+int rr_children_unknown(void);
 rr_end rr_php_run(rr_request *request, void *context);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
@@ -258,12 +263,18 @@ extern __thread bool rr_in_php; /* this is a PHP thread */
 /* The handler of the signal that breaks what its thread waits for. */
 void rr_libc_break(int signal);
 extern __thread volatile sig_atomic_t rr_libc_broken;
+/* While not NULL, the thread's script is to end at its next opcode, by a fatal error with this text. */
+extern _Thread_local _Atomic(const char *) rr_overdue;
 /* From now on this thread does not sleep while that is true. */
 void rr_libc_watch(const volatile bool *over);
 /* True, once, if a wait for a file's lock was broken: the thread goes on without it. */
 bool rr_libc_gave_up_lock(void);
-/* The thread has started a child; what it runs now does not outlive a wait for that. */
-void rr_libc_spawned(pid_t child);
+/* The thread's script has started a child. */
+void rr_children_add(pid_t pid);
+/* Ends all that it has started. */
+void rr_children_end(void);
+/* It has ended, and waits for none of them. */
+void rr_children_forget(void);
 /* What was started and broken off was that script's. */
 void rr_libc_script_ended(void);
 void rr_sapi_begin(const rr_request *request);
@@ -307,6 +318,8 @@ void rr_environment_restore(void);
 void rr_user_ini_free(void);
 void rr_libc_thread_end(void);
 void rr_overrides_install(void);
+/* While modules start: OPcache's JIT compiles the first interrupt function there is into its code. */
+void rr_deadline_install(void);
 void rr_trace_install(void);
 void *rr_trace_wanted(void);
 void rr_streams_install(void);

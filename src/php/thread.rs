@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::{
     active::Limits,
     context::Context,
+    deadline::Texts,
     debug,
     engine::ScriptKind,
     ffi, opcache,
@@ -46,6 +47,8 @@ const LOST_FOR_LONG: Duration = Duration::from_secs(10);
 pub struct Threads {
     pool: Pool,
     settings: Settings,
+    /// What scripts that take too long are told.
+    pub(super) texts: Texts,
     slots: Mutex<Vec<Arc<Slot>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
     pub(super) boots: Boots,
@@ -80,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) reset_timeout: Duration,
     pub(crate) destroy_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    /// That is the pool's `exec_ttl`.
+    pub(crate) is_exec_ttl: bool,
     /// A request that takes longer is logged; zero is none.
     pub(crate) slow_after: Duration,
     pub(crate) stream_timeout: Duration,
@@ -106,6 +111,8 @@ pub struct Slot {
     pub(crate) target: Mutex<Option<watchdog::Target>>,
     pub(crate) standing: Standing,
     written_off: AtomicBool,
+    /// Its request was ended by a limit of the server's.
+    cut_off: AtomicBool,
     /// Its thread runs no script any more. Stored and read under the lock of the pool's `lost`.
     has_ended: AtomicBool,
     board: Option<scoreboard::Lease>,
@@ -177,6 +184,7 @@ pub(crate) fn status_json() -> String {
 impl Threads {
     pub(crate) fn start(pool: Pool, settings: Settings, board: Option<Scoreboard>) -> io::Result<Arc<Self>> {
         let threads = Arc::new(Self {
+            texts: Texts::new(&settings),
             settings,
             slots: Mutex::default(),
             handles: Mutex::default(),
@@ -261,9 +269,17 @@ impl Threads {
             }
             lost.len()
         };
-        if lost > self.base() {
-            tracing::error!(pool = self.name(), lost, "no further thread is started in the place of one that is stuck");
-        } else if let Err(error) = self.spawn() {
+        let current = slot.current();
+        let is_replaced = lost <= self.base();
+        tracing::error!(
+            thread = slot.name(),
+            request = current.request,
+            script = current.script,
+            lost,
+            "a script cannot be interrupted; its thread is given up, and {}",
+            if is_replaced { "another takes its place" } else { "none takes its place: too many are lost" }
+        );
+        if is_replaced && let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
         }
         if self.slots.lock().is_empty() {
@@ -336,6 +352,7 @@ impl Threads {
             target: Mutex::default(),
             standing: Standing::new(number, self.permit.clone()),
             written_off: AtomicBool::new(false),
+            cut_off: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             board: self.board.and_then(Scoreboard::lease),
         });
@@ -471,6 +488,11 @@ impl Slot {
         self.while_running(request, || self.written_off.store(true, Relaxed))
     }
 
+    /// The running request is ended by a limit: what it leaves open is not for the next one.
+    pub(crate) fn cut_off(&self) {
+        self.cut_off.store(true, Relaxed);
+    }
+
     pub(crate) fn is_written_off(&self) -> bool {
         self.written_off.load(Relaxed)
     }
@@ -589,8 +611,12 @@ fn serve_in(_context: &Context<'_>, seat: &Seat, slot: &Slot, settings: &Setting
         slot.note_memory(unsafe { ffi::rr_php_memory_peak() });
         // SAFETY: as above.
         slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
+        // Under php-fpm its process would be gone, and with it what its persistent connections hold.
+        let was_cut_off = slot.cut_off.swap(false, Relaxed);
         if end == ffi::End::BailedOut {
             tracing::error!(thread = slot.name, "PHP gave up outside a script; the thread's context is made anew");
+        }
+        if was_cut_off || end == ffi::End::BailedOut {
             break;
         }
     }

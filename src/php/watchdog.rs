@@ -6,17 +6,18 @@
 
 use std::{
     collections::HashMap,
-    ffi::c_void,
+    ffi::{CStr, c_char, c_void},
     io, mem, ptr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicPtr, Ordering::SeqCst},
     },
     thread,
     time::{Duration, Instant},
 };
 
 use super::{
+    deadline::Over,
     engine::ScriptKind,
     ffi,
     supervise::{self, Supervisor},
@@ -37,10 +38,14 @@ const SIGNAL_AFTER: Duration = Duration::from_secs(1);
 /// From the interrupt to giving the thread up.
 const WRITE_OFF_AFTER: Duration = Duration::from_secs(5);
 
+/// How often children that no script waits for are.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
 /// Where a thread can be reached; only under the slot's lock, for the thread empties the slot before it frees its context.
 #[derive(Debug)]
 pub(crate) struct Target {
     timed_out: *const AtomicBool,
+    overdue: *const AtomicPtr<c_char>,
     vm_interrupt: *const AtomicBool,
     time_limit: *const i64,
     limit_epoch: *const u32,
@@ -76,17 +81,6 @@ enum Slow {
     Logged,
 }
 
-/// Why a request has taken long enough.
-#[derive(Clone, Copy, Debug)]
-enum Over {
-    /// `request_timeout`, or `exec_ttl`.
-    RequestTimeout,
-    /// `stream_timeout`.
-    StreamTimeout,
-    /// `destroy_timeout`.
-    Stop,
-}
-
 pub(super) fn start(threads: Arc<Threads>, board: Option<Scoreboard>) -> io::Result<()> {
     install_signal()?;
     let heart = board.and_then(|board| board.heart("php-watchdog"));
@@ -98,13 +92,18 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
     let mut seen: HashMap<String, Seen> = HashMap::new();
     let mut supervisor = Supervisor::new();
     let mut slow_boots: HashMap<String, Instant> = HashMap::new();
+    let mut reaped = Instant::now();
     while !threads.is_stopping() {
         thread::sleep(TICK);
         heart.inspect(|heart| heart.beat());
+        if reaped.elapsed() >= REAP_EVERY {
+            reaped = Instant::now();
+            reap_children();
+        }
         let slots = threads.slots();
         supervisor.tick(threads, &slots);
         for slot in slots {
-            check_boot(&slot, threads.settings().boot_timeout, &mut slow_boots);
+            check_boot(&slot, threads, &mut slow_boots);
             let Some((request, began)) = slot.running_since() else {
                 seen.remove(slot.name());
                 continue;
@@ -120,7 +119,7 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
             };
             entry.check_cpu_limit(&slot, target);
             let over = entry.over(&slot, began, threads);
-            let is_lost = over.is_some_and(|over| entry.past_wall_limit(&slot, target, over));
+            let is_lost = over.is_some_and(|over| entry.past_wall_limit(&slot, target, over, threads));
             drop(locked);
             entry.check_slow(&slot, began, threads.settings().slow_after);
             if is_lost && slot.write_off(request) {
@@ -131,8 +130,23 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
     }
 }
 
+/// Waits for children that scripts have left.
+fn reap_children() {
+    // SAFETY: may be called from any thread at any time.
+    unsafe { ffi::rr_children_reap() };
+    // SAFETY: as above.
+    let unknown = unsafe { ffi::rr_children_unknown() };
+    if unknown > 0 {
+        tracing::warn!(
+            unknown,
+            "PHP scripts have more than 1024 processes at once: further ones are not ended with their script, and stay as zombies unless it waits for them"
+        );
+    }
+}
+
 /// A boot that takes too long is interrupted: it fails, and is tried again after a pause.
-fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>) {
+fn check_boot(slot: &Slot, threads: &Threads, slow: &mut HashMap<String, Instant>) {
+    let limit = threads.settings().boot_timeout;
     if !supervise::boots_too_long(slot, limit) {
         slow.remove(slot.name());
         return;
@@ -144,11 +158,13 @@ fn check_boot(slot: &Slot, limit: Duration, slow: &mut HashMap<String, Instant>)
     let target = slot.target.lock();
     // What comes after the boot must not end for it.
     if let Some(target) = target.as_ref().filter(|_| supervise::boots_too_long(slot, limit)) {
-        match last {
-            None => tracing::warn!(thread = slot.name(), ?limit, "a worker script takes too long to boot; it is interrupted"),
-            Some(_) => target.break_off(),
+        target.end(threads.texts.of(Over::Boot));
+        if last.is_none() {
+            let reason = Over::Boot.reason(threads.settings());
+            tracing::warn!(thread = slot.name(), ?limit, "{reason}; it is interrupted");
+        } else {
+            target.break_off();
         }
-        target.interrupt();
     }
     slow.insert(slot.name().to_owned(), Instant::now());
 }
@@ -170,6 +186,7 @@ impl Target {
         Self {
             // zend_atomic_bool is one byte that both sides access atomically.
             timed_out: thread.timed_out.cast(),
+            overdue: thread.overdue.cast(),
             vm_interrupt: thread.vm_interrupt.cast(),
             time_limit: thread.time_limit,
             limit_epoch: thread.limit_epoch,
@@ -180,12 +197,25 @@ impl Target {
         }
     }
 
-    /// Makes the script raise "Maximum execution time exceeded" at its next opcode.
-    fn interrupt(&self) {
+    /// Makes the script raise "Maximum execution time exceeded" at its next opcode, unless it sets another limit first.
+    fn expire(&self) {
         // SAFETY: the caller holds the slot's lock, so the context lives.
         let timed_out = unsafe { &*self.timed_out };
         timed_out.store(true, SeqCst);
-        // SAFETY: as above.
+        self.interrupt();
+    }
+
+    /// Ends the script at its next opcode by a fatal error, whatever it does. `text` outlives its thread.
+    fn end(&self, text: &CStr) {
+        // SAFETY: a thread-local of a thread that has not ended, for the caller holds the slot's lock.
+        let overdue = unsafe { &*self.overdue };
+        overdue.store(text.as_ptr().cast_mut(), SeqCst);
+        self.interrupt();
+    }
+
+    /// Has the thread look, at its next opcode, at what was stored for it.
+    fn interrupt(&self) {
+        // SAFETY: the caller holds the slot's lock, so the context lives.
         let vm_interrupt = unsafe { &*self.vm_interrupt };
         vm_interrupt.store(true, SeqCst);
     }
@@ -195,9 +225,7 @@ impl Target {
         // SAFETY: a thread-local of a thread that has not ended, for the caller holds the slot's lock.
         let wanted = unsafe { &*self.trace_wanted };
         wanted.store(true, SeqCst);
-        // SAFETY: inside the context, which lives as long.
-        let vm_interrupt = unsafe { &*self.vm_interrupt };
-        vm_interrupt.store(true, SeqCst);
+        self.interrupt();
     }
 
     /// What is seen of the thread's calls from here; it is asked no more.
@@ -212,9 +240,8 @@ impl Target {
         text
     }
 
-    /// Interrupts the script, and whatever it waits for.
+    /// Breaks off whatever the thread waits for.
     fn break_off(&self) {
-        self.interrupt();
         // SAFETY: the caller holds the slot's lock, so the thread has not ended; the handler only sets a word.
         unsafe { libc::pthread_kill(self.thread, breaking_signal()) };
     }
@@ -294,7 +321,7 @@ impl Seen {
     fn over(&mut self, slot: &Slot, began: Instant, threads: &Threads) -> Option<Over> {
         let Settings { request_timeout, stream_timeout, script, .. } = threads.settings();
         if !request_timeout.is_zero() && began.elapsed() >= *request_timeout {
-            return Some(Over::RequestTimeout);
+            return Some(Over::Request);
         }
         if threads.end_by.get().is_some_and(|end| Instant::now() >= *end) {
             return Some(Over::Stop);
@@ -303,7 +330,7 @@ impl Seen {
             return None;
         }
         let left = *self.client_left.get_or_insert_with(Instant::now);
-        (left.elapsed() >= *stream_timeout).then_some(Over::StreamTimeout)
+        (left.elapsed() >= *stream_timeout).then_some(Over::Stream)
     }
 
     fn check_cpu_limit(&mut self, slot: &Slot, target: &Target) {
@@ -321,16 +348,21 @@ impl Seen {
         if target.cpu_time().saturating_sub(self.cpu_at_start) >= limit {
             self.cpu_expired = true;
             // The next request of the thread must not end for this one.
-            slot.while_running(self.request, || target.interrupt());
+            slot.while_running(self.request, || target.expire());
             tracing::debug!(thread = slot.name(), request = self.request, ?limit, "max_execution_time reached");
         }
     }
 
     /// Takes the next step against a script that has taken long enough; true if its thread is to be written off.
-    fn past_wall_limit(&mut self, slot: &Slot, target: &Target, over: Over) -> bool {
+    fn past_wall_limit(&mut self, slot: &Slot, target: &Target, over: Over, threads: &Threads) -> bool {
+        let end = || {
+            slot.cut_off();
+            target.end(threads.texts.of(over));
+            target.break_off();
+        };
         let Some(interrupted) = self.interrupted else {
             self.interrupted = Some(Instant::now());
-            let is_request_timeout = matches!(over, Over::RequestTimeout);
+            let is_request_timeout = over == Over::Request;
             if is_request_timeout {
                 slot.standing.mark(WorkerStatus::ExecTtlReached);
             }
@@ -339,7 +371,7 @@ impl Seen {
                 if is_request_timeout {
                     slot.lifeline.lock().cut(Failure::RequestTimeout);
                 }
-                target.break_off();
+                end();
             });
             if runs {
                 tracing::warn!(
@@ -349,37 +381,19 @@ impl Seen {
                     uri = current.target,
                     script = current.script,
                     "{}; the script is interrupted",
-                    over.reason()
+                    over.reason(threads.settings())
                 );
             }
             return false;
         };
         if interrupted.elapsed() >= WRITE_OFF_AFTER {
-            tracing::error!(
-                thread = slot.name(),
-                request = self.request,
-                script = slot.current().script,
-                "a script cannot be interrupted; its thread is replaced and its capacity lost until it returns"
-            );
             return true;
         }
         if self.signalled.unwrap_or(interrupted).elapsed() >= SIGNAL_AFTER {
             self.signalled = Some(Instant::now());
-            slot.while_running(self.request, || target.break_off());
+            slot.while_running(self.request, end);
         }
         false
-    }
-}
-
-// === impl Over ===
-
-impl Over {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::RequestTimeout => "request timeout reached",
-            Self::StreamTimeout => "its client has left and the stream timeout is reached",
-            Self::Stop => "the server stops and the destroy timeout is reached",
-        }
     }
 }
 

@@ -205,6 +205,7 @@ static void begin_request(const rr_request *request, bool pulled)
 	PG(header_is_being_sent) = 0;
 	PG(connection_status) = PHP_CONNECTION_NORMAL;
 	sapi_activate();
+	rr_overdue = NULL;
 	zend_set_timeout(EG(timeout_seconds), 0);
 	rr_limit_epoch++;
 	if (PG(expose_php)) {
