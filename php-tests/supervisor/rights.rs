@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::{engine, is_gone, reload::reload, site};
-use crate::harness::{PATIENCE, Setup, free_port, not_run, reference, wait_until};
+use crate::harness::{PATIENCE, Setup, finish, free_port, not_run, reference, wait_until};
 
 /// Of `nobody` the numbers of user and group; none if this is not root.
 fn nobody() -> Option<(u32, u32)> {
@@ -126,6 +126,52 @@ fn a_user_that_cannot_be_is_an_error() {
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(expected), "{output:?}");
     }
+}
+
+#[test]
+fn an_ini_file_that_this_user_cannot_read_is_refused_and_not_passed_over() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    for (variable, value) in [("PHPRC", "php.ini"), ("PHPRC", ""), ("PHP_INI_SCAN_DIR", ":")] {
+        for supervisor in [true, false] {
+            let setup = setup().option(&format!("engine.supervisor={supervisor}"));
+            let ini = setup.scratch().join("php.ini");
+            fs::write(&ini, "disable_functions=exec").unwrap();
+            fs::set_permissions(&ini, fs::Permissions::from_mode(0o600)).unwrap();
+            let named = match value {
+                ":" => format!(":{}", setup.scratch().display()),
+                name => setup.scratch().join(name).display().to_string(),
+            };
+            let output = finish(setup.env(variable, &named).command(free_port(), None), b"");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let expected = format!("PHP's {} cannot be read by user nobody: ", ini.display());
+            assert!(
+                output.status.code() == Some(78) && said.contains(&expected),
+                "{variable}={named}: {}: {said}",
+                output.status
+            );
+        }
+    }
+}
+
+#[test]
+fn an_ini_file_that_cannot_be_read_any_more_keeps_a_reload_from_changing_anything() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let setup = setup().php("exec.php", "echo var_export(function_exists('exec'), true);");
+    let ini = setup.scratch().join("php.ini");
+    fs::write(&ini, "disable_functions=exec").unwrap();
+    let named = ini.display().to_string();
+    let server = setup.env("PHPRC", &named).start();
+    assert_eq!(server.text("/exec.php"), "false");
+    let old = engine(&server);
+    fs::set_permissions(&ini, fs::Permissions::from_mode(0o600)).unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(server.logs("the new engine ended before it served (exit code 78); the old one goes on"), "{}", server.log.text());
+    assert!(server.logs(&format!("PHP's {named} cannot be read by user nobody: ")), "{}", server.log.text());
+    assert_eq!((engine(&server), server.text("/exec.php")), (old, "false".into()));
 }
 
 /// What is open, as `ls -l` lists it, but for the first three and the list itself.
