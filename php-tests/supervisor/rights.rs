@@ -129,6 +129,46 @@ fn a_user_that_cannot_be_is_an_error() {
 }
 
 #[test]
+fn scripts_find_their_user_in_the_environment() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let expected = |user: &str, home: &str| format!("{user} {home} {user} {home} {user} {home}");
+    for (options, user, home) in [
+        (&["engine.supervisor=true"][..], "nobody", nobody.dir.to_str().unwrap()),
+        (&["engine.supervisor=true", "php.clear_env=true"], "nobody", nobody.dir.to_str().unwrap()),
+        (&["engine.supervisor=false"], "nobody", nobody.dir.to_str().unwrap()),
+        (&["php.env.USER=somebody", "php.env.HOME=/elsewhere"], "somebody", "/elsewhere"),
+    ] {
+        let code = "echo getenv('USER'), ' ', getenv('HOME'), ' ', $_SERVER['USER'], ' ', $_SERVER['HOME'], ' ', \
+                    shell_exec('printf \"$USER $HOME\"');";
+        let setup = setup().php("environment.php", code).env("USER", "root").env("HOME", "/root");
+        let server = options.iter().fold(setup, |setup, option| setup.option(option)).start();
+        assert_eq!(server.text("/environment.php"), expected(user, home), "{options:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn the_processes_of_workers_find_their_user_in_the_environment() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let root = User::from_name("root").unwrap().unwrap();
+    let setup = crate::roadrunner::with_php(crate::harness::server()).env("USER", "somebody").env("HOME", "/elsewhere");
+    // Only root's own programs are sure to be there for it.
+    let setup = setup.option("server.user=root").option("server.command=php root/roadrunner/worker.php");
+    let server = setup.option("http.pool.carrier=process").start();
+    let worker = server.get("/worker").send().json()["pid"].as_i64().unwrap();
+    let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    for variable in ["USER=root".to_owned(), format!("HOME={}", root.dir.display())] {
+        assert!(environment.split('\0').any(|known| known == variable), "{environment}");
+    }
+}
+
+#[test]
 fn an_ini_file_that_this_user_cannot_read_is_refused_and_not_passed_over() {
     if reference().is_some() || nobody().is_none() {
         return;
