@@ -1,6 +1,7 @@
 //! One engine process, as its supervisor sees it.
 
 use std::{
+    cell::Cell,
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{
     sys::{
+        cgroup::MemoryGroups,
         memory::Shared,
         passing, priority, signal,
         spawn::{self, Program},
@@ -45,6 +47,10 @@ pub(super) struct Engine {
     pub(super) board: Scoreboard,
     /// When it is killed if it has not ended by then.
     pub(super) kill_at: Option<Instant>,
+    /// Processes that its control group had lost for want of memory when it began; none if that is not told.
+    pub(super) oom_kills: Option<u64>,
+    /// This process has killed it.
+    pub(super) is_killed: Cell<bool>,
     /// Until then it boots only while nobody else wants a CPU; none if it does not, or not any more.
     pub(super) yields_until: Option<Instant>,
     file: OwnedFd,
@@ -89,6 +95,11 @@ pub(super) struct Left {
     ready: bool,
     rank: u64,
     kill_after: Option<Duration>,
+    // A program that did not know of these two may have left it.
+    #[serde(default)]
+    oom_kills: Option<u64>,
+    #[serde(default)]
+    is_killed: bool,
     file: RawFd,
     line: RawFd,
     door: RawFd,
@@ -150,6 +161,8 @@ impl Engine {
             rank: 0,
             board,
             kill_at: None,
+            oom_kills: MemoryGroups::of_this_process().killed(),
+            is_killed: Cell::new(false),
             yields_until: None,
             file,
             line,
@@ -177,6 +190,7 @@ impl Engine {
 
     /// It has not been waited for, so the number is its own.
     pub(super) fn signal(&self, signal: Signal) {
+        self.is_killed.set(self.is_killed.get() || signal == Signal::SIGKILL);
         // It may have ended, which will be heard.
         _ = kill(Pid::from_raw(self.pid), signal);
     }
@@ -254,6 +268,8 @@ impl Engine {
             ready: self.ready,
             rank: self.rank,
             kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
+            oom_kills: self.oom_kills,
+            is_killed: self.is_killed.get(),
             file: self.file.as_raw_fd(),
             line: self.line.as_raw_fd(),
             door: self.door.as_raw_fd(),
@@ -269,7 +285,8 @@ impl Engine {
 
     /// One that another program has left.
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
-        let Left { generation, place, pid, age, ready, rank, kill_after, file, line, door, post, said } = left;
+        let Left { generation, place, pid, age, ready, rank, kill_after, oom_kills, is_killed, file, line, door, post, said } =
+            left;
         let now = Instant::now();
         let file = spawn::adopt(file)?;
         let board = board(Shared::open(&file)?)?;
@@ -283,6 +300,8 @@ impl Engine {
             rank,
             board,
             kill_at: kill_after.map(|after| now + after),
+            oom_kills,
+            is_killed: Cell::new(is_killed),
             // It has been ready, or was told to end.
             yields_until: None,
             file,
@@ -341,6 +360,8 @@ mod tests {
                 rank: 1,
                 board: page.board,
                 kill_at: None,
+                oom_kills: None,
+                is_killed: Cell::new(false),
                 yields_until: None,
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),

@@ -166,8 +166,10 @@ impl Supervisor {
     /// An engine that was to succeed has ended before that; the exit code if there is nothing left to do.
     pub(super) fn next_ended(&mut self, next: Next, generation: u64, status: ExitStatus) -> Option<ExitCode> {
         self.table.settle(false);
+        let mut how = report::describe(status);
         for mut engine in next.engines {
             if engine.generation == generation {
+                how = report::of_engine(&engine, status);
                 engine.kill_group();
                 self.keep(engine);
             } else {
@@ -184,7 +186,7 @@ impl Supervisor {
             return None;
         }
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
-        let why = format!("the new engine ended before it served ({}); {instead}", report::describe(status));
+        let why = format!("the new engine ended before it served ({how}); {instead}");
         tracing::error!(generation, "{why}");
         self.tell(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
