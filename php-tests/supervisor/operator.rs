@@ -8,7 +8,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use super::{Releases, boot_gate, engine, engines, is_gone, site, waiting};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
@@ -249,6 +249,30 @@ fn what_is_not_possible_now_may_be_tried_again() {
     fs::write(gate, "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn a_reload_is_answered_also_if_the_engine_dies_that_was_asked() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = site().option(&format!("rpc.listen=tcp://{address}"));
+    let (began, open) = (setup.scratch().join("began"), setup.scratch().join("open"));
+    let server = setup.config(".rr.yaml", "version: '3'\n").start();
+    let old = engine(&server);
+    let worker = server.dir().join("slow-boot.php");
+    fs::write(&worker, format!("<?php {} exit(1);", boot_gate(&began, &open))).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let reload = started(address, &["reload"]);
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    kill(old, Signal::SIGKILL).unwrap();
+    let output = reload.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the engine that was asked has died") && said.contains("the server's log says why"), "{said}");
+    assert_eq!(output.status.code(), Some(UNAVAILABLE), "{said}");
+    // Else the next one boots for ever.
+    fs::write(open, "").unwrap();
 }
 
 #[test]
