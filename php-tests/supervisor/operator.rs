@@ -88,7 +88,13 @@ fn a_reload_tells_its_outcome() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = stranger.local_addr().unwrap();
     fs::write(&file, yaml(address, &format!("metrics:\n  address: {taken}\n"))).unwrap();
-    assert_eq!(code(address, &["reload"], &taken.to_string()), NOT_TO_BE_HAD);
+    for words in [&["reload", "--dry-run"][..], &["reload"]] {
+        assert_eq!(code(address, words, &taken.to_string()), NOT_TO_BE_HAD);
+    }
+    // What is free is taken by neither.
+    drop(stranger);
+    assert_eq!(command(address, &["reload", "--dry-run"]), Ok("a reload would take it".into()));
+    TcpListener::bind(taken).unwrap();
     // Right as a configuration, but no worker of it boots: the reason is PHP's own.
     let worker = server.dir().join("no-boot.php");
     fs::write(&worker, "<?php throw new Exception('no database');").unwrap();

@@ -293,7 +293,8 @@ impl Supervisor {
     pub(super) fn loaded(&mut self, purpose: Purpose, outcome: Result<Installed, Refusal>) {
         match (purpose, outcome) {
             (Purpose::Check(asker), outcome) => {
-                self.tell(&[asker], outcome.map(|_| "a reload would take it"));
+                let could = |installed: Installed| Ok(self.table.could_listen(&installed.release.sockets)?);
+                self.tell(&[asker], outcome.and_then(could).map(|()| "a reload would take it"));
             }
             (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, Cause::Reload),
             (Purpose::Reload(askers), Err(error)) => self.not_changed(Cause::Reload, &askers, error),
