@@ -42,6 +42,8 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(php_embed, address_sanitizer)");
     let php = Php::find();
     println!("cargo::rustc-env=RR_PHP_BINARY={}", php.query("--php-binary"));
+    println!("cargo::rustc-env=RR_PHP_INI_PATH={}", php.query("--ini-path"));
+    println!("cargo::rustc-env=RR_PHP_INI_DIR={}", php.query("--ini-dir"));
     println!("cargo::rustc-env=RR_PHP_VERSION={}", php.query("--version"));
     println!("cargo::rustc-env=RR_RUSTC={}", compiler());
     println!("cargo::rustc-env=RR_BUILD_TIME={}", build_time());

@@ -21,6 +21,8 @@ fn unix_sockets_are_for_everybody_or_for_whom_they_are_said_to_be() {
         let server = options.iter().fold(setup, |setup, option| setup.option(option)).start();
         let file = std::fs::symlink_metadata(&socket).unwrap();
         assert_eq!((file.permissions().mode() & 0o777, file.gid()), (mode, group), "{options:?}");
+        let shown = format!("http     unix://{}", socket.display());
+        assert!(server.logs(&shown), "{}", server.log.text());
         server.stop();
         assert!(!socket.exists());
     }

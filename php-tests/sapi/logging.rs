@@ -1,6 +1,6 @@
 //! What scripts say to the log, and that it arrives.
 
-use crate::harness::server;
+use crate::harness::{reference, server};
 
 #[test]
 fn error_log_arrives_without_an_error_log_file() {
@@ -81,6 +81,33 @@ fn displayed_errors_are_html_unless_told_otherwise() {
         .php("w.php", "echo $nothing;")
         .start();
     assert!(server.text("/w.php").contains("<b>Warning</b>:  Undefined variable $nothing in <b>"));
+}
+
+#[test]
+fn messages_of_the_start_are_logged_as_plain_text() {
+    if reference().is_some() {
+        return;
+    }
+    for log_errors in ["0", "1"] {
+        let server = server()
+            .ini("log_errors", log_errors)
+            .ini("display_startup_errors", "1")
+            .ini("memory_limit", "abc")
+            .ini("extension", "/nonexistent.so")
+            .php("w.php", "ini_set('display_errors', 1); error_reporting(-1); echo $nothing;")
+            .start();
+        assert!(server.logs("PHP Warning:  Invalid \"memory_limit\" setting."), "{}", server.log.text());
+        let library = "PHP Warning:  PHP Startup: Unable to load dynamic library '/nonexistent.so' (tried: /nonexistent.so";
+        assert!(server.logs(library), "{}", server.log.text());
+        let text = server.log.text();
+        assert!(!text.contains("<br") && !text.contains("<b>") && !text.contains("&#039;"), "{text}");
+        assert_eq!(text.matches("Unable to load dynamic library").count(), 1, "once: {text}");
+        assert!(
+            server.text("/w.php").contains("<b>Warning</b>:  Undefined variable $nothing in <b>"),
+            "pages are HTML as before"
+        );
+        server.stop();
+    }
 }
 
 #[test]

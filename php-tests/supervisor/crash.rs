@@ -1,6 +1,8 @@
 use std::{
     collections::HashSet,
-    fs, process, thread,
+    fs,
+    path::PathBuf,
+    process, thread,
     time::{Duration, Instant},
 };
 
@@ -264,4 +266,59 @@ fn a_crash_at_the_first_boot_is_told() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("the engine died: killed by SIGKILL"), "{said}");
     assert_eq!(output.status.code(), Some(1), "{said}");
+}
+
+/// A control group that bounds memory, below that of this process; it goes with the test.
+struct Group(PathBuf);
+
+impl Group {
+    /// None if this process may make none, which is said.
+    fn bounded_to(bytes: u64) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let paths = own.lines().filter_map(|line| match line.splitn(3, ':').collect::<Vec<_>>()[..] {
+            [_, "memory", path] => Some((format!("memory{path}"), "memory.limit_in_bytes")),
+            [_, "", path] => Some((path.trim_start_matches('/').to_owned(), "memory.max")),
+            _ => None,
+        });
+        for (path, limit) in paths {
+            let group = Self(PathBuf::from("/sys/fs/cgroup").join(path).join(format!("rr-test-{}", std::process::id())));
+            if fs::create_dir(&group.0).is_ok() && fs::write(group.0.join(limit), bytes.to_string()).is_ok() {
+                for swap in ["memory.memsw.limit_in_bytes", "memory.swap.max"] {
+                    // Where there is no swap to be had, there is no such file, or it does no harm.
+                    _ = fs::write(group.0.join(swap), if swap.contains("memsw") { bytes } else { 0 }.to_string());
+                }
+                return Some(group);
+            }
+        }
+        not_run("out of memory in a control group", "this process may make no control group that bounds memory");
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Empty a moment after its last process has ended.
+        wait_until(PATIENCE, || !self.0.exists() || fs::remove_dir(&self.0).is_ok());
+    }
+}
+
+#[test]
+fn an_engine_that_the_kernel_kills_for_want_of_memory_is_told_from_others() {
+    if reference().is_some() {
+        return;
+    }
+    let Some(group) = Group::bounded_to(400 << 20) else { return };
+    let eat = "ini_set('memory_limit', -1); $all = []; while (true) { $all[] = str_repeat('x', 8 << 20); }";
+    let setup = site().php("eat.php", eat).option("engine.memory.guard=false");
+    let server = setup.before(&format!("echo $$ > {}/cgroup.procs", group.0.display())).start();
+    let old = engine(&server);
+    _ = server.connect().send(&server.get("/eat.php"));
+    assert!(is_gone(old));
+    let expected = "the engine died: killed by SIGKILL: out of memory (the control group's oom_kill went from 0 to 1)";
+    assert!(server.logs(expected), "{}", server.log.text());
+    let other = engine(&server);
+    kill(other, Signal::SIGKILL).unwrap();
+    assert!(is_gone(other));
+    assert!(server.logs("killed by SIGKILL: nobody here did that"), "{}", server.log.text());
+    server.stop();
 }

@@ -8,7 +8,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 
 use super::{Releases, boot_gate, engine, engines, is_gone, site, waiting};
 use crate::harness::{PATIENCE, Server, free_port, reference, rr, wait_until};
@@ -93,7 +93,13 @@ fn a_reload_tells_its_outcome() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = stranger.local_addr().unwrap();
     fs::write(&file, yaml(address, &format!("metrics:\n  address: {taken}\n"))).unwrap();
-    assert_eq!(code(address, &["reload"], &taken.to_string()), NOT_TO_BE_HAD);
+    for words in [&["reload", "--dry-run"][..], &["reload"]] {
+        assert_eq!(code(address, words, &taken.to_string()), NOT_TO_BE_HAD);
+    }
+    // What is free is taken by neither.
+    drop(stranger);
+    assert_eq!(command(address, &["reload", "--dry-run"]), Ok("a reload would take it".into()));
+    TcpListener::bind(taken).unwrap();
     // Right as a configuration, but no worker of it boots: the reason is PHP's own.
     let worker = server.dir().join("no-boot.php");
     fs::write(&worker, "<?php throw new Exception('no database');").unwrap();
@@ -153,7 +159,10 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
     let third = engine(&server);
     assert!(is_gone(first), "{}", server.log.text());
     assert_eq!(engine(&server), third);
-    assert_eq!(server.log.text().matches("reloaded: a new engine serves").count(), 2, "{}", server.log.text());
+    for done in ["reloaded", "rolled back"] {
+        let said = format!("{done}: a new engine serves");
+        assert_eq!(server.log.text().matches(&said).count(), 1, "{}", server.log.text());
+    }
 }
 
 #[test]
@@ -251,6 +260,30 @@ fn what_is_not_possible_now_may_be_tried_again() {
     fs::write(gate, "").unwrap();
     assert_eq!(running.read().unwrap().text(), "finished");
     assert!(server.ended_within(PATIENCE).is_some());
+}
+
+#[test]
+fn a_reload_is_answered_also_if_the_engine_dies_that_was_asked() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = site().option(&format!("rpc.listen=tcp://{address}"));
+    let (began, open) = (setup.scratch().join("began"), setup.scratch().join("open"));
+    let server = setup.config(".rr.yaml", "version: '3'\n").start();
+    let old = engine(&server);
+    let worker = server.dir().join("slow-boot.php");
+    fs::write(&worker, format!("<?php {} exit(1);", boot_gate(&began, &open))).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let reload = started(address, &["reload"]);
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    kill(old, Signal::SIGKILL).unwrap();
+    let output = reload.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("the engine that was asked has died") && said.contains("the server's log says why"), "{said}");
+    assert_eq!(output.status.code(), Some(UNAVAILABLE), "{said}");
+    // Else the next one boots for ever.
+    fs::write(open, "").unwrap();
 }
 
 #[test]

@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::{engine, is_gone, reload::reload, site};
-use crate::harness::{PATIENCE, Setup, free_port, not_run, reference, wait_until};
+use crate::harness::{PATIENCE, Setup, finish, free_port, not_run, reference, wait_until};
 
 /// Of `nobody` the numbers of user and group; none if this is not root.
 fn nobody() -> Option<(u32, u32)> {
@@ -126,6 +126,92 @@ fn a_user_that_cannot_be_is_an_error() {
         assert_eq!(output.status.code(), Some(78), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains(expected), "{output:?}");
     }
+}
+
+#[test]
+fn scripts_find_their_user_in_the_environment() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let nobody = User::from_name("nobody").unwrap().unwrap();
+    let expected = |user: &str, home: &str| format!("{user} {home} {user} {home} {user} {home}");
+    for (options, user, home) in [
+        (&["engine.supervisor=true"][..], "nobody", nobody.dir.to_str().unwrap()),
+        (&["engine.supervisor=true", "php.clear_env=true"], "nobody", nobody.dir.to_str().unwrap()),
+        (&["engine.supervisor=false"], "nobody", nobody.dir.to_str().unwrap()),
+        (&["php.env.USER=somebody", "php.env.HOME=/elsewhere"], "somebody", "/elsewhere"),
+    ] {
+        let code = "echo getenv('USER'), ' ', getenv('HOME'), ' ', $_SERVER['USER'], ' ', $_SERVER['HOME'], ' ', \
+                    shell_exec('printf \"$USER $HOME\"');";
+        let setup = setup().php("environment.php", code).env("USER", "root").env("HOME", "/root");
+        let server = options.iter().fold(setup, |setup, option| setup.option(option)).start();
+        assert_eq!(server.text("/environment.php"), expected(user, home), "{options:?}");
+        server.stop();
+    }
+}
+
+#[test]
+fn the_processes_of_workers_find_their_user_in_the_environment() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let root = User::from_name("root").unwrap().unwrap();
+    let setup = crate::roadrunner::with_php(crate::harness::server()).env("USER", "somebody").env("HOME", "/elsewhere");
+    // Only root's own programs are sure to be there for it.
+    let setup = setup.option("server.user=root").option("server.command=php root/roadrunner/worker.php");
+    let server = setup.option("http.pool.carrier=process").start();
+    let worker = server.get("/worker").send().json()["pid"].as_i64().unwrap();
+    let environment = fs::read(format!("/proc/{worker}/environ")).unwrap();
+    let environment = String::from_utf8_lossy(&environment);
+    for variable in ["USER=root".to_owned(), format!("HOME={}", root.dir.display())] {
+        assert!(environment.split('\0').any(|known| known == variable), "{environment}");
+    }
+}
+
+#[test]
+fn an_ini_file_that_this_user_cannot_read_is_refused_and_not_passed_over() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    for (variable, value) in [("PHPRC", "php.ini"), ("PHPRC", ""), ("PHP_INI_SCAN_DIR", ":")] {
+        for supervisor in [true, false] {
+            let setup = setup().option(&format!("engine.supervisor={supervisor}"));
+            let ini = setup.scratch().join("php.ini");
+            fs::write(&ini, "disable_functions=exec").unwrap();
+            fs::set_permissions(&ini, fs::Permissions::from_mode(0o600)).unwrap();
+            let named = match value {
+                ":" => format!(":{}", setup.scratch().display()),
+                name => setup.scratch().join(name).display().to_string(),
+            };
+            let output = finish(setup.env(variable, &named).command(free_port(), None), b"");
+            let said = String::from_utf8_lossy(&output.stderr);
+            let expected = format!("PHP's {} cannot be read by user nobody: ", ini.display());
+            assert!(
+                output.status.code() == Some(78) && said.contains(&expected),
+                "{variable}={named}: {}: {said}",
+                output.status
+            );
+        }
+    }
+}
+
+#[test]
+fn an_ini_file_that_cannot_be_read_any_more_keeps_a_reload_from_changing_anything() {
+    if reference().is_some() || nobody().is_none() {
+        return;
+    }
+    let setup = setup().php("exec.php", "echo var_export(function_exists('exec'), true);");
+    let ini = setup.scratch().join("php.ini");
+    fs::write(&ini, "disable_functions=exec").unwrap();
+    let named = ini.display().to_string();
+    let server = setup.env("PHPRC", &named).start();
+    assert_eq!(server.text("/exec.php"), "false");
+    let old = engine(&server);
+    fs::set_permissions(&ini, fs::Permissions::from_mode(0o600)).unwrap();
+    server.signal(Signal::SIGHUP);
+    assert!(server.logs("the new engine ended before it served (exit code 78); the old one goes on"), "{}", server.log.text());
+    assert!(server.logs(&format!("PHP's {named} cannot be read by user nobody: ")), "{}", server.log.text());
+    assert_eq!((engine(&server), server.text("/exec.php")), (old, "false".into()));
 }
 
 /// What is open, as `ls -l` lists it, but for the first three and the list itself.

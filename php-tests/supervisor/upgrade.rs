@@ -172,13 +172,15 @@ fn a_program_that_is_of_no_use_changes_nothing() {
     };
     // One that ends, one that says nothing, one that says something else, and none at all.
     for (other, expected) in [
-        (fs::read("/bin/false").unwrap(), "the program cannot be used: exit code 1"),
-        (fs::read("/bin/true").unwrap(), "told nothing that can be served: EOF"),
-        (fs::read("/bin/echo").unwrap(), "told nothing that can be served: invalid number"),
-        (b"no program".to_vec(), ""),
+        (fs::read("/bin/false").unwrap(), "the program PATH cannot be used: exit code 1"),
+        (fs::read("/bin/true").unwrap(), "the program PATH told nothing that can be served: EOF"),
+        (fs::read("/bin/echo").unwrap(), "the program PATH told nothing that can be served: invalid number"),
+        (b"no program".to_vec(), "PATH: no program, for it does not begin as one (ELF) does"),
+        (b"#!/bin/sh\ntouch \"$0.ran\"".to_vec(), "PATH: no program, for it does not begin as one (ELF) does"),
+        (b"\x7fE".to_vec(), "PATH: no program, for it does not begin as one (ELF) does"),
     ] {
         put(&other, &path);
-        refuses(expected);
+        refuses(&expected.replace("PATH", &path.display().to_string()));
     }
     // One that hands over in another way.
     let mut other = fs::read(program()).unwrap();

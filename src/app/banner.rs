@@ -31,6 +31,7 @@ pub(super) fn print(facts: &Facts<'_>) {
         let scheme = if entry.tls.is_some() { "https" } else { "http" };
         let addresses = entry.listeners.addresses();
         rows.extend(addresses.iter().map(|address| (scheme, format!("{bold}{scheme}://{address}{plain}"))));
+        rows.extend(entry.listeners.paths().iter().map(|path| (scheme, format!("{bold}unix://{}{plain}", path.display()))));
     }
     let quic = facts.config.http.http3.iter().flat_map(|section| &section.address);
     rows.extend(quic.map(|address| ("http/3", format!("{address}, UDP"))));

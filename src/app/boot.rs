@@ -44,7 +44,10 @@ impl Boot<'_> {
         let pools = all.iter().map(|one| settings::php_pool(one, intake)).collect();
         let processes: Vec<_> = all.iter().map(|one| settings::processes(one, intake, rpc.clone())).collect::<Result<_, _>>()?;
         let settings = settings::engine(config, all, intake, settings::Beginning { rpc, compile: compile.unwrap_or_default() });
-        let engine = php::Engine::start(settings, pools, board).map_err(|error| Error::Engine(error.to_string()))?;
+        let engine = php::Engine::start(settings, pools, board).map_err(|error| match error {
+            php::Error::Ini(unreadable) => Error::Config(unreadable.to_string()),
+            error => Error::Engine(error.to_string()),
+        })?;
         if let Some(lowered) = lowered {
             // What is left to do is little, and what boots now has processes of its own, which would stay as they begin.
             if let Err(error) = lowered.end() {

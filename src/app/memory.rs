@@ -90,7 +90,7 @@ impl MemoryGuard {
         let groups = MemoryGroups::of_this_process();
         let watched = Self {
             guard: Guard::new(thresholds, own(processes)),
-            killed: groups.killed(),
+            killed: groups.killed().unwrap_or(0),
             groups,
             limit: config.limit,
             pools: pools.clone(),
@@ -190,7 +190,7 @@ impl MemoryGuard {
     }
 
     fn note_killed(&mut self) {
-        let killed = self.groups.killed();
+        let Some(killed) = self.groups.killed() else { return };
         if killed > self.killed {
             tracing::error!(processes = killed - self.killed, "the kernel has killed for want of memory in this control group");
         }

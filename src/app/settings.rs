@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     http::{Drain, access, conn, fcgi, files, listen, middleware, preset::Preset, request, route, spool::Place},
     php,
-    sys::{limits, spawn},
+    sys::{identity, limits, spawn},
     worker::{
         self, process,
         roadrunner::{self, Terms},
@@ -86,7 +86,9 @@ pub(super) struct Beginning {
 /// For `all` that is served.
 pub(super) fn engine(config: &Config, all: &[Served], intake: &Intake, beginning: Beginning) -> php::Config {
     let Beginning { rpc, compile } = beginning;
-    let mut env = config.php.env.clone();
+    let mut env = account(config);
+    env.retain(|(name, _)| config.php.env.iter().all(|(given, _)| given != name));
+    env.extend(config.php.env.iter().cloned());
     // Under RoadRunner's name, which its packages look for.
     if let Some(dsn) = rpc.filter(|_| env.iter().all(|(name, _)| name != "RR_RPC")) {
         env.push(("RR_RPC".into(), dsn));
@@ -114,6 +116,12 @@ pub(super) fn engine(config: &Config, all: &[Served], intake: &Intake, beginning
         leaks: config.dev.enabled && config.dev.leaks,
         compile,
     }
+}
+
+/// What scripts of `server.user` find of it in the environment, also where they get none of the process's own, as with php-fpm.
+fn account(config: &Config) -> Vec<(String, String)> {
+    let variables = config.server.user.as_deref().and_then(identity::variables).into_iter().flatten();
+    variables.map(|(name, value)| (name.to_owned(), value.to_string_lossy().into_owned())).collect()
 }
 
 /// The pool's threads; none if its workers are processes.
@@ -196,7 +204,8 @@ pub(super) fn processes(served: &Served, intake: &Intake, rpc: Option<String>) -
     let mut environment: Vec<(OsString, OsString)> = Vec::new();
     let inherited = env::vars_os().filter(|(name, _)| !config.php.clear_env && !spawn::OURS.iter().any(|own| name == own));
     let rpc = rpc.map(|dsn| ("RR_RPC".to_owned(), dsn));
-    let given = rpc.into_iter().chain(config.php.env.iter().cloned()).chain(command::variables(config, served.plugin()));
+    let account = account(config).into_iter().chain(rpc);
+    let given = account.chain(config.php.env.iter().cloned()).chain(command::variables(config, served.plugin()));
     for (name, value) in inherited.chain(given.map(|(name, value)| (name.into(), value.into()))) {
         environment.retain(|(known, _)| *known != name);
         environment.push((name, value));

@@ -11,6 +11,7 @@ use super::{remote, say};
 use crate::{
     config::Address,
     error::{Error, Refusal},
+    rpc::CallError,
 };
 
 /// An engine may boot for two minutes, and the one before it may still be draining.
@@ -32,8 +33,20 @@ pub(super) fn run(address: Option<&Address>, word: &str, silent: bool) -> Result
         drop::<mpsc::Sender<()>>(done);
         answer
     });
-    let outcome = answer.map_err(remote::failed("server.Ask"))?.map_err(Error::Refused)?;
+    let outcome = answer.map_err(failed)?.map_err(Error::Refused)?;
     if silent { Ok(()) } else { say(&format!("{outcome}\n")) }
+}
+
+fn failed(error: CallError) -> Error {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    match error {
+        // The supervisor keeps what was asked, but the way back to this command is gone.
+        CallError::Broken(error) if matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof) => Error::Unreachable(
+            "the engine that was asked has died before it could tell the outcome: the server's log says why, and what became of this"
+                .into(),
+        ),
+        error => remote::failed("server.Ask")(error),
+    }
 }
 
 /// Says once, if it takes long, what the reload waits for.

@@ -140,6 +140,11 @@ impl Listeners {
         self.0.iter().filter_map(|bound| bound.socket.local_addr().ok()?.as_socket()).collect()
     }
 
+    /// Where unix sockets are.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.0.iter().filter_map(|bound| Some(bound.socket.local_addr().ok()?.as_pathname()?.to_owned())).collect()
+    }
+
     /// Nobody can be accepted here from now on, but by those who have duplicates. Addresses are not known any more.
     pub(crate) fn close(&self) {
         for bound in &self.0 {

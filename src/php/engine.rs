@@ -15,6 +15,7 @@ use std::{
 use super::{
     active::Limits,
     debug, ffi,
+    ini::{Search, Unreadable},
     opcache::{self, Compile, Keeper, Opcache},
     thread::{self, Threads},
     worker,
@@ -160,6 +161,9 @@ pub enum Error {
     /// It failed by an error of PHP's, as a rule in the file that `opcache.preload` names.
     #[error("PHP did not start: {0}")]
     Fatal(String),
+    /// A file that PHP is to read cannot be read.
+    #[error(transparent)]
+    Ini(#[from] Unreadable),
     /// A value cannot be handed to C.
     #[error("php configuration: {0}")]
     Nul(#[from] NulError),
@@ -191,10 +195,12 @@ impl Engine {
     /// What they run is also written to `board`.
     pub fn start(config: Config, pools: Vec<PoolConfig>, board: Option<Scoreboard>) -> Result<Self, Error> {
         let workers: usize = pools.iter().map(PoolConfig::most_threads).sum();
+        let binary = php_binary();
+        Search::of(&config.ini_file, &config.sapi, binary.as_deref()).map_or(Ok(()), |search| search.check())?;
         // All of these live as long as the engine, which is as long as the process.
         let sapi = leak(config.sapi)?;
         let ini = leak(config.ini.iter().map(|(name, value)| format!("{name}={}\n", quoted(value))).collect::<String>())?;
-        let binary = php_binary().map(|path| leak(path.into_os_string().into_vec())).transpose()?;
+        let binary = binary.map(|path| leak(path.into_os_string().into_vec())).transpose()?;
         let ini_path = match &config.ini_file {
             IniFile::At(path) => leak(path.as_os_str().as_bytes())?,
             IniFile::Usual | IniFile::None => ptr::null(),

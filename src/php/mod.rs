@@ -20,6 +20,8 @@ mod engine;
 #[cfg(php_embed)]
 mod ffi;
 #[cfg(php_embed)]
+mod ini;
+#[cfg(php_embed)]
 mod leaks;
 #[cfg(php_embed)]
 mod opcache;
@@ -46,6 +48,8 @@ mod worker;
 pub(crate) use engine::php_binary;
 #[cfg(php_embed)]
 pub use engine::{Config, Engine, Error, IniFile, PoolConfig, Reset, ScriptKind, VERSION};
+#[cfg(php_embed)]
+pub use ini::Unreadable;
 #[cfg(php_embed)]
 pub use opcache::{Compile, Gate, Opcache, Report, Silent, Wish};
 #[cfg(php_embed)]

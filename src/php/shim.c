@@ -60,11 +60,16 @@ static bool is_starting;
 /* By the time that the start has failed, the engine has forgotten why: preloading is a request. Whoever started it says so. */
 static void error_while_starting(int type, zend_string *file, uint32_t line, zend_string *message)
 {
-	if (is_starting && (type & E_FATAL_ERRORS)) {
+	if (!is_starting) {
+		return;
+	}
+	/* There is no page that shows it. Threads have these from the ini table. */
+	PG(html_errors) = 0;
+	PG(display_errors) = 0;
+	if (type & E_FATAL_ERRORS) {
 		note_error(message, file, line);
 		/* A child that preloads as another user can tell nobody else. */
 		PG(display_errors) = 1;
-		PG(html_errors) = 0;
 	}
 }
 
@@ -78,10 +83,27 @@ static void note_failed_start(void)
 	}
 }
 
+static void (*stock_ini_defaults)(HashTable *configuration);
+
+/* The first of our hooks that comes when errors can be observed: some are about the values of php.ini. */
+static void configuration_begins(HashTable *configuration)
+{
+	zend_observer_error_register(error_while_starting);
+	stock_ini_defaults(configuration);
+}
+
+static int (*stock_extensions)(void);
+
+/* Comes after php.ini's values and before the first extension, whose messages would be escaped for HTML. */
+static int extensions_begin(void)
+{
+	PG(html_errors) = 0;
+	return stock_extensions();
+}
+
 /* While modules start, the ini table is still the one that every thread's is copied from. */
 static void module_starts(void)
 {
-	zend_observer_error_register(error_while_starting);
 	rr_worker_install();
 	rr_stdio_module_starts();
 	rr_deadline_install();
@@ -115,6 +137,10 @@ int rr_php_startup(const rr_engine *engine)
 	rr_sapi.php_ini_ignore = engine->no_ini;
 	rr_sapi.phpinfo_as_text = strcmp(engine->sapi_name, "cli") == 0;
 	rr_sapi.additional_functions = rr_sapi_functions;
+	stock_ini_defaults = rr_sapi.ini_defaults;
+	rr_sapi.ini_defaults = configuration_begins;
+	stock_extensions = php_register_internal_extensions_func;
+	php_register_internal_extensions_func = extensions_begin;
 	rr_on_module_start = module_starts;
 	is_starting = true;
 	int started = php_module_startup(&rr_sapi, rr_php_module());

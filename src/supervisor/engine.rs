@@ -1,6 +1,7 @@
 //! One engine process, as its supervisor sees it.
 
 use std::{
+    cell::Cell,
     io,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     sys::{
+        cgroup::MemoryGroups,
         memory::Shared,
         passing, signal,
         spawn::{self, Program},
@@ -49,6 +51,10 @@ pub(super) struct Engine {
     pub(super) kill_at: Option<Instant>,
     /// Where it tells of its crash; none once that is looked into.
     pub(super) black_box: Option<BlackBox>,
+    /// Processes that its control group had lost for want of memory when it began; none if that is not told.
+    pub(super) oom_kills: Option<u64>,
+    /// This process has killed it.
+    pub(super) is_killed: Cell<bool>,
     /// Until then it boots only while nobody else wants a CPU; none if it does not, or not any more.
     pub(super) deference: Deference,
     file: OwnedFd,
@@ -94,6 +100,11 @@ pub(super) struct Left {
     ready: bool,
     rank: u64,
     kill_after: Option<Duration>,
+    // A program that did not know of these two may have left it.
+    #[serde(default)]
+    oom_kills: Option<u64>,
+    #[serde(default)]
+    is_killed: bool,
     file: RawFd,
     line: RawFd,
     door: RawFd,
@@ -157,6 +168,8 @@ impl Engine {
             kill_at: None,
             black_box: Some(means.black_box),
             deference: Deference::default(),
+            oom_kills: MemoryGroups::of_this_process().killed(),
+            is_killed: Cell::new(false),
             file,
             line,
             door: means.door,
@@ -183,6 +196,7 @@ impl Engine {
 
     /// It has not been waited for, so the number is its own.
     pub(super) fn signal(&self, signal: Signal) {
+        self.is_killed.set(self.is_killed.get() || signal == Signal::SIGKILL);
         // It may have ended, which will be heard.
         _ = kill(Pid::from_raw(self.pid), signal);
     }
@@ -260,6 +274,8 @@ impl Engine {
             ready: self.ready,
             rank: self.rank,
             kill_after: self.kill_at.map(|at| at.saturating_duration_since(Instant::now())),
+            oom_kills: self.oom_kills,
+            is_killed: self.is_killed.get(),
             file: self.file.as_raw_fd(),
             line: self.line.as_raw_fd(),
             door: self.door.as_raw_fd(),
@@ -277,7 +293,8 @@ impl Engine {
 
     /// One that another program has left.
     pub(super) fn adopt(left: Left) -> io::Result<Self> {
-        let Left { generation, place, pid, age, ready, rank, kill_after, file, line, door, post, black_box, said } = left;
+        let Left { generation, place, pid, age, ready, rank, kill_after, oom_kills, is_killed, file, line, .. } = left;
+        let Left { door, post, black_box, said, .. } = left;
         let now = Instant::now();
         let file = spawn::adopt(file)?;
         let board = board(Shared::open(&file)?)?;
@@ -292,6 +309,8 @@ impl Engine {
             board,
             kill_at: kill_after.map(|after| now + after),
             black_box: black_box.map(BlackBox::adopt).transpose()?,
+            oom_kills,
+            is_killed: Cell::new(is_killed),
             // It has been ready, or was told to end.
             deference: Deference::default(),
             file,
@@ -345,6 +364,8 @@ mod tests {
                 kill_at: None,
                 black_box: None,
                 deference: Deference::default(),
+                oom_kills: None,
+                is_killed: Cell::new(false),
                 file: page.file,
                 line: UnixStream::from_std(ours).unwrap(),
                 door,

@@ -33,6 +33,8 @@ pub(super) struct Load {
     pub(super) pid: i32,
     pub(super) purpose: Purpose,
     program: Program,
+    /// Where its file is, or was.
+    path: PathBuf,
     told: OwnedFd,
     complaint: OwnedFd,
     pub(super) kill_at: Instant,
@@ -64,6 +66,7 @@ pub(super) struct Origin {
 const LOADS_WITHIN: Duration = Duration::from_secs(60);
 /// It leaves every CPU to others for so long: it needs one for some hundredths of a second.
 const YIELDS: Duration = Duration::from_millis(300);
+const IS_IT_RR: &str = "put an rr there, and reload again";
 /// A longer complaint is cut.
 const MAX_COMPLAINT: usize = 8192;
 
@@ -114,11 +117,16 @@ impl Load {
         let failed = |path: &Path, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         // Said of the folder that is gone, not of the program.
         fs::metadata(&origin.start).map_err(|error| failed(&origin.start, error))?;
+        if !program.is_binary() {
+            let why = "no program, for it does not begin as one (ELF) does: put one there, as a whole, and reload again";
+            return Err(failed(&origin.path, io::Error::other(why)));
+        }
         let child = command.spawn().map_err(|error| failed(&origin.path, error))?;
         let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
         let now = Instant::now();
         let (kill_at, deference) = (now + LOADS_WITHIN, Deference::begin(now, yields.then_some(YIELDS)));
-        Ok(Self { pid, purpose, program, told, complaint, kill_at, deference, is_late: false })
+        let path = origin.path.clone();
+        Ok(Self { pid, purpose, program, path, told, complaint, kill_at, deference, is_late: false })
     }
 
     /// Ends it if it takes too long.
@@ -145,12 +153,21 @@ impl Load {
     pub(super) fn outcome(self, status: ExitStatus) -> (Purpose, Result<Installed, Refusal>) {
         let told = memory::content_of(self.told).unwrap_or_default();
         let outcome = if status.success() {
-            Release::hear(&told)
-                .map_err(|error| software(format!("the program that is there now told nothing that can be served: {error}")))
+            Release::hear(&told).map_err(|error| {
+                software(match error.kind() {
+                    // What another version of this program said.
+                    io::ErrorKind::Other => format!("{}: {error}", self.path.display()),
+                    _ => format!("the program {} told nothing that can be served: {error}; {IS_IT_RR}", self.path.display()),
+                })
+            })
         } else if self.is_late {
-            Err(software(format!("the configuration was not read within {} s", LOADS_WITHIN.as_secs())))
+            let (path, seconds) = (self.path.display(), LOADS_WITHIN.as_secs());
+            Err(software(format!(
+                "the program {path} has not read the configuration within {seconds} s, and was ended; run {path} config to see what \
+                 keeps it, and reload again"
+            )))
         } else {
-            Err(Refusal::new(ending::kind_of(status), complaint(self.complaint, status)))
+            Err(Refusal::new(ending::kind_of(status), complaint(self.complaint, &self.path, status)))
         };
         (self.purpose, outcome.map(|release| Installed { release, program: self.program }))
     }
@@ -160,11 +177,35 @@ fn software(text: String) -> Refusal {
     Refusal::new(ExitCode::Software, text)
 }
 
-fn complaint(file: OwnedFd, status: ExitStatus) -> String {
+fn complaint(file: OwnedFd, program: &Path, status: ExitStatus) -> String {
     let said = memory::content_of(file).unwrap_or_default();
-    let said = String::from_utf8_lossy(&said[..said.len().min(MAX_COMPLAINT)]).trim().to_owned();
-    match said.strip_prefix("rr: ").unwrap_or(&said) {
-        "" => format!("the program cannot be used: {}", report::describe(status)),
-        said => said.to_owned(),
+    in_words(String::from_utf8_lossy(&said[..said.len().min(MAX_COMPLAINT)]).trim(), program, status)
+}
+
+/// Why `program`, having `said` this, has not told a release. Of ours it is the configuration's fault as a rule, and it says which.
+fn in_words(said: &str, program: &Path, status: ExitStatus) -> String {
+    if said.lines().any(|line| line.starts_with("rr: ")) {
+        return said.strip_prefix("rr: ").unwrap_or(said).to_owned();
+    }
+    let (how, before) = (report::describe(status), if said.is_empty() { "" } else { ": " });
+    format!("the program {} cannot be used: {how}{before}{said}; {IS_IT_RR}", program.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_complaint_of_ours_stands_alone_and_any_other_names_the_program() {
+        let in_words = |said, status| in_words(said, Path::new("/opt/rr"), ExitStatus::from_raw(status));
+        assert_eq!(in_words("rr: http: unknown key", 78 << 8), "http: unknown key");
+        assert_eq!(in_words("a warning\nrr: no", 78 << 8), "a warning\nrr: no");
+        let rest = "put an rr there, and reload again";
+        assert_eq!(in_words("", 11), format!("the program /opt/rr cannot be used: killed by SIGSEGV; {rest}"));
+        let said = in_words("ls: unrecognized option '--prepare'", 2 << 8);
+        let expected = "the program /opt/rr cannot be used: exit code 2: ls: unrecognized option '--prepare'";
+        assert_eq!(said, format!("{expected}; {rest}"));
     }
 }

@@ -5,7 +5,7 @@ use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
 use nix::sys::signal::Signal;
 
 use super::{crash::BlackBox, engine::Engine};
-use crate::worker::scoreboard::now_ms;
+use crate::{sys::cgroup::MemoryGroups, worker::scoreboard::now_ms};
 
 /// Bytes of a thread's name that the kernel keeps.
 const KERNEL_NAME: usize = 15;
@@ -18,7 +18,7 @@ pub(super) fn death(engine: &Engine, status: ExitStatus) {
         pid = engine.pid,
         uptime_ms = u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         "the engine died: {}",
-        describe(status)
+        of_engine(engine, status)
     );
     let crashed = engine.black_box.as_ref().and_then(BlackBox::thread);
     requests(engine, crashed.as_deref());
@@ -62,6 +62,25 @@ pub(super) fn name_of(signal: i32) -> String {
     Signal::try_from(signal).map_or_else(|_| format!("signal {signal}"), |signal| signal.as_str().to_owned())
 }
 
+/// The same as [`describe`], and of a SIGKILL from elsewhere what it is known by.
+pub(super) fn of_engine(engine: &Engine, status: ExitStatus) -> String {
+    let told = describe(status);
+    if status.signal() != Some(Signal::SIGKILL as i32) || engine.is_killed.get() {
+        return told;
+    }
+    format!("{told}: {}", why_killed(engine.oom_kills, MemoryGroups::of_this_process().killed()))
+}
+
+/// By the processes that the control group had lost for want of memory when the engine began, and those that it has lost now.
+fn why_killed(before: Option<u64>, now: Option<u64>) -> String {
+    match (before, now) {
+        (Some(before), Some(now)) if now > before => {
+            format!("out of memory (the control group's oom_kill went from {before} to {now})")
+        }
+        _ => "nobody here did that: perhaps out of memory; see the kernel's log".into(),
+    }
+}
+
 /// `killed by SIGSEGV`, `exit code 1`.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
@@ -81,5 +100,14 @@ mod tests {
     fn the_request_of_a_thread_is_known_by_its_name() {
         assert!(is_of("php-http-2 GET /a /srv/a.php", "php-http-2") && is_of("php-a-long-pool-name-12 GET /", "php-a-long-pool"));
         assert!(!is_of("php-http-21 GET /", "php-http-2") && !is_of("", "") && !is_of("php-http-2 GET /", ""));
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_known_by_the_count_of_the_control_group() {
+        let known = "out of memory (the control group's oom_kill went from 0 to 1)";
+        assert_eq!(why_killed(Some(0), Some(1)), known);
+        for (before, now) in [(Some(1), Some(1)), (None, Some(1)), (Some(1), None), (None, None)] {
+            assert!(why_killed(before, now).starts_with("nobody here did that"), "{before:?} {now:?}");
+        }
     }
 }

@@ -302,6 +302,18 @@ impl Table {
         applied
     }
 
+    /// Whether [`Self::listen`] would do: what is not listened on yet is, for a moment.
+    pub(super) fn could_listen(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        let slot = self.terms.slot.other();
+        let try_one = |wanted: &Wanted| match self.active.iter().chain(&self.next).find(|kept| kept.wanted.is_at(wanted)) {
+            Some(Kept { held: Held::Late, .. }) => Ok(Held::Late),
+            Some(kept) => kept.hold(wanted),
+            None => wanted.listen(slot),
+        };
+        // Kept until all are had: two may be the same place.
+        wanted.iter().map(try_one).collect::<Result<Vec<_>, _>>().map(drop)
+    }
+
     /// The engine that got what [`Self::listen`] gave last serves, and no other sockets are kept; or it never will.
     pub(super) fn settle(&mut self, serves: bool) {
         let next = std::mem::take(&mut self.next);

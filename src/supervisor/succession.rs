@@ -45,15 +45,15 @@ pub(super) struct Next {
     /// None if it is the one in force.
     pub(super) installed: Option<Installed>,
     pub(super) askers: Vec<Asker>,
-    /// A reload has brought it.
-    pub(super) on_probation: bool,
+    /// Why there is another release; none if there is not.
+    pub(super) cause: Option<Cause>,
     /// Why it cannot, in its own words.
     pub(super) reason: Option<String>,
 }
 
 /// Why another release is to be in force.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Cause {
+pub(super) enum Cause {
     Reload,
     /// There is nothing left of the one that has died.
     Restart,
@@ -65,6 +65,15 @@ enum Cause {
 // === impl Cause ===
 
 impl Cause {
+    fn done(self) -> &'static str {
+        match self {
+            Self::Reload => "reloaded",
+            Self::Restart => "restarted",
+            Self::Rollback => "rolled back",
+            Self::Failure => "gone back to what was served before the reload",
+        }
+    }
+
     fn not_done(self) -> &'static str {
         match self {
             Self::Reload => "not reloaded",
@@ -122,11 +131,11 @@ impl Supervisor {
     }
 
     fn succeeded(&mut self, next: Next) {
-        let Next { engines, replaces, installed, askers, on_probation, .. } = next;
+        let Next { engines, replaces, installed, askers, cause, .. } = next;
         // The old one goes by its own configuration.
         let within = self.installed.release.leaves_within;
         if let Some(installed) = installed {
-            let lasts = if on_probation { installed.release.probation } else { Duration::ZERO };
+            let lasts = if cause == Some(Cause::Reload) { installed.release.probation } else { Duration::ZERO };
             self.probation = Probation::begin(Instant::now(), lasts);
             self.previous = Some(std::mem::replace(&mut self.installed, installed));
             self.boots_in = engines.iter().map(|engine| engine.started.elapsed()).max().unwrap_or_default();
@@ -153,7 +162,8 @@ impl Supervisor {
         let is_missing = self.active.len() < self.installed.release.processes;
         // One that keeps dying is waited for as before.
         self.restart_at = is_missing.then(|| self.restart_at.unwrap_or_else(Instant::now));
-        tracing::info!(generation, "reloaded: a new engine serves, the old one finishes what it has begun");
+        let done = cause.map_or("replaced", Cause::done);
+        tracing::info!(generation, "{done}: a new engine serves, the old one finishes what it has begun");
     }
 
     /// An engine that has not served yet says why it cannot.
@@ -166,8 +176,10 @@ impl Supervisor {
     /// An engine that was to succeed has ended before that; the exit code if there is nothing left to do.
     pub(super) fn next_ended(&mut self, next: Next, generation: u64, status: ExitStatus) -> Option<ExitCode> {
         self.table.settle(false);
+        let mut how = report::describe(status);
         for mut engine in next.engines {
             if engine.generation == generation {
+                how = report::of_engine(&engine, status);
                 engine.kill_group();
                 self.look_into(&mut engine);
                 self.keep(engine);
@@ -185,7 +197,7 @@ impl Supervisor {
             return None;
         }
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
-        let why = format!("the new engine ended before it served ({}); {instead}", report::describe(status));
+        let why = format!("the new engine ended before it served ({how}); {instead}");
         tracing::error!(generation, "{why}");
         self.tell(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
@@ -286,7 +298,8 @@ impl Supervisor {
         });
         match (purpose, outcome) {
             (Purpose::Check(asker), outcome) => {
-                self.tell(&[asker], outcome.map(|_| "a reload would take it"));
+                let could = |installed: Installed| Ok(self.table.could_listen(&installed.release.sockets)?);
+                self.tell(&[asker], outcome.and_then(could).map(|()| "a reload would take it"));
             }
             (Purpose::Reload(askers), Ok(installed)) => self.change_to(installed, askers, Cause::Reload),
             (Purpose::Reload(askers), Err(error)) => self.not_changed(Cause::Reload, &askers, error),
@@ -357,8 +370,8 @@ impl Supervisor {
         let started = listening.and_then(|()| self.spawn_all(&installed, |place| self.table.of_next(place)));
         match started {
             Ok(engines) => {
-                let on_probation = cause == Cause::Reload;
-                self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, on_probation, reason: None });
+                let cause = Some(cause);
+                self.succeed(Next { engines, replaces: None, installed: Some(installed), askers, cause, reason: None });
             }
             Err(error) => {
                 self.table.settle(false);
@@ -439,7 +452,7 @@ impl Supervisor {
                 replaces: Some(generation),
                 installed: None,
                 askers: Vec::new(),
-                on_probation: false,
+                cause: None,
                 reason: None,
             }),
             Err(error) => tracing::error!("the engine goes on as it is: {error}"),
@@ -452,14 +465,9 @@ impl Supervisor {
             return;
         }
         match self.spawn_all(&self.installed, |place| self.table.of_successor(place)) {
-            Ok(engines) => self.succeed(Next {
-                engines,
-                replaces: None,
-                installed: None,
-                askers: Vec::new(),
-                on_probation: false,
-                reason: None,
-            }),
+            Ok(engines) => {
+                self.succeed(Next { engines, replaces: None, installed: None, askers: Vec::new(), cause: None, reason: None })
+            }
             Err(error) => tracing::error!("HTTP/3 is not served before the next reload: {error}"),
         }
     }

@@ -96,10 +96,10 @@ impl MemoryGroups {
         self.0.iter().filter_map(Group::usage).max_by_key(|usage| u128::from(usage.used) * 1000 / u128::from(usage.limit.max(1)))
     }
 
-    /// Processes that the kernel has killed for want of memory, in the group itself.
-    pub fn killed(&self) -> u64 {
-        let counted = |group: &Group| field(&fs::read_to_string(group.directory.join(group.files.events)).ok()?, "oom_kill");
-        self.0.first().and_then(counted).unwrap_or(0)
+    /// Processes that the kernel has killed for want of memory, in the group itself; none if it does not tell.
+    pub fn killed(&self) -> Option<u64> {
+        let group = self.0.first()?;
+        field(&fs::read_to_string(group.directory.join(group.files.events)).ok()?, "oom_kill")
     }
 }
 
@@ -169,7 +169,7 @@ mod tests {
         let groups = MemoryGroups::below(&tree.0, "0::/slice/app\n");
         assert_eq!(groups.limit(), Some(1000));
         assert_eq!(groups.tightest(), Some(Usage { limit: 1000, used: 700 }));
-        assert_eq!(groups.killed(), 2);
+        assert_eq!(groups.killed(), Some(2));
     }
 
     #[test]
@@ -183,19 +183,21 @@ mod tests {
                 ("memory/memory.stat", "cache 900\ntotal_inactive_file 1000\ntotal_active_file 500\n"),
                 ("memory/docker/memory.limit_in_bytes", unlimited),
                 ("memory/docker/memory.usage_in_bytes", "1\n"),
+                ("memory/docker/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
                 ("unified/cgroup.procs", ""),
             ],
         );
         let groups = MemoryGroups::below(&tree.0, "5:cpu,cpuacct:/x\n4:memory:/docker/0123abc\n0::/\n");
         assert_eq!(groups.limit(), Some(4096));
         assert_eq!(groups.tightest(), Some(Usage { limit: 4096, used: 2500 }));
+        assert_eq!(groups.killed(), Some(3));
     }
 
     #[test]
     fn without_limits_there_is_nothing_to_watch() {
         let tree = Tree::new("none", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
         let groups = MemoryGroups::below(&tree.0, "0::/\n");
-        assert_eq!((groups.limit(), groups.tightest(), groups.killed()), (None, None, 0));
+        assert_eq!((groups.limit(), groups.tightest(), groups.killed()), (None, None, None));
         assert_eq!(MemoryGroups::below(Path::new("/nonexistent"), "nonsense\n0::/\n").limit(), None);
     }
 }

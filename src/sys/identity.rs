@@ -1,7 +1,12 @@
 //! The user that scripts run as.
 #![allow(unsafe_code, reason = "what runs between fork and exec has no safe form")]
 
-use std::{ffi::CString, io, os::unix::process::CommandExt, process::Command};
+use std::{
+    ffi::{CString, OsString},
+    io,
+    os::unix::process::CommandExt,
+    process::Command,
+};
 
 use nix::{
     sys::stat::{Mode, umask},
@@ -59,6 +64,13 @@ impl Identity {
     }
 }
 
+/// What the environment says of the user of this name or number: `USER` and `HOME`, as php-fpm tells its children; none if nobody is
+/// called so.
+pub fn variables(user: &str) -> Option<[(&'static str, OsString); 2]> {
+    let user = find_user(user).ok()?;
+    Some([("USER", user.name.into()), ("HOME", user.dir.into())])
+}
+
 fn find_user(name: &str) -> Result<User, String> {
     let found = match name.parse() {
         Ok(number) => User::from_uid(Uid::from_raw(number)),
@@ -89,8 +101,11 @@ impl Rights {
         Ok(unistd::setuid(Uid::from_raw(*user))?)
     }
 
-    /// Lets the process of `command` take them on.
+    /// Lets the process of `command` take them on, and tells it in its environment who it is.
     pub fn give(&self, command: &mut Command) {
+        if let Some(Identity { user, .. }) = &self.identity {
+            command.envs(variables(&user.to_string()).into_iter().flatten());
+        }
         let Self { identity, umask } = self.clone();
         let assume = move || {
             if let Some(mask) = umask {
@@ -128,6 +143,20 @@ mod tests {
         assert_eq!(Identity::find(None, None), Ok(None));
         let (user, group) = (unistd::geteuid().to_string(), unistd::getegid().to_string());
         assert_eq!(Identity::find(Some(&user), Some(&group)), Ok(None));
+    }
+
+    #[test]
+    fn a_process_is_told_who_it_is() {
+        let root = variables("0").unwrap();
+        assert_eq!(variables("root"), Some(root.clone()));
+        let entry = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
+        assert_eq!(root, [("USER", "root".into()), ("HOME", entry.dir.into_os_string())]);
+        assert_eq!(variables("no-such-user"), None);
+        let mut command = Command::new("true");
+        Rights { identity: Some(Identity { user: 0, group: 0, groups: vec![0] }), umask: None }.give(&mut command);
+        let told: Vec<_> = command.get_envs().map(|(name, value)| (name.to_owned(), value.unwrap().to_owned())).collect();
+        assert_eq!(told.len(), 2);
+        assert!(root.iter().all(|(name, value)| told.contains(&((*name).into(), value.clone()))), "{told:?}");
     }
 
     #[test]

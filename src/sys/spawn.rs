@@ -3,7 +3,8 @@
 
 use std::{
     ffi::{CString, OsString},
-    io,
+    fs::File,
+    io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         unix::{ffi::OsStringExt, process::CommandExt},
@@ -82,6 +83,15 @@ impl Program {
     pub fn is(&self, other: &Self) -> bool {
         let identity = |program: &Self| fstat(&program.0).map(|file| (file.st_dev, file.st_ino));
         identity(self).is_ok_and(|own| identity(other) == Ok(own))
+    }
+
+    /// Whether it begins as a binary does; a script, or what is not all there yet, does not. One that cannot be read may be one.
+    pub fn is_binary(&self) -> bool {
+        let mut magic = [0; 4];
+        match File::open(self.path()).and_then(|mut file| file.read_exact(&mut magic)) {
+            Ok(()) => magic == *b"\x7fELF",
+            Err(error) => error.kind() != io::ErrorKind::UnexpectedEof,
+        }
     }
 
     /// To be started; it works as long as this program is kept.

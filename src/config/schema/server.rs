@@ -27,7 +27,7 @@ pub(super) const OWN: &[Key] = &[
     ),
     key(
         "server.user",
-        "The user that scripts run as, by name or number; needs root, who still opens the ports.",
+        "The user that scripts run as, by name or number; needs root, who still opens the ports. USER and HOME are set to its own.",
         &Field(|c| &mut c.server.user, Maybe(ACCOUNT)),
     ),
     key("server.group", "Its group; null means the user's own.", &Field(|c| &mut c.server.group, Maybe(ACCOUNT))),
