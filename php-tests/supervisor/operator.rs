@@ -254,6 +254,36 @@ fn what_is_not_possible_now_may_be_tried_again() {
 }
 
 #[test]
+fn reloads_asked_for_during_one_tell_the_outcome_of_the_one_that_follows() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}"));
+    let (began, open) = (setup.scratch().join("boots"), setup.scratch().join("open"));
+    let server = setup.config(".rr.yaml", "version: '3'\n").start();
+    let first = engine(&server);
+    let worker = server.dir().join("slow-boot.php");
+    let code = format!("<?php {} while (rr_handle_request(fn () => print getmypid()));", boot_gate(&began, &open));
+    fs::write(&worker, code).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let mut reloads = vec![started(address, &["reload"])];
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    reloads.extend((0..2).map(|_| started(address, &["reload"])));
+    let are_queued = || server.log.text().matches("another reload follows").count() == 2;
+    assert!(wait_until(PATIENCE, are_queued), "{}", server.log.text());
+    fs::write(open, "").unwrap();
+    for (reload, expected) in reloads.into_iter().zip(["engine 2 serves", "engine 3 serves", "engine 3 serves"]) {
+        let output = reload.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(expected), "{expected}: {output:?} {}", server.log.text());
+    }
+    assert!(is_gone(first), "{}", server.log.text());
+    assert!(!server.log.text().contains("grace period over"), "{}", server.log.text());
+    server.stop();
+}
+
+#[test]
 fn a_reload_that_waits_says_what_for() {
     if reference().is_some() {
         return;

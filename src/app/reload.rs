@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done, and `server.Waits` with one
-/// on what a reload waits for, which is empty if it does not. `server.Ask` takes one of these words, and its answer tells a refusal
+/// on what a reload waits for, which is empty if it does not. `server.Follow` tells what comes of the reload that follows, to those who
+/// have been told so. `server.Ask` takes one of these words, and its answer tells a refusal
 /// with its kind: `{"Ok": text}` or `{"Err": {"code": kind, "text": text}}`.
 #[derive(Clone, Debug)]
 struct Reload(mpsc::Sender<Wished>);
@@ -54,6 +55,7 @@ fn wish(word: &str) -> Option<Wish> {
     match word {
         "Check" => Some(Wish::Check),
         "Reload" => Some(Wish::Reload),
+        "Follow" => Some(Wish::Follow),
         "Rollback" => Some(Wish::Rollback),
         "Waits" => Some(Wish::Waits),
         _ => None,

@@ -34,6 +34,8 @@ pub enum Wish {
     Check,
     /// Start a new engine with the configuration as it is now.
     Reload,
+    /// Tell what comes of the reload that follows the one that is just over.
+    Follow,
     /// Start a new engine with what the engine before this one had.
     Rollback,
     /// Say what a reload waits for that was asked for: an empty line if there is none, or nothing that it waits for.

@@ -10,14 +10,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Supervisor, engine,
+    Supervisor,
+    askers::Asker,
+    engine,
     engine::Engine,
     handover,
     load::Origin,
     probation::{self, Probation},
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
-    succession::Asker,
     tickets::{self, TicketKeys},
 };
 use crate::sys::{
