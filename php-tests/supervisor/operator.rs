@@ -28,7 +28,7 @@ fn coded(address: SocketAddr, words: &[&str]) -> Result<String, (i32, String)> {
     }
 }
 
-fn started(address: SocketAddr, words: &[&str]) -> Child {
+pub(super) fn started(address: SocketAddr, words: &[&str]) -> Child {
     let mut command = rr();
     command.args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -138,13 +138,13 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
     let server = setup.option(&format!("rpc.listen=tcp://{address}")).start();
     let (mut running, gate) = waiting(&server);
     let first = engine(&server);
-    command(address, &["reload"]).unwrap();
+    command(address, &["reload", "--no-wait"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
     let second = engine(&server);
     // One that waits for the first engine's end would undo it.
     server.signal(Signal::SIGHUP);
     assert!(server.log.contains("another reload follows", PATIENCE), "{}", server.log.text());
-    let said = command(address, &["rollback"]).unwrap();
+    let said = command(address, &["rollback", "--no-wait"]).unwrap();
     assert!(said.starts_with("engine 3 serves"), "{said}");
     assert!(is_gone(second), "{}", server.log.text());
     assert!(![first, second].contains(&engine(&server)));
@@ -292,13 +292,13 @@ fn a_reload_that_waits_says_what_for() {
     let server = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}")).start();
     let (mut running, gate) = waiting(&server);
     let first = engine(&server);
-    command(address, &["reload"]).unwrap();
+    command(address, &["reload", "--no-wait"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
     let second = engine(&server);
     let mut reload = started(address, &["reload"]);
     let mut said = String::new();
     BufReader::new(reload.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    let expected = format!("rr: the reload waits for engine 1, process {first}, to finish 1 request within ");
+    let expected = format!("rr: waiting for engine 1, process {first}, to finish 1 request within ");
     assert!(said.starts_with(&expected) && said.ends_with(" s\n"), "{said}");
     assert_eq!(engines(&server), [first, second].into(), "{}", server.log.text());
     fs::write(gate, "").unwrap();

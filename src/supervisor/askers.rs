@@ -1,6 +1,6 @@
 //! Those who have asked for something, in an engine that they have called, and wait to hear how it went.
 
-use std::{fmt::Write, time::Instant};
+use std::{fmt::Write, process::ExitStatus, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,7 @@ use super::{
     STOPPING, Supervisor,
     line::{Order, Wish, shortened},
     load::Purpose,
+    report,
 };
 use crate::error::Refusal;
 
@@ -26,6 +27,16 @@ const MAX_CHECKS: usize = 4;
 pub(super) struct Asker {
     pub(super) generation: u64,
     pub(super) id: u32,
+}
+
+/// One who waits until engines have ended that finish what they have begun.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Patient {
+    pub(super) asker: Asker,
+    /// The youngest of them.
+    last: u64,
+    /// Which of them have ended badly, and how.
+    said: String,
 }
 
 // === impl Supervisor ===
@@ -50,8 +61,29 @@ impl Supervisor {
             Wish::Follow => self.follow_reload(asker),
             Wish::Rollback => self.roll_back(asker),
             Wish::Waits => self.tell(&[asker], Ok(&self.waits())),
+            Wish::Ended => self.wait_for_ends(asker),
             Wish::Introduce { token } => self.introduce(asker, token),
         }
+    }
+
+    fn wait_for_ends(&mut self, asker: Asker) {
+        match self.draining.iter().map(|engine| engine.generation).max() {
+            _ if self.stopping => self.tell(&[asker], Err(Refusal::later(STOPPING))),
+            None => self.tell(&[asker], Ok("")),
+            Some(last) => self.patient.push(Patient { asker, last, said: String::new() }),
+        }
+    }
+
+    /// One of the draining engines is gone.
+    pub(super) fn tell_of_end(&mut self, generation: u64, status: ExitStatus) {
+        for patient in self.patient.iter_mut().filter(|patient| generation <= patient.last && !status.success()) {
+            let begin = if patient.said.is_empty() { "" } else { "; " };
+            let how = report::describe(status);
+            _ = write!(patient.said, "{begin}engine {generation} has not finished what it had begun: {how}");
+        }
+        let oldest = self.draining.iter().map(|engine| engine.generation).min().unwrap_or(u64::MAX);
+        let over: Vec<_> = self.patient.extract_if(.., |patient| patient.last < oldest).collect();
+        over.iter().for_each(|patient| self.tell(&[patient.asker], Ok(&patient.said)));
     }
 
     fn checks_in_progress(&self) -> usize {
@@ -76,10 +108,10 @@ impl Supervisor {
         }
     }
 
-    /// What a reload waits for that follows: engines that finish what they have begun.
+    /// What a reload waits for that follows, and whoever is to hear of their end: engines that finish what they have begun.
     fn waits(&self) -> String {
         let mut text = String::new();
-        if self.reload_again.is_none() || self.is_starting() {
+        if self.is_starting() {
             return text;
         }
         let now = Instant::now();
@@ -89,7 +121,7 @@ impl Supervisor {
                 1 => "1 request".into(),
                 several => format!("{several} requests"),
             };
-            let begin = if text.is_empty() { "the reload waits for" } else { ", and" };
+            let begin = if text.is_empty() { "waiting for" } else { ", and" };
             _ = write!(text, "{begin} engine {}, process {}, to finish {requests}", engine.generation, engine.pid);
             if let Some(at) = engine.kill_at {
                 _ = write!(text, " within {} s", at.saturating_duration_since(now).as_secs());
@@ -116,8 +148,10 @@ impl Supervisor {
 
     /// Those who wait in an engine, which is among the draining ones by now, would keep it from ending.
     pub(super) fn let_go(&mut self, generation: u64) {
-        let Some(waiting) = &mut self.reload_again else { return };
-        let gone: Vec<_> = waiting.extract_if(.., |asker| asker.generation == generation).collect();
+        let waiting = self.reload_again.iter_mut();
+        let gone: Vec<_> = waiting.flat_map(|askers| askers.extract_if(.., |asker| asker.generation == generation)).collect();
         self.tell(&gone, Ok(FOLLOWS));
+        let gone: Vec<_> = self.patient.extract_if(.., |patient| patient.asker.generation == generation).collect();
+        gone.iter().for_each(|patient| self.tell(&[patient.asker], Err(Refusal::later(CALL_AGAIN))));
     }
 }

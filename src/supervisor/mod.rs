@@ -72,7 +72,7 @@ pub use sockets::{Held, Kind, Wanted, open};
 pub use upgrade::Left;
 
 use self::{
-    askers::Asker,
+    askers::{Asker, Patient},
     backoff::Backoff,
     crash::{BlackBox, Crash},
     deference::Deference,
@@ -150,6 +150,7 @@ struct Supervisor {
     reload_again: Option<Vec<Asker>>,
     /// What came of the last reload or rollback, for those who had to call again meanwhile.
     outcome: Option<Result<String, Refusal>>,
+    patient: Vec<Patient>,
     has_served: bool,
     stopping: bool,
     /// When nobody is to be accepted any more.
@@ -288,6 +289,7 @@ impl Supervisor {
             boots_in: Duration::ZERO,
             reload_again: None,
             outcome: None,
+            patient: Vec::new(),
             has_served: false,
             stopping: false,
             close_at: None,
