@@ -17,8 +17,6 @@ use crate::{
 
 /// An engine may boot for two minutes, and the one before it may still be draining.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Whoever waits for longer is told what for.
-const SILENT_FOR: Duration = Duration::from_secs(1);
 /// That is answered at once.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 /// An engine that has been succeeded accepts for so long at most.
@@ -90,8 +88,8 @@ fn complain(text: &str) {
 
 /// Says once, if it takes long, what it waits for.
 fn tell_what_it_waits_for(address: Option<&Address>, over: &Receiver<()>) {
-    while over.recv_timeout(SILENT_FOR) == Err(RecvTimeoutError::Timeout) {
-        let client = remote::connect(address, TOLD_WITHIN);
+    while over.recv_timeout(remote::SILENT_FOR) == Err(RecvTimeoutError::Timeout) {
+        let client = remote::open(address, TOLD_WITHIN);
         let told = client.ok().and_then(|mut client| client.call::<String>("server.Waits", &true).ok());
         if let Some(told) = told.filter(|told| !told.is_empty()) {
             return complain(&told);
