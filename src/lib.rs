@@ -29,8 +29,8 @@
 //! and does all that is said below. A crash costs the requests that run; connections wait in the kernel until the next engine
 //! accepts them. The log names what each thread was running ([`worker::scoreboard`]), and the native calls that the crash was in, which
 //! another process finds out meanwhile. SIGHUP and SIGUSR2 start a new engine beside the old one, which then
-//! finishes what it has begun; so does `rr reload`, and `rr rollback` brings back what the engine
-//! before had. If the program's file has been replaced, the new program reads the configuration and runs the new engine, and then
+//! finishes what it has begun; so does `rr reload`, which returns when what that served from may be deleted, and `rr rollback` brings
+//! back what the engine before had. If the program's file has been replaced, the new program reads the configuration and runs the new engine, and then
 //! takes the place of the old one in the supervisor's process too. It also answers health checks ([`health`]), takes over sockets
 //! that systemd has opened, waits for orphans, and starts engines as another user (`server.user`). `engine.supervisor: false` does
 //! without. TLS sessions are resumed by whichever engine a client finds, for the supervisor makes the keys of their tickets

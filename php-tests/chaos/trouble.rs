@@ -26,7 +26,7 @@ pub(super) const ALL: &[Trouble] = &[
     ("kill", kill_engine),
     ("stop", stop),
     ("signal", signal),
-    ("reload", |trial, _| trial.command(&["reload"])),
+    ("reload", |trial, _| trial.command(&["reload", "--no-wait"])),
     ("reset", |trial, _| trial.command(&["reset"])),
     ("opcache_reset", forget),
     ("flood", flood),

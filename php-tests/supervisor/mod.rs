@@ -3,6 +3,7 @@
 mod activation;
 mod children;
 mod crash;
+mod deploying;
 mod draining;
 mod fellows;
 mod health;

@@ -28,7 +28,7 @@ fn coded(address: SocketAddr, words: &[&str]) -> Result<String, (i32, String)> {
     }
 }
 
-fn started(address: SocketAddr, words: &[&str]) -> Child {
+pub(super) fn started(address: SocketAddr, words: &[&str]) -> Child {
     let mut command = rr();
     command.args(words).args(["-o", &format!("rpc.listen=tcp://{address}")]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -144,13 +144,13 @@ fn a_rollback_does_not_wait_for_requests_of_long_ago() {
     let server = setup.option(&format!("rpc.listen=tcp://{address}")).start();
     let (mut running, gate) = waiting(&server);
     let first = engine(&server);
-    command(address, &["reload"]).unwrap();
+    command(address, &["reload", "--no-wait"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
     let second = engine(&server);
     // One that waits for the first engine's end would undo it.
     server.signal(Signal::SIGHUP);
     assert!(server.log.contains("another reload follows", PATIENCE), "{}", server.log.text());
-    let said = command(address, &["rollback"]).unwrap();
+    let said = command(address, &["rollback", "--no-wait"]).unwrap();
     assert!(said.starts_with("engine 3 serves"), "{said}");
     assert!(is_gone(second), "{}", server.log.text());
     assert!(![first, second].contains(&engine(&server)));
@@ -287,6 +287,36 @@ fn a_reload_is_answered_also_if_the_engine_dies_that_was_asked() {
 }
 
 #[test]
+fn reloads_asked_for_during_one_tell_the_outcome_of_the_one_that_follows() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}"));
+    let (began, open) = (setup.scratch().join("boots"), setup.scratch().join("open"));
+    let server = setup.config(".rr.yaml", "version: '3'\n").start();
+    let first = engine(&server);
+    let worker = server.dir().join("slow-boot.php");
+    let code = format!("<?php {} while (rr_handle_request(fn () => print getmypid()));", boot_gate(&began, &open));
+    fs::write(&worker, code).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let mut reloads = vec![started(address, &["reload"])];
+    assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
+    reloads.extend((0..2).map(|_| started(address, &["reload"])));
+    let are_queued = || server.log.text().matches("another reload follows").count() == 2;
+    assert!(wait_until(PATIENCE, are_queued), "{}", server.log.text());
+    fs::write(open, "").unwrap();
+    for (reload, expected) in reloads.into_iter().zip(["engine 2 serves", "engine 3 serves", "engine 3 serves"]) {
+        let output = reload.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(expected), "{expected}: {output:?} {}", server.log.text());
+    }
+    assert!(is_gone(first), "{}", server.log.text());
+    assert!(!server.log.text().contains("grace period over"), "{}", server.log.text());
+    server.stop();
+}
+
+#[test]
 fn a_reload_that_waits_says_what_for() {
     if reference().is_some() {
         return;
@@ -295,13 +325,13 @@ fn a_reload_that_waits_says_what_for() {
     let server = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}")).start();
     let (mut running, gate) = waiting(&server);
     let first = engine(&server);
-    command(address, &["reload"]).unwrap();
+    command(address, &["reload", "--no-wait"]).unwrap();
     assert!(wait_until(PATIENCE, || (0..20).all(|_| engine(&server) != first)), "{}", server.log.text());
     let second = engine(&server);
     let mut reload = started(address, &["reload"]);
     let mut said = String::new();
     BufReader::new(reload.stderr.take().unwrap()).read_line(&mut said).unwrap();
-    let expected = format!("rr: the reload waits for engine 1, process {first}, to finish 1 request within ");
+    let expected = format!("rr: waiting for engine 1, process {first}, to finish 1 request within ");
     assert!(said.starts_with(&expected) && said.ends_with(" s\n"), "{said}");
     assert_eq!(engines(&server), [first, second].into(), "{}", server.log.text());
     fs::write(gate, "").unwrap();

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::Path,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use nix::sys::signal::{Signal, kill};
 use serde_json::json;
 
-use super::{boot_gate, engine, is_gone};
+use super::{boot_gate, engine, is_gone, operator::started};
 use crate::harness::{PATIENCE, Rpc, Server, free_port, reference, server, wait_until};
 
 /// A configuration whose worker says `release` and its process, once `boot` is done.
@@ -132,5 +133,43 @@ fn a_reload_asked_for_while_no_engine_serves_is_not_waited_for_either() {
     assert_eq!(server.text("/"), "first");
     fs::write(server.dir().join("gate"), "").unwrap();
     assert!(wait_until(PATIENCE, || server.text("/") == "second" || server.log.text().contains("it is ended")));
+    server.stop();
+}
+
+#[test]
+fn commands_say_that_no_engine_answers_and_do_nothing_once_they_are_gone() {
+    if reference().is_some() {
+        return;
+    }
+    let address = free_port();
+    let setup = server();
+    let folder = setup.scratch().to_owned();
+    let barred = folder.join("barred");
+    let boot =
+        format!("if (file_exists('{}')) {{ {} }}", barred.display(), boot_gate(&folder.join("began"), &folder.join("gate")));
+    let config = release(&folder, "first", &boot);
+    let server = setup.config(".rr.yaml", &config).option(&format!("rpc.listen=tcp://{address}")).start();
+    let first = engine(&server);
+    fs::write(barred, "").unwrap();
+    kill(first, Signal::SIGKILL).unwrap();
+    assert!(is_gone(first) && wait_until(PATIENCE, || folder.join("began").exists()), "{}", server.log.text());
+    let all = [&["reload", "--no-wait"][..], &["rollback"], &["reset"], &["workers"]];
+    let mut commands = all.map(|words| started(address, words));
+    for (command, words) in commands.iter_mut().zip(all) {
+        let mut said = String::new();
+        BufReader::new(command.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "rr: no engine answers (the server may be starting one): waiting up to 30 s\n", "{words:?}");
+    }
+    let [mut gone, mut rollback, reset, workers] = commands;
+    for command in [&mut gone, &mut rollback] {
+        command.kill().unwrap();
+        command.wait().unwrap();
+    }
+    fs::write(folder.join("gate"), "").unwrap();
+    for command in [reset, workers] {
+        let output = command.wait_with_output().unwrap();
+        assert!(output.status.success(), "{output:?} {}", server.log.text());
+    }
+    assert!(!server.log.text().contains("reload"), "{}", server.log.text());
     server.stop();
 }

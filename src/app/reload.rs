@@ -11,9 +11,11 @@ use crate::{
     supervisor::Wish,
 };
 
-/// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done, and `server.Waits` with one
-/// on what a reload waits for, which is empty if it does not. `server.Ask` takes one of these words, and its answer tells a refusal
-/// with its kind: `{"Ok": text}` or `{"Err": {"code": kind, "text": text}}`.
+/// Answers `server.Check`, `server.Reload` and `server.Rollback` with a line of text, once that is done: once the new engine serves.
+/// `server.Ended` is answered when the engines before have ended too, so that what they served from may be deleted, with a line on
+/// those that were killed or died; `server.Waits` says at once which are waited for. Both lines are empty if there are none such.
+/// `server.Follow` tells what comes of the reload that follows, to those who have been told so. `server.Ask` takes one of these
+/// words, and its answer tells a refusal with its kind: `{"Ok": text}` or `{"Err": {"code": kind, "text": text}}`.
 #[derive(Clone, Debug)]
 struct Reload(mpsc::Sender<Wished>);
 
@@ -54,8 +56,10 @@ fn wish(word: &str) -> Option<Wish> {
     match word {
         "Check" => Some(Wish::Check),
         "Reload" => Some(Wish::Reload),
+        "Follow" => Some(Wish::Follow),
         "Rollback" => Some(Wish::Rollback),
         "Waits" => Some(Wish::Waits),
+        "Ended" => Some(Wish::Ended),
         _ => None,
     }
 }

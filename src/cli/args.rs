@@ -113,16 +113,24 @@ pub enum Command {
         #[arg(value_name = "PLUGIN")]
         plugins: Vec<String>,
     },
-    /// Let a running server start a new engine with its configuration and code as they are now, and wait until that serves
+    /// Let a running server start a new engine with its configuration and code as they are now, and wait until that serves and the
+    /// one before has ended, so that what it served from may be deleted
     #[command(display_name = "rr", after_help = EXIT_CODES)]
     Reload {
         /// Only say whether the configuration would be taken
         #[arg(long)]
         dry_run: bool,
+        /// Return as soon as the new engine serves: the one before still finishes what it has begun, with the files that it began with
+        #[arg(long)]
+        no_wait: bool,
     },
-    /// Let a running server go back to the configuration and the folders that it had before the last reload
+    /// Let a running server go back to the configuration and the folders that it had before the last reload, and wait as reload does
     #[command(display_name = "rr", after_help = EXIT_CODES)]
-    Rollback,
+    Rollback {
+        /// Return as soon as the new engine serves
+        #[arg(long)]
+        no_wait: bool,
+    },
     /// Stop the server that was started here with -p; with -f, a second later, at once
     #[command(display_name = "rr")]
     Stop,

@@ -85,14 +85,18 @@ fn dispatch(args: Args) -> Result<ExitCode, Error> {
         }
         Command::Threads { plugins } => threads::run(rpc_address(&args)?.as_ref(), plugins),
         Command::Reset { plugins } => reset::run(rpc_address(&args)?.as_ref(), plugins, args.silent),
-        Command::Reload { dry_run } => {
-            reload::run(rpc_address(&args)?.as_ref(), if *dry_run { "Check" } else { "Reload" }, args.silent)
+        Command::Reload { dry_run, no_wait } => {
+            let (word, ends) = if *dry_run { ("Check", false) } else { ("Reload", !no_wait) };
+            reload::run(rpc_address(&args)?.as_ref(), reload::Wanted { word, ends, silent: args.silent })
         }
         Command::Opcache { action, json } => {
             let reset = *action == Some(args::Opcache::Reset);
             opcache::run(rpc_address(&args)?.as_ref(), opcache::Wanted { reset, json: *json, silent: args.silent && reset })
         }
-        Command::Rollback => reload::run(rpc_address(&args)?.as_ref(), "Rollback", args.silent),
+        Command::Rollback { no_wait } => {
+            let wanted = reload::Wanted { word: "Rollback", ends: !no_wait, silent: args.silent };
+            reload::run(rpc_address(&args)?.as_ref(), wanted)
+        }
         Command::Stop => {
             settle(&args, config::find(&options(&args)?).map_err(refused)?.as_deref())?;
             stop::run(args.silent, args.force)

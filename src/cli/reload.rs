@@ -1,10 +1,10 @@
-//! `rr reload` and `rr rollback`: another engine takes over, and this waits until it has.
+//! `rr reload` and `rr rollback`: another engine takes over, and this waits until it has, and the one before has ended.
 
 use std::{
     io::{self, Write},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{remote, say};
@@ -12,29 +12,73 @@ use crate::{
     config::Address,
     error::{Error, Refusal},
     rpc::CallError,
+    supervisor::{CALL_AGAIN, FOLLOWS},
 };
 
 /// An engine may boot for two minutes, and the one before it may still be draining.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Whoever waits for longer is told what for.
-const SILENT_FOR: Duration = Duration::from_secs(1);
 /// That is answered at once.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
+/// An engine that has been succeeded accepts for so long at most.
+const CALL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
-/// Asks for what `word` says, as `server.Ask` knows it, and prints the answer.
-pub(super) fn run(address: Option<&Address>, word: &str, silent: bool) -> Result<(), Error> {
-    let mut client = remote::connect(address, PATIENCE)?;
-    let answer = thread::scope(|scope| {
+/// What is asked for, and how much of it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    /// As `server.Ask` knows it.
+    pub(super) word: &'static str,
+    /// Also until the engines before have ended: until then they serve what they began with.
+    pub(super) ends: bool,
+    /// Print nothing but complaints.
+    pub(super) silent: bool,
+}
+
+/// Asks for it and prints the answer.
+pub(super) fn run(address: Option<&Address>, wanted: Wanted) -> Result<(), Error> {
+    let Wanted { word, ends, silent } = wanted;
+    let outcome = patiently(address, word, silent)?;
+    if !silent {
+        say(&format!("{outcome}\n"))?;
+    }
+    if ends {
+        let said = patiently(address, "Ended", silent)?;
+        if !said.is_empty() {
+            complain(&said);
+        }
+    }
+    Ok(())
+}
+
+/// Asks, and says meanwhile what it waits for.
+fn patiently(address: Option<&Address>, word: &str, silent: bool) -> Result<String, Error> {
+    thread::scope(|scope| {
         let (done, over) = mpsc::channel();
         if !silent {
             scope.spawn(move || tell_what_it_waits_for(address, &over));
         }
-        let answer = client.call::<Result<String, Refusal>>("server.Ask", &word);
+        let outcome = ask(address, word);
         drop::<mpsc::Sender<()>>(done);
-        answer
-    });
-    let outcome = answer.map_err(failed)?.map_err(Error::Refused)?;
-    if silent { Ok(()) } else { say(&format!("{outcome}\n")) }
+        outcome
+    })
+}
+
+/// Asks the engine that serves, also if that is another before there is an answer. None is asked twice for what it may have done,
+/// and what an engine may take for its end is its own affair.
+fn ask(address: Option<&Address>, mut word: &str) -> Result<String, Error> {
+    let mut until = Instant::now() + PATIENCE;
+    loop {
+        let answer = remote::connect(address, PATIENCE)?.call::<Result<String, Refusal>>("server.Ask", &word);
+        match answer {
+            Ok(Ok(text)) if text == FOLLOWS => word = "Follow",
+            Ok(Err(refusal)) if refusal.text == CALL_AGAIN && Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
+            Ok(outcome) => return outcome.map_err(Error::Refused),
+            Err(CallError::Broken(error)) if word == "Ended" && error.kind() == io::ErrorKind::TimedOut => {
+                until = Instant::now() + PATIENCE;
+            }
+            Err(CallError::Broken(_)) if word == "Ended" && Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
+            Err(error) => return Err(failed(error)),
+        }
+    }
 }
 
 fn failed(error: CallError) -> Error {
@@ -49,15 +93,18 @@ fn failed(error: CallError) -> Error {
     }
 }
 
-/// Says once, if it takes long, what the reload waits for.
+/// Nowhere to tell it if standard error is gone.
+fn complain(text: &str) {
+    drop(writeln!(io::stderr(), "rr: {text}"));
+}
+
+/// Says once, if it takes long, what it waits for.
 fn tell_what_it_waits_for(address: Option<&Address>, over: &Receiver<()>) {
-    while over.recv_timeout(SILENT_FOR) == Err(RecvTimeoutError::Timeout) {
-        let client = remote::connect(address, TOLD_WITHIN);
+    while over.recv_timeout(remote::SILENT_FOR) == Err(RecvTimeoutError::Timeout) {
+        let client = remote::open(address, TOLD_WITHIN);
         let told = client.ok().and_then(|mut client| client.call::<String>("server.Waits", &true).ok());
         if let Some(told) = told.filter(|told| !told.is_empty()) {
-            // Nowhere to tell it if standard error is gone.
-            drop(writeln!(io::stderr(), "rr: {told}"));
-            return;
+            return complain(&told);
         }
     }
 }

@@ -33,7 +33,10 @@ pub enum CallError {
     Nonsense(String),
 }
 
-trait Stream: Read + Write + Send {}
+trait Stream: Read + Write + Send {
+    /// How long it may stand still.
+    fn set_patience(&self, patience: Duration) -> io::Result<()>;
+}
 
 /// How long a server may take to accept.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -53,9 +56,7 @@ impl Client {
             match TcpStream::connect_timeout(&address, CONNECT) {
                 Ok(stream) => {
                     stream.set_nodelay(true)?;
-                    stream.set_read_timeout(Some(patience))?;
-                    stream.set_write_timeout(Some(patience))?;
-                    return Ok(Self::new(Box::new(stream)));
+                    return Self::new(Box::new(stream), patience);
                 }
                 Err(error) => last = error,
             }
@@ -65,14 +66,17 @@ impl Client {
 
     /// Connects to a socket's path.
     pub fn unix(path: &Path, patience: Duration) -> io::Result<Self> {
-        let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        Ok(Self::new(Box::new(stream)))
+        Self::new(Box::new(UnixStream::connect(path)?), patience)
     }
 
-    fn new(stream: Box<dyn Stream>) -> Self {
-        Self { stream, decoder: Decoder::new(MAX_ANSWER), sequence: 0 }
+    fn new(stream: Box<dyn Stream>, patience: Duration) -> io::Result<Self> {
+        stream.set_patience(patience)?;
+        Ok(Self { stream, decoder: Decoder::new(MAX_ANSWER), sequence: 0 })
+    }
+
+    /// An answer may take so long from here on.
+    pub fn set_patience(&mut self, patience: Duration) -> io::Result<()> {
+        self.stream.set_patience(patience)
     }
 
     /// Calls `method` and waits for its result.
@@ -127,4 +131,18 @@ impl std::fmt::Debug for Client {
     }
 }
 
-impl<T: Read + Write + Send> Stream for T {}
+// === impl Stream ===
+
+impl Stream for TcpStream {
+    fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))?;
+        self.set_write_timeout(Some(patience))
+    }
+}
+
+impl Stream for UnixStream {
+    fn set_patience(&self, patience: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(patience))?;
+        self.set_write_timeout(Some(patience))
+    }
+}

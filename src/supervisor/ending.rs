@@ -44,6 +44,7 @@ impl Supervisor {
             let mut engine = self.draining.remove(at);
             self.steer();
             engine.kill_group();
+            self.tell_of_end(generation, status);
             if !status.success() {
                 report::death(&engine, status);
             }
@@ -137,7 +138,9 @@ impl Supervisor {
             notify::send("STOPPING=1");
             let next = self.next.iter().flat_map(|next| next.askers.clone());
             let loads = self.loads.drain(..).flat_map(Load::give_up);
-            let waiting: Vec<_> = next.chain(self.reload_again.take().into_iter().flatten()).chain(loads).collect();
+            let again = self.reload_again.take().into_iter().flatten();
+            let patient = std::mem::take(&mut self.patient).into_iter().map(|patient| patient.asker);
+            let waiting: Vec<_> = next.chain(again).chain(loads).chain(patient).collect();
             self.tell(&waiting, Err(Refusal::later(STOPPING)));
             let within = self.installed.release.leaves_within;
             for engine in self.engines_mut() {

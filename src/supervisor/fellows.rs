@@ -8,7 +8,7 @@ use std::os::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Supervisor, engine::Engine, succession::Asker};
+use super::{Supervisor, askers::Asker, engine::Engine};
 use crate::error::{Error, Refusal};
 
 /// What an engine gets besides orders, with descriptors.

@@ -34,10 +34,14 @@ pub enum Wish {
     Check,
     /// Start a new engine with the configuration as it is now.
     Reload,
+    /// Tell what comes of the reload that follows the one that is just over.
+    Follow,
     /// Start a new engine with what the engine before this one had.
     Rollback,
-    /// Say what a reload waits for that was asked for: an empty line if there is none, or nothing that it waits for.
+    /// Say which engines still finish what they have begun: an empty line if none does, or another is being started.
     Waits,
+    /// Tell when those engines have ended that finish what they have begun: an empty line if all have by themselves.
+    Ended,
     /// Connect the engine that asks with those that serve beside it: see [`Parcel`](super::Parcel).
     Introduce {
         /// Returned with them.

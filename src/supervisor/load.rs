@@ -16,11 +16,11 @@ use nix::{
 };
 
 use super::{
+    askers::Asker,
     deference::Deference,
     ending, engine,
     release::{Installed, Release, VERSION},
     report,
-    succession::Asker,
 };
 use crate::{
     error::{ExitCode, Refusal},

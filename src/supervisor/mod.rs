@@ -26,6 +26,7 @@
 //!
 //! If the engine that serves is of another program than this process, this process becomes that program ([`upgrade`]).
 
+mod askers;
 mod backoff;
 mod crash;
 mod deference;
@@ -61,6 +62,7 @@ use std::{
 use nix::sys::prctl;
 use tokio::runtime::Builder;
 
+pub use askers::{CALL_AGAIN, FOLLOWS};
 pub use crash::{NAME_CALLS, name as name_calls};
 pub use fellows::{Fellow, Parcel};
 pub use handover::Inherited;
@@ -70,6 +72,7 @@ pub use sockets::{Held, Kind, Wanted, open};
 pub use upgrade::Left;
 
 use self::{
+    askers::{Asker, Patient},
     backoff::Backoff,
     crash::{BlackBox, Crash},
     deference::Deference,
@@ -81,12 +84,12 @@ use self::{
     release::Installed,
     signals::Signals,
     sockets::{Lent, READER, Table},
-    succession::{Asker, Next},
+    succession::Next,
     tickets::TicketKeys,
     watch::TICK,
 };
 use crate::{
-    error::{Error, ExitCode},
+    error::{Error, ExitCode, Refusal},
     health::{self, Health},
     sys::{capabilities, memory, pid::PidFile, priority, spawn::Program},
     telemetry::logs,
@@ -145,6 +148,9 @@ struct Supervisor {
     boots_in: Duration,
     /// Those who asked for a reload during one; nobody, if it was a signal.
     reload_again: Option<Vec<Asker>>,
+    /// What came of the last reload or rollback, for those who had to call again meanwhile.
+    outcome: Option<Result<String, Refusal>>,
+    patient: Vec<Patient>,
     has_served: bool,
     stopping: bool,
     /// When nobody is to be accepted any more.
@@ -282,6 +288,8 @@ impl Supervisor {
             restart_at: None,
             boots_in: Duration::ZERO,
             reload_again: None,
+            outcome: None,
+            patient: Vec::new(),
             has_served: false,
             stopping: false,
             close_at: None,

@@ -77,7 +77,7 @@ struct Told<'a> {
 /// What programs say to each other is of this version: releases, what an engine inherits, what it and its supervisor say on their
 /// line, the scoreboard, and what a supervisor leaves to the program that replaces it. One that differs in any of these has
 /// another version, and is taken only by a restart.
-pub const VERSION: &str = "rr-handover-7";
+pub const VERSION: &str = "rr-handover-8";
 
 // === impl Release ===
 

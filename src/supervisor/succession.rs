@@ -1,20 +1,19 @@
-//! One engine after another: by a reload, by a rollback, or because the active one has lost threads; and those who wait to hear
-//! how it went.
+//! One engine after another: by a reload, by a rollback, or because the active one has lost threads.
 
 use std::{
-    fmt::Write,
     os::fd::BorrowedFd,
     process::ExitStatus,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    KILL_AFTER, STOPPING, Seat, Supervisor, ending,
+    KILL_AFTER, STOPPING, Seat, Supervisor,
+    askers::Asker,
+    ending,
     engine::Engine,
-    line::{Order, Wish, shortened},
+    line::Order,
     load::Purpose,
     notify,
     probation::Probation,
@@ -26,16 +25,6 @@ use crate::{
     error::{Error, ExitCode, Refusal},
     sys::memory,
 };
-
-/// Configurations that are read at once only to be checked: each is a process.
-const MAX_CHECKS: usize = 4;
-
-/// Somebody who waits for the outcome of a wish, in the engine of this generation.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-pub(super) struct Asker {
-    pub(super) generation: u64,
-    pub(super) id: u32,
-}
 
 /// Engines that are to succeed active ones, all at once.
 pub(super) struct Next {
@@ -147,17 +136,19 @@ impl Supervisor {
         }
         let generation = engines.iter().map(|engine| engine.generation).max().unwrap_or_default();
         let took = engines.first().map_or(0.0, |engine| engine.started.elapsed().as_secs_f64());
-        self.tell(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
         // By its place, for the one to be succeeded may have died, and another been started there.
         let is_old = |engine: &mut Engine| replaces.is_none() || engines.iter().any(|new| new.place == engine.place);
         let gone: Vec<_> = self.active.extract_if(.., is_old).collect();
         self.active.extend(engines);
         for mut old in gone {
-            self.let_go(old.generation);
+            let generation = old.generation;
             old.say(&Order::HandOver);
             old.end_within(within);
             self.draining.push(old);
+            self.let_go(generation);
         }
+        // After that, so that who calls again then does not find the old one.
+        self.conclude(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
         self.steer();
         let is_missing = self.active.len() < self.installed.release.processes;
         // One that keeps dying is waited for as before.
@@ -199,7 +190,7 @@ impl Supervisor {
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
         let why = format!("the new engine ended before it served ({how}); {instead}");
         tracing::error!(generation, "{why}");
-        self.tell(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
+        self.conclude(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
@@ -207,64 +198,6 @@ impl Supervisor {
         self.notify_ready();
         self.reload_if_asked_meanwhile();
         None
-    }
-
-    pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
-        let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
-        if is_leaving && matches!(wish, Wish::Reload | Wish::Rollback) {
-            return self.tell(&[asker], Err(Refusal::later("this engine is being replaced: call again")));
-        }
-        match wish {
-            Wish::Check if self.stopping => self.tell(&[asker], Err(Refusal::later(STOPPING))),
-            Wish::Check if self.checks_in_progress() >= MAX_CHECKS => {
-                self.tell(&[asker], Err(Refusal::later("too many ask at once: try again later")));
-            }
-            Wish::Check => {
-                if let Err(error) = self.load_anew(Purpose::Check(asker)) {
-                    self.tell(&[asker], Err(error.into()));
-                }
-            }
-            Wish::Reload => self.reload(vec![asker]),
-            Wish::Rollback => self.roll_back(asker),
-            Wish::Waits => self.tell(&[asker], Ok(&self.waits())),
-            Wish::Introduce { token } => self.introduce(asker, token),
-        }
-    }
-
-    fn checks_in_progress(&self) -> usize {
-        self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
-    }
-
-    /// What a reload waits for that follows: engines that finish what they have begun.
-    fn waits(&self) -> String {
-        let mut text = String::new();
-        if self.reload_again.is_none() || self.is_starting() {
-            return text;
-        }
-        let now = Instant::now();
-        for engine in &self.draining {
-            let requests = match engine.board.running().len() {
-                0 => "no request, but connections".into(),
-                1 => "1 request".into(),
-                several => format!("{several} requests"),
-            };
-            let begin = if text.is_empty() { "the reload waits for" } else { ", and" };
-            _ = write!(text, "{begin} engine {}, process {}, to finish {requests}", engine.generation, engine.pid);
-            if let Some(at) = engine.kill_at {
-                _ = write!(text, " within {} s", at.saturating_duration_since(now).as_secs());
-            }
-        }
-        text
-    }
-
-    pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, Refusal>) {
-        for asker in askers {
-            let refused = |Refusal { code, text }: &Refusal| Refusal::new(*code, shortened(text));
-            let result = outcome.as_ref().map(|text| shortened(text)).map_err(refused);
-            if let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) {
-                engine.say(&Order::Outcome { id: asker.id, result });
-            }
-        }
     }
 
     pub(super) fn reload(&mut self, mut askers: Vec<Asker>) {
@@ -284,7 +217,7 @@ impl Supervisor {
     }
 
     /// Has the program that is there now read the configuration as it is now.
-    fn load_anew(&mut self, purpose: Purpose) -> Result<(), Error> {
+    pub(super) fn load_anew(&mut self, purpose: Purpose) -> Result<(), Error> {
         let program = self.origin.program(&self.own);
         let what = || format!("the program {}", self.origin.path.display());
         self.load(program.map_err(Error::system(what()))?, purpose)
@@ -309,7 +242,7 @@ impl Supervisor {
     }
 
     /// Does not wait for an engine that still finishes what it has begun: what serves may be what is to be gone at once.
-    fn roll_back(&mut self, asker: Asker) {
+    pub(super) fn roll_back(&mut self, asker: Asker) {
         if let Some(why) = self.keeps_from_going_back() {
             return self.tell(&[asker], Err(Refusal::later(why)));
         }
@@ -359,7 +292,7 @@ impl Supervisor {
         self.is_starting() || !self.draining.is_empty()
     }
 
-    fn is_starting(&self) -> bool {
+    pub(super) fn is_starting(&self) -> bool {
         let is_loading = self.loads.iter().any(|load| !matches!(load.purpose, Purpose::Check(_)));
         is_loading || self.next.is_some() || self.is_of_another_program()
     }
@@ -382,7 +315,7 @@ impl Supervisor {
 
     fn not_changed(&mut self, cause: Cause, askers: &[Asker], why: Refusal) {
         tracing::error!("{}, nothing has changed: {why}", cause.not_done());
-        self.tell(askers, Err(why));
+        self.conclude(askers, Err(why));
         self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
         self.notify_ready();
         self.reload_if_asked_meanwhile();
@@ -470,13 +403,5 @@ impl Supervisor {
             }
             Err(error) => tracing::error!("HTTP/3 is not served before the next reload: {error}"),
         }
-    }
-
-    /// Those who wait in an engine for a reload that comes after its own end: they would keep it from ending.
-    fn let_go(&mut self, generation: u64) {
-        let Some(waiting) = &mut self.reload_again else { return };
-        let (gone, stay) = std::mem::take(waiting).into_iter().partition::<Vec<_>, _>(|asker| asker.generation == generation);
-        *waiting = stay;
-        self.tell(&gone, Ok("another reload follows: the log tells its outcome"));
     }
 }

@@ -10,14 +10,15 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Supervisor, engine,
+    Supervisor,
+    askers::{Asker, Patient},
+    engine,
     engine::Engine,
     handover,
     load::Origin,
     probation::{self, Probation},
     release::{Installed, Release, VERSION},
     sockets::{self, Table},
-    succession::Asker,
     tickets::{self, TicketKeys},
 };
 use crate::sys::{
@@ -45,6 +46,7 @@ pub struct Left {
     active: Vec<engine::Left>,
     draining: Vec<engine::Left>,
     reload_again: Option<Vec<Asker>>,
+    patient: Vec<Patient>,
     pid_file: Option<(PathBuf, RawFd)>,
     scripts: RawFd,
 }
@@ -135,6 +137,7 @@ impl Supervisor {
             active: self.active.iter().map(Engine::left).collect(),
             draining: self.draining.iter().map(Engine::left).collect(),
             reload_again: self.reload_again.clone(),
+            patient: self.patient.clone(),
             pid_file,
             scripts: self.scripts.as_raw_fd(),
         };
@@ -167,6 +170,7 @@ impl Supervisor {
             active,
             draining: left.draining.into_iter().map(Engine::adopt).collect::<io::Result<_>>()?,
             reload_again: left.reload_again,
+            patient: left.patient,
             restart_at,
             has_served: true,
             ..Self::new(own, origin, installed, table, spawn::adopt(left.scripts)?)
