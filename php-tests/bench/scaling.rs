@@ -163,6 +163,7 @@ mod bench {
             reset_timeout: A_WHILE,
             destroy_timeout: A_WHILE,
             request_timeout: Duration::ZERO,
+            is_exec_ttl: false,
             slow_after: Duration::ZERO,
             stream_timeout: A_WHILE,
             max_jobs: 0,
