@@ -101,9 +101,7 @@ pub(super) struct Left {
     rank: u64,
     kill_after: Option<Duration>,
     // A program that did not know of these two may have left it.
-    #[serde(default)]
     oom_kills: Option<u64>,
-    #[serde(default)]
     is_killed: bool,
     file: RawFd,
     line: RawFd,
