@@ -100,7 +100,6 @@ pub(super) struct Left {
     ready: bool,
     rank: u64,
     kill_after: Option<Duration>,
-    // A program that did not know of these two may have left it.
     oom_kills: Option<u64>,
     is_killed: bool,
     file: RawFd,
