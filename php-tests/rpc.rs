@@ -411,7 +411,7 @@ fn what_a_pool_cannot_do_is_an_error() {
     let (server, address) = listening(server());
     let listen = format!("rpc.listen=tcp://{address}");
     for (arguments, said) in [
-        (&["reset", "nobody"][..], "rr: resetter_rpc_reset: no such plugin: nobody\n"),
+        (&["reset", "nobody"][..], "rr: no such plugin: nobody\n"),
         (&["workers", "add", "nobody"], "rr: plugin nobody does not support workers management\n"),
     ] {
         let output = run(&server, &[arguments, &["-s", "-o", &listen]].concat());

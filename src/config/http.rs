@@ -79,7 +79,7 @@ pub struct Http {
     pub routes: Vec<Route>,
     /// The PHP threads.
     pub pool: Pool,
-    /// How long a request may take by the wall clock; zero means as long as it likes.
+    /// How long a request may take by the wall clock once a worker has it; zero means as long as it likes.
     pub request_timeout: Duration,
     /// A request that takes longer is logged with its PHP backtrace; zero means none is.
     pub request_slowlog_timeout: Duration,

@@ -68,7 +68,7 @@ pub(super) const SITE: &[Key] = &[
     ),
     key(
         "http.request_timeout",
-        "How long a request may take by the wall clock; 0s means as long as it likes. Its client is told 504, and its script ended.",
+        "How long a request may take by the wall clock once a worker has it (pool.allocate_timeout bounds the wait before); 0s means as long as it likes. Its client is told 504, and its script ended.",
         &Field(|c| &mut c.http.request_timeout, TIME),
     ),
     key(
