@@ -1,6 +1,7 @@
 //! Remote procedure calls, by clients, by scripts and by the command line.
 
 use std::{
+    fs,
     io::{Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     process::{Child, Command, Output, Stdio},
@@ -305,6 +306,7 @@ fn err(output: &Output) -> String {
 /// A server that has nothing but its configuration file.
 struct Configured {
     dir: TempDir,
+    rpc: SocketAddr,
     child: Child,
     log: Log,
 }
@@ -339,7 +341,7 @@ fn configured(arguments: &[&str]) -> Configured {
     let log = Log::default();
     log.follow(child.stderr.take().unwrap());
     log.follow(child.stdout.take().unwrap());
-    let server = Configured { dir, child, log };
+    let server = Configured { dir, rpc, child, log };
     // The banner comes last.
     assert!(server.log.contains("  threads ", PATIENCE), "{}", server.log.text());
     server
@@ -417,6 +419,27 @@ fn what_a_pool_cannot_do_is_an_error() {
         let output = run(&server, &[arguments, &["-s", "-o", &listen]].concat());
         assert_eq!((output.status.code(), out(&output).as_str(), err(&output).as_str()), (Some(1), "", said), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_reload_without_the_configuration_file_changes_nothing() {
+    if reference().is_some() {
+        return;
+    }
+    let server = configured(&[]);
+    let reload = || {
+        let mut command = rr();
+        command.arg("reload").args(["-o", &format!("rpc.listen=tcp://{}", server.rpc)]).current_dir(server.dir.path());
+        finish(command, b"")
+    };
+    let (file, away) = (server.dir.path().join(".rr.yaml"), server.dir.path().join("away"));
+    fs::rename(&file, &away).unwrap();
+    // By itself the default would be served: a page of ours in the place of the site.
+    let refused = reload();
+    assert!(refused.status.code() == Some(78) && err(&refused).contains(".rr.yaml is gone"), "{}", err(&refused));
+    fs::rename(&away, &file).unwrap();
+    let done = reload();
+    assert!(done.status.success() && out(&done).starts_with("engine 2 serves"), "{}", err(&done));
 }
 
 #[test]

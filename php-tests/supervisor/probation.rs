@@ -56,7 +56,7 @@ fn a_release_that_keeps_dying_goes_on_if_there_is_nothing_to_go_back_to() {
     let (server, _, releases) = reloaded("engine.probation=60s");
     releases.delete_first();
     (0..2).for_each(|_| die(&server));
-    assert!(server.log.contains("its folders or scripts are gone", PATIENCE), "{}", server.log.text());
+    assert!(server.log.contains("the folders or scripts are gone", PATIENCE), "{}", server.log.text());
     assert_eq!(server.text("/release.php"), "2");
 }
 

@@ -202,6 +202,8 @@ impl Line {
                 Ok(Some(Order::Outcome { id, result })) => Heard::Outcome(id, result),
                 Ok(None) | Err(_) => {
                     self.supervisor = None;
+                    // Nobody answers them.
+                    self.waiting.clear();
                     tracing::error!("the supervisor has died: stopping");
                     Heard::Asked(Asked::Alone)
                 }

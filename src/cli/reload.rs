@@ -72,8 +72,10 @@ fn ask(address: Option<&Address>, mut word: &str) -> Result<String, Error> {
             Ok(Ok(text)) if text == FOLLOWS => word = "Follow",
             Ok(Err(refusal)) if refusal.text == CALL_AGAIN && Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
             Ok(outcome) => return outcome.map_err(Error::Refused),
-            Err(CallError::Broken(error)) if word == "Ended" && error.kind() == io::ErrorKind::TimedOut => {
+            // What it waits for is bounded by the server.
+            Err(CallError::Broken(error)) if error.kind() == io::ErrorKind::TimedOut && word != "Rollback" => {
                 until = Instant::now() + PATIENCE;
+                word = if word == "Ended" { word } else { "Follow" };
             }
             Err(CallError::Broken(_)) if word == "Ended" && Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
             Err(error) => return Err(failed(error)),

@@ -282,9 +282,17 @@ impl Threads {
         if is_replaced && let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
         }
-        if self.slots.lock().is_empty() {
+        let none_is_left = {
+            // Under the lock: a thread that is started now takes its seat after this.
+            let slots = self.slots.lock();
+            if slots.is_empty() {
+                self.pool.desert();
+            }
+            slots.is_empty()
+        };
+        if none_is_left {
             tracing::error!(pool = self.name(), "no thread is left: requests are refused");
-            self.pool.desert();
+            self.pool.fail_waiting(Failure::NoWorker);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{KILL_AFTER, Supervisor};
+use super::{KILL_AFTER, Supervisor, succession::Cause};
 
 /// How much longer than twice the last one a start may take on a machine that is busy. One of a successor's that compiles more
 /// scripts than that allows is given up, as a restart answers sooner.
@@ -18,8 +18,10 @@ impl Supervisor {
     pub(super) fn restarts_at(&self) -> Option<Instant> {
         let next = self.next.as_ref().filter(|_| self.is_awaited());
         let Some(booting) = next.and_then(|next| next.engines.first()) else { return self.restart_at };
-        // Without what was served before, nothing else can be started; and it is ended but once.
-        let can_end = booting.kill_at.is_none() && self.installed.release.is_there();
+        // Without what was served before, nothing else can be started; and it is ended but once. What is to be gone does not come back
+        // because what was before it takes longer to boot.
+        let goes_back = next.is_some_and(|next| matches!(next.cause, Some(Cause::Failure | Cause::Rollback)));
+        let can_end = booting.kill_at.is_none() && !goes_back && self.installed.release.is_there();
         let has_until = booting.started + self.boots_in.saturating_mul(2) + SLACK;
         self.restart_at.filter(|_| can_end).map(|at| at.max(has_until))
     }

@@ -14,6 +14,8 @@ const DEATHS: u32 = 2;
 pub(super) struct Probation {
     ends: Option<Instant>,
     deaths: u32,
+    /// It has failed, and what was served before could not come back yet.
+    pub(super) has_failed: bool,
 }
 
 /// What one program leaves of it to the next.
@@ -21,13 +23,14 @@ pub(super) struct Probation {
 pub(super) struct Left {
     ends_in: Option<Duration>,
     deaths: u32,
+    has_failed: bool,
 }
 
 // === impl Probation ===
 
 impl Probation {
     pub(super) fn begin(now: Instant, lasts: Duration) -> Self {
-        Self { ends: now.checked_add(lasts).filter(|_| !lasts.is_zero()), deaths: 0 }
+        Self { ends: now.checked_add(lasts).filter(|_| !lasts.is_zero()), deaths: 0, has_failed: false }
     }
 
     /// An engine has died: whether the release has failed by that.
@@ -36,15 +39,18 @@ impl Probation {
             return false;
         }
         self.deaths += 1;
-        self.deaths >= DEATHS
+        self.has_failed |= self.deaths >= DEATHS;
+        self.has_failed
     }
 
     pub(super) fn left(&self, now: Instant) -> Left {
-        Left { ends_in: self.ends.map(|ends| ends.saturating_duration_since(now)), deaths: self.deaths }
+        let ends_in = self.ends.map(|ends| ends.saturating_duration_since(now));
+        Left { ends_in, deaths: self.deaths, has_failed: self.has_failed }
     }
 
     pub(super) fn adopt(left: &Left, now: Instant) -> Self {
-        Self { ends: left.ends_in.and_then(|ends_in| now.checked_add(ends_in)), deaths: left.deaths }
+        let ends = left.ends_in.and_then(|ends_in| now.checked_add(ends_in));
+        Self { ends, deaths: left.deaths, has_failed: left.has_failed }
     }
 }
 

@@ -194,7 +194,7 @@ impl Supervisor {
         if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
-        self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
+        self.restart_missing();
         self.notify_ready();
         self.reload_if_asked_meanwhile();
         None
@@ -274,10 +274,14 @@ impl Supervisor {
 
     /// Goes back from a release that has failed on probation; whoever asked for another reload meanwhile gets that one still.
     pub(super) fn relapse(&mut self) {
+        if let Some(why) = self.keeps_from_going_back() {
+            tracing::error!("the new release keeps dying, and the one before it cannot serve again as long as this is so: {why}");
+            return;
+        }
+        self.probation.has_failed = false;
         let Some(previous) = self.previous.clone() else { return };
-        let gone = (!previous.release.is_there()).then_some("its folders or scripts are gone");
-        if let Some(why) = gone.or_else(|| self.keeps_from_going_back()) {
-            tracing::error!("the new release keeps dying, and the one before it cannot serve again: {why}");
+        if !previous.release.is_there() {
+            tracing::error!("the new release keeps dying, and of the one before it the folders or scripts are gone");
             return;
         }
         tracing::error!(
@@ -285,6 +289,13 @@ impl Supervisor {
         );
         notify::reloading();
         self.change_to(previous, Vec::new(), Cause::Failure);
+    }
+
+    /// The same, once what kept it from that is over.
+    pub(super) fn relapse_if_due(&mut self) {
+        if self.probation.has_failed && self.keeps_from_going_back().is_none() {
+            self.relapse();
+        }
     }
 
     /// An engine is about to succeed another, or has just done so.
@@ -316,9 +327,15 @@ impl Supervisor {
     fn not_changed(&mut self, cause: Cause, askers: &[Asker], why: Refusal) {
         tracing::error!("{}, nothing has changed: {why}", cause.not_done());
         self.conclude(askers, Err(why));
-        self.restart_at = self.restart_at.or(self.active.is_empty().then(|| Instant::now() + KILL_AFTER));
+        self.restart_missing();
         self.notify_ready();
         self.reload_if_asked_meanwhile();
+    }
+
+    /// Of engines that are missing nobody else may think.
+    fn restart_missing(&mut self) {
+        let is_missing = self.active.len() < self.installed.release.processes;
+        self.restart_at = self.restart_at.or(is_missing.then(|| Instant::now() + KILL_AFTER));
     }
 
     /// Starts all engines of `installed`; if one does not start, the others see that nobody waits for them, and end.

@@ -92,6 +92,7 @@ impl Supervisor {
             error.map_or_else(String::new, |error| error.to_string())
         );
         self.own = self.installed.program.clone();
+        self.reload_if_asked_meanwhile();
     }
 
     fn try_to_replace(&self) -> io::Result<()> {

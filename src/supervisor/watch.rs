@@ -80,6 +80,7 @@ impl Supervisor {
         }
         let is_well = self.active.iter().any(|engine| engine.ready && engine.kill_at.is_none());
         self.watchdog.feed(is_well, now);
+        self.relapse_if_due();
     }
 
     /// Nobody had the time in which this process was `stopped`: by SIGSTOP, with its container or with the machine.

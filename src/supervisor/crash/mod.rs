@@ -183,6 +183,8 @@ impl Supervisor {
                 if now >= naming.kill_at {
                     // It has not been waited for, so the number is its own.
                     _ = killpg(Pid::from_raw(naming.pid), Signal::SIGKILL);
+                    // It may not die at once.
+                    naming.kill_at = now + KILL_AFTER;
                 }
             }
         }

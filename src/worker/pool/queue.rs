@@ -70,10 +70,10 @@ impl Pool {
         }
     }
 
-    /// No worker is left, and none is about to come: those that wait hear so, and works are refused until one takes a seat.
+    /// No worker is left, and none is about to come: works are refused until one takes a seat. Those that wait are
+    /// [`fail_waiting`](Self::fail_waiting)'s.
     pub fn desert(&self) {
         self.0.state.lock().deserted = true;
-        self.fail_waiting(Failure::NoWorker);
     }
 
     /// Answers every work that waits with `failure`: no worker is about to take it.
@@ -128,6 +128,7 @@ mod tests {
         let (waits, answer) = work(1);
         pool.submit(waits, Wake::Now).expect("room");
         pool.desert();
+        pool.fail_waiting(Failure::NoWorker);
         assert_eq!(answered(answer), Err(Failure::NoWorker));
         let (refused, _keep) = work(2);
         pool.submit(refused, Wake::Now).expect_err("nobody would take it");
