@@ -83,7 +83,8 @@ fn answer(work: Work) {
     assert!(request.ini.iter().all(|value| !value.name.is_empty() && !value.value.contains('\n')));
     let mut variables = Variables::default();
     variables.fill_server(request);
-    assert_eq!(variables.iter().count(), params.len());
+    // Header fields of odd names are not shown.
+    assert!(variables.iter().all(|(name, value)| params.iter().any(|(given, told)| given == name && told == value)));
     variables.fill_headers(request);
     request.cookies(&mut Vec::new());
     let body = Bytes::from(request.body.len().to_string());
