@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
 };
 
@@ -49,6 +49,15 @@ const DOES_NOT_START: i32 = 70;
 const NOT_TO_BE_HAD: i32 = 71;
 const TRY_AGAIN: i32 = 75;
 const BAD_CONFIGURATION: i32 = 78;
+
+/// Has the next reload of a server of `.rr.yaml` boot a worker that says so by the first of the files that are returned, and does what
+/// comes `after` once there is the second.
+fn boots_slowly(server: &Server, after: &str) -> (PathBuf, PathBuf) {
+    let [began, open, worker] = ["boots", "open", "slow-boot.php"].map(|name| server.dir().join(name));
+    fs::write(&worker, format!("<?php {} {after}", boot_gate(&began, &open))).unwrap();
+    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    (began, open)
+}
 
 fn yaml(address: SocketAddr, more: &str) -> String {
     format!("version: '3'\nrpc:\n  listen: tcp://{address}\n{more}")
@@ -237,12 +246,9 @@ fn what_is_not_possible_now_may_be_tried_again() {
     }
     let address = free_port();
     let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}"));
-    let (began, open) = (setup.scratch().join("boots"), setup.scratch().join("open"));
     let server = setup.config(".rr.yaml", "version: '3'\n").start();
     let (mut running, gate) = waiting(&server);
-    let worker = server.dir().join("slow-boot.php");
-    fs::write(&worker, format!("<?php {} exit(1);", boot_gate(&began, &open))).unwrap();
-    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let (began, open) = boots_slowly(&server, "exit(1);");
     server.signal(Signal::SIGHUP);
     assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
     assert_eq!(code(address, &["rollback"], "a reload is in progress"), TRY_AGAIN);
@@ -264,12 +270,9 @@ fn a_reload_is_answered_also_if_the_engine_dies_that_was_asked() {
     }
     let address = free_port();
     let setup = site().option(&format!("rpc.listen=tcp://{address}"));
-    let (began, open) = (setup.scratch().join("began"), setup.scratch().join("open"));
     let server = setup.config(".rr.yaml", "version: '3'\n").start();
     let old = engine(&server);
-    let worker = server.dir().join("slow-boot.php");
-    fs::write(&worker, format!("<?php {} exit(1);", boot_gate(&began, &open))).unwrap();
-    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let (began, open) = boots_slowly(&server, "exit(1);");
     let reload = started(address, &["reload"]);
     assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
     kill(old, Signal::SIGKILL).unwrap();
@@ -288,13 +291,9 @@ fn reloads_asked_for_during_one_tell_the_outcome_of_the_one_that_follows() {
     }
     let address = free_port();
     let setup = site().option("engine.grace_period=60s").option(&format!("rpc.listen=tcp://{address}"));
-    let (began, open) = (setup.scratch().join("boots"), setup.scratch().join("open"));
     let server = setup.config(".rr.yaml", "version: '3'\n").start();
     let first = engine(&server);
-    let worker = server.dir().join("slow-boot.php");
-    let code = format!("<?php {} while (rr_handle_request(fn () => print getmypid()));", boot_gate(&began, &open));
-    fs::write(&worker, code).unwrap();
-    fs::write(server.dir().join(".rr.yaml"), format!("version: '3'\nhttp:\n  worker: {}\n", worker.display())).unwrap();
+    let (began, open) = boots_slowly(&server, "while (rr_handle_request(fn () => print getmypid()));");
     let mut reloads = vec![started(address, &["reload"])];
     assert!(wait_until(PATIENCE, || began.exists()), "{}", server.log.text());
     reloads.extend((0..2).map(|_| started(address, &["reload"])));
