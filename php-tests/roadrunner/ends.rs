@@ -5,11 +5,11 @@ use std::{thread, time::Duration};
 use nix::sys::signal::Signal;
 
 use super::{Carrier, both_carriers, setup, with, worker};
-use crate::harness::{PATIENCE, Rpc, finish, wait_until};
+use crate::harness::{PATIENCE, Request, Rpc, finish, free_port, wait_until};
 
 #[test]
 fn a_reset_of_processes_costs_one_at_most_and_says_why() {
-    let address = crate::harness::free_port();
+    let address = free_port();
     let server = setup(Carrier::Processes).threads(3).option(&format!("rpc.listen=tcp://{address}")).start();
     let mut rpc = Rpc::tcp(address);
     let mut all_ready = || {
@@ -101,7 +101,7 @@ both_carriers! {
     }
 
     fn operators_see_and_reset_the_workers(carrier: Carrier) {
-        let address = crate::harness::free_port();
+        let address = free_port();
         let server = setup(carrier).threads(2).option(&format!("rpc.listen=tcp://{address}")).start();
         let before = worker(&server);
         assert_eq!(before["server"]["RR_RPC"], format!("tcp://{address}"));
@@ -138,6 +138,24 @@ both_carriers! {
         assert!(server.log.text().contains("left the loop after 2"), "{}", server.log.text());
     }
 
+    fn who_waits_at_the_end_of_the_grace_period_is_told(carrier: Carrier) {
+        let figures = free_port();
+        let setup = setup(carrier).threads(1).option("engine.grace_period=300ms");
+        let server = setup.option(&format!("metrics.address={figures}")).start();
+        let began = server.dir().join("began");
+        let mut running = server.get(&format!("/sleep?us=600000000&began={}", began.display())).fire();
+        assert!(wait_until(PATIENCE, || began.exists()));
+        let mut waiting = server.post("/echo", "text/plain", "waited").fire();
+        let page = || Request::new(figures, "GET", "/metrics").send().text();
+        assert!(wait_until(PATIENCE, || page().lines().any(|line| line == "rr_queue_length{pool=\"http\"} 1")), "{}", page());
+        server.signal(Signal::SIGTERM);
+        for client in [&mut running, &mut waiting] {
+            assert_eq!(client.read().unwrap().status, 503, "{}", server.log.text());
+        }
+        assert!(server.ended_within(PATIENCE).is_some(), "{}", server.log.text());
+        assert!(server.log.text().contains("its request is cut"), "{}", server.log.text());
+    }
+
     fn a_worker_that_does_not_start_fails_the_start(carrier: Carrier) {
         for (script, reason) in [
             ("<?php throw new LogicException('no database');", "Uncaught LogicException: no database"),
@@ -146,7 +164,7 @@ both_carriers! {
         ] {
             let setup = with(carrier, "root/broken.php").file("broken.php", script);
             let setup = if carrier == Carrier::Processes { setup.option("http.pool.carrier=process") } else { setup };
-            let output = finish(setup.command(crate::harness::free_port(), None), b"");
+            let output = finish(setup.command(free_port(), None), b"");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success(), "{script}: {said}");
             let last = said.lines().last().unwrap();

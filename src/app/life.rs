@@ -110,6 +110,7 @@ pub(super) async fn run(
                 if !finished {
                     tracing::warn!("grace period over; connections are cut");
                     php.pools().iter().for_each(|threads| threads.cut_running());
+                    front.processes.iter().for_each(|processes| processes.cut_running());
                     front.wait(Instant::now() + LAST_WORDS).await;
                 }
                 return deadline;

@@ -37,7 +37,8 @@ pub(crate) struct Birth {
     pub(crate) cpu: Duration,
 }
 
-/// Leave to start afresh, held by one worker of a pool at a time so that the others can serve meanwhile.
+/// Leave to start afresh, held by one worker of a pool at a time so that the others can serve meanwhile: zero, or twice the number of
+/// the worker that was offered it, and one more once that makes use of it.
 #[derive(Debug, Default)]
 pub(crate) struct Permit(AtomicU64);
 
@@ -146,7 +147,7 @@ impl Standing {
         served >= jobs.most || (self.due.load(Relaxed) != 0 && self.may_start_afresh())
     }
 
-    /// Takes the permit, for what it is due for; false if another worker has it.
+    /// Takes the permit, for what it is due for; false if another worker has it. Asked by the worker itself.
     pub(crate) fn may_start_afresh(&self) -> bool {
         if !self.permit.take(self.number) {
             return false;
@@ -154,14 +155,20 @@ impl Standing {
         // It may have been spared by the one that had the permit.
         let is_due = self.due.load(SeqCst) != 0;
         if !is_due {
-            self.stays();
+            self.permit.give_back(self.number);
         }
         is_due
     }
 
-    /// Gives the permit back, unused.
-    pub(crate) fn stays(&self) {
-        self.permit.give_back(self.number);
+    /// Has it start afresh for what it is due for, unless another worker does: `wake` says whether it could be told. Asked by others.
+    pub(crate) fn send_off(&self, wake: impl FnOnce() -> bool) {
+        if !self.permit.offer(self.number) {
+            return;
+        }
+        let is_due = self.due.load(SeqCst) != 0;
+        if !is_due || !wake() {
+            self.permit.withdraw(self.number);
+        }
     }
 
     /// It is to leave `pool` for good; false if it had been told before.
@@ -204,14 +211,26 @@ impl Standing {
 // === impl Permit ===
 
 impl Permit {
-    /// Whoever has it may take it again.
+    /// Makes use of it. Whoever has it may take it again.
     fn take(&self, worker: u64) -> bool {
-        self.0.compare_exchange(0, worker, SeqCst, SeqCst).is_ok() || self.0.load(Relaxed) == worker
+        let (offered, used) = (worker * 2, worker * 2 + 1);
+        let free = |held| held == 0 || held == offered || held == used;
+        self.0.fetch_update(SeqCst, SeqCst, |held| free(held).then_some(used)).is_ok()
+    }
+
+    /// Keeps it for a worker that is to be told; false if any has it.
+    fn offer(&self, worker: u64) -> bool {
+        self.0.compare_exchange(0, worker * 2, SeqCst, SeqCst).is_ok()
+    }
+
+    /// The worker could not be told. It may have taken it by itself.
+    fn withdraw(&self, worker: u64) {
+        let _ = self.0.compare_exchange(worker * 2, 0, SeqCst, Relaxed);
     }
 
     fn give_back(&self, worker: u64) {
         // Not theirs: then there is nothing to give back.
-        let _ = self.0.compare_exchange(worker, 0, SeqCst, Relaxed);
+        let _ = self.0.fetch_update(SeqCst, Relaxed, |held| (held / 2 == worker).then_some(0));
     }
 }
 
@@ -243,6 +262,34 @@ mod tests {
         assert!(!permit.take(2), "it was not theirs to give back");
         permit.give_back(1);
         assert!(permit.take(2));
+    }
+
+    #[test]
+    fn only_an_offer_that_was_not_taken_is_withdrawn() {
+        let permit = Permit::default();
+        assert!(permit.offer(1));
+        assert!(!permit.offer(1) && !permit.take(2), "one at a time");
+        permit.withdraw(1);
+        assert!(permit.offer(2));
+        assert!(permit.take(2));
+        permit.withdraw(2);
+        assert!(!permit.offer(1), "it is in use");
+        permit.give_back(2);
+        assert!(permit.offer(1));
+    }
+
+    #[test]
+    fn a_worker_that_is_on_its_way_is_not_sent_off_again() {
+        let permit = Arc::<Permit>::default();
+        let [first, second] = [1, 2].map(|number| Standing::new(number, permit.clone()));
+        first.send_off(|| unreachable!("it is not due"));
+        [&first, &second].iter().for_each(|standing| standing.mark(WorkerStatus::Invalid));
+        assert!(first.may_start_afresh());
+        first.send_off(|| unreachable!("it is on its way"));
+        assert!(!second.may_start_afresh(), "the first has not come back");
+        first.ready();
+        second.send_off(|| false);
+        assert!(first.may_start_afresh(), "the second could not be told");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use super::{Control, Done, NotDone, Permit, Pool, Relief, Rules, WorkerRow, WorkerStatus, roadrunner::Terms};
+use super::{Control, Done, Failure, NotDone, Permit, Pool, Relief, Rules, WorkerRow, WorkerStatus, roadrunner::Terms};
 use relay::Sockets;
 use rows::Row;
 
@@ -206,6 +206,12 @@ impl Processes {
             }
             tokio::time::sleep(TICK).await;
         }
+    }
+
+    /// The server waits no longer: whoever waits for a process, or for what one does, hears so.
+    pub fn cut_running(&self) {
+        self.shared.rows.iter().for_each(|row| row.cut(Failure::Stopped));
+        self.shared.config.pool.fail_waiting(Failure::Stopped);
     }
 
     /// Kills all of them at once, for a server that leaves at once.

@@ -3,7 +3,7 @@
 use std::{
     fs,
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use nix::{
@@ -12,7 +12,9 @@ use nix::{
 };
 use parking_lot::Mutex;
 
-use crate::worker::{CurrentWork, Permit, Pool, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus, date_of};
+use crate::worker::{
+    CurrentWork, Failure, Lifeline, Permit, Pool, Request, Rules, Seat, Standing, WorkerRow, WorkerStatus, date_of,
+};
 
 /// One worker, whichever process it is now.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ struct Facts {
     /// Starts so far.
     birth: u64,
     current: Option<CurrentWork>,
+    /// The way back to whoever waits for it.
+    lifeline: Arc<Lifeline>,
     /// Since when it has had no work.
     idle: Instant,
     /// When the rules were asked last.
@@ -41,7 +45,15 @@ struct Facts {
 impl Row {
     pub(super) fn new(number: u64, permit: Arc<Permit>, command: &[String]) -> Self {
         let now = Instant::now();
-        let facts = Facts { pid: None, status: WorkerStatus::Inactive, birth: 0, current: None, idle: now, looked: now };
+        let facts = Facts {
+            pid: None,
+            status: WorkerStatus::Inactive,
+            birth: 0,
+            current: None,
+            lifeline: Arc::default(),
+            idle: now,
+            looked: now,
+        };
         Self { command: command.join(" "), standing: Standing::new(number, permit), facts: Mutex::new(facts) }
     }
 
@@ -92,10 +104,7 @@ impl Row {
     /// It is to be replaced for this reason, after what it does.
     pub(super) fn renew(&self, due: WorkerStatus, pool: &Pool) {
         self.standing.mark(due);
-        let idles = || self.standing.place().is_some_and(|place| pool.recall_idle(place));
-        if self.standing.may_start_afresh() && !idles() {
-            self.standing.stays();
-        }
+        self.standing.send_off(|| self.standing.place().is_some_and(|place| pool.recall_idle(place)));
     }
 
     /// The process is about to be reaped, after which its number may be another's.
@@ -109,12 +118,13 @@ impl Row {
         self.facts.lock().status = status;
     }
 
-    pub(super) fn work(&self, request: &Request) {
+    pub(super) fn work(&self, request: &Request, lifeline: Arc<Lifeline>) {
         let name = format!("{} {}", String::from_utf8_lossy(request.method()), String::from_utf8_lossy(request.target()));
         self.standing.serve();
         let mut facts = self.facts.lock();
         facts.status = WorkerStatus::Working;
-        facts.current = Some(CurrentWork { name, since: std::time::SystemTime::now() });
+        facts.current = Some(CurrentWork { name, since: SystemTime::now() });
+        facts.lifeline = lifeline;
     }
 
     pub(super) fn rest(&self) {
@@ -145,6 +155,17 @@ impl Row {
     /// A number that changes with each process.
     pub(super) fn birth(&self) -> u64 {
         self.facts.lock().birth
+    }
+
+    /// Answers `failure` to whoever waits for what it does.
+    pub(super) fn cut(&self, failure: Failure) {
+        let facts = self.facts.lock();
+        if let Some(current) = &facts.current {
+            let (pid, request) = (facts.pid.map(Pid::as_raw), current.name.as_str());
+            let ran_ms = current.since.elapsed().map_or(0, |ran| u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
+            tracing::warn!(pid, request, ran_ms, "the server waits no longer for a worker: its request is cut");
+            facts.lifeline.cut(failure);
+        }
     }
 
     /// Kills the process and its group; under the lock, so that it has not been reaped.

@@ -103,7 +103,7 @@ fn live_afresh(shared: &Shared, row: &Row, seat: &Seat) {
         let Some(mut exchange) = Exchange::begin(work, &shared.config.terms) else { continue };
         match boot(shared, row, seat) {
             Ok(mut child) => {
-                row.work(exchange.request());
+                row.work(exchange.request(), exchange.lifeline());
                 match perform(&mut child, exchange, seat, shared) {
                     Outcome::Free | Outcome::Leaves => child.stop(|| row.leave()),
                     Outcome::Gone => {
@@ -259,12 +259,12 @@ fn unasked(child: &mut Child) -> Result<bool, String> {
 
 /// Has the process do a work.
 fn exchange(child: &mut Child, work: Work, seat: &Seat, shared: &Shared, row: &Row) -> Outcome {
-    row.work(&work.request);
     if let Some(phases) = &work.request.phases {
         phases.begin(Instant::now());
     }
-    let exchange = Exchange::begin(work, &shared.config.terms);
-    let outcome = exchange.map_or(Outcome::Free, |exchange| perform(child, exchange, seat, shared));
+    let Some(exchange) = Exchange::begin(work, &shared.config.terms) else { return Outcome::Free };
+    row.work(exchange.request(), exchange.lifeline());
+    let outcome = perform(child, exchange, seat, shared);
     row.rest();
     outcome
 }
