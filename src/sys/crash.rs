@@ -3,7 +3,7 @@
 
 use std::{
     cell::UnsafeCell,
-    ffi::{c_int, c_void},
+    ffi::{c_int, c_uint, c_void},
     io, mem,
     os::fd::{IntoRawFd, OwnedFd, RawFd},
     process, ptr,
@@ -12,6 +12,8 @@ use std::{
 
 const FATAL: [c_int; 5] = [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGABRT];
 const DEPTH: usize = 64;
+/// A process that has crashed tells of it for no more seconds than this.
+const TELLS_WITHIN: c_uint = 5;
 /// So many bytes of a line are told, and so many lines about files that are mapped.
 const LINE: usize = 512;
 const MAPS: usize = 256;
@@ -88,7 +90,11 @@ extern "C" fn on_crash(signal: c_int, info: *const libc::siginfo_t, context: *co
             let context = unsafe { &*context };
             // SAFETY: there is one teller, and it comes here once.
             let desk = unsafe { &mut *DESK.0.get() };
+            end_soon();
             tell(signal, info, context, thread, desk);
+            // A core may take longer.
+            // SAFETY: has no preconditions.
+            unsafe { libc::alarm(0) };
         }
         // It has crashed while it told: what is told is told.
         Err(teller) if teller == thread => {}
@@ -102,6 +108,21 @@ extern "C" fn on_crash(signal: c_int, info: *const libc::siginfo_t, context: *co
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     // SAFETY: has no preconditions.
     unsafe { libc::raise(signal) };
+}
+
+/// Ends the process if telling takes long: whoever else has the unwinder's lock may never let it go. It is then said to have been ended
+/// by SIGALRM, beside what was told of the crash until then.
+fn end_soon() {
+    // SAFETY: the default runs no code of ours.
+    unsafe { libc::signal(libc::SIGALRM, libc::SIG_DFL) };
+    // SAFETY: all zero is a valid set.
+    let mut set: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` is ours to write.
+    unsafe { libc::sigaddset(&raw mut set, libc::SIGALRM) };
+    // SAFETY: it lives through the call, which may be made in a handler.
+    unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, ptr::null_mut()) };
+    // SAFETY: has no preconditions.
+    unsafe { libc::alarm(TELLS_WITHIN) };
 }
 
 // Apart from the handler, which runs again if there is no stack for this.
@@ -261,5 +282,35 @@ impl Line {
     fn end(&mut self, to: RawFd) {
         self.bytes[self.length] = b'\n';
         write(to, &self.bytes[..=self.length]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        env,
+        io::Write,
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+    };
+
+    use super::*;
+
+    #[test]
+    #[ignore = "ends the process: the next one runs it in another"]
+    fn crashes_where_nothing_can_be_told() {
+        let (_reader, mut writer) = io::pipe().unwrap();
+        let size = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETPIPE_SZ).unwrap();
+        writer.write_all(&vec![0; size.try_into().unwrap()]).unwrap();
+        report(writer.into()).unwrap();
+        process::abort();
+    }
+
+    #[test]
+    fn a_process_that_cannot_tell_of_its_crash_ends_nevertheless() {
+        let mut other = Command::new(env::current_exe().unwrap());
+        let name = "sys::crash::tests::crashes_where_nothing_can_be_told";
+        let status = other.args(["--exact", name, "--ignored"]).stdout(Stdio::null()).status().unwrap();
+        assert_eq!(status.signal(), Some(libc::SIGALRM), "{status:?}");
     }
 }
