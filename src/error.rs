@@ -46,6 +46,18 @@ pub struct Refusal {
     pub code: ExitCode,
     /// One line for the person who asked.
     pub text: String,
+    /// What the command may do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<Remedy>,
+}
+
+/// What a command that was refused may do without asking a person.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Remedy {
+    /// Ask again: by then another engine answers.
+    CallAgain,
+    /// Ask the engine that serves to tell the outcome of the reload that follows.
+    Follow,
 }
 
 /// Exit codes of `rr`; those from 64 on are the ones of `sysexits.h`.
@@ -106,7 +118,12 @@ impl Error {
 impl Refusal {
     /// For a reason of this kind.
     pub fn new(code: ExitCode, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self { code, text: text.into(), remedy: None }
+    }
+
+    /// Which this would help against.
+    pub fn with(self, remedy: Remedy) -> Self {
+        Self { remedy: Some(remedy), ..self }
     }
 
     /// Not now.

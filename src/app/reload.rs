@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::line::Wished;
 use crate::{
-    error::Refusal,
+    error::{Refusal, Remedy},
     rpc::{Answer, Error, Payload, Service},
     supervisor::Wish,
 };
@@ -15,7 +15,8 @@ use crate::{
 /// `server.Ended` is answered when the engines before have ended too, so that what they served from may be deleted, with a line on
 /// those that were killed or died; `server.Waits` says at once which are waited for. Both lines are empty if there are none such.
 /// `server.Follow` tells what comes of the reload that follows, to those who have been told so. `server.Ask` takes one of these
-/// words, and its answer tells a refusal with its kind: `{"Ok": text}` or `{"Err": {"code": kind, "text": text}}`.
+/// words, and its answer tells a refusal with its kind, and what to do about it where a command could: `{"Ok": text}` or
+/// `{"Err": {"code": kind, "text": text, "remedy": "CallAgain" | "Follow"}}`.
 #[derive(Clone, Debug)]
 struct Reload(mpsc::Sender<Wished>);
 
@@ -47,7 +48,12 @@ impl Service for Reload {
                 return argument.reply(&self.ask(wish).await);
             }
             let told = self.ask(wish(method).ok_or(Error::UnknownMethod)?).await;
-            argument.reply(&told.map_err(|refusal| Error::Failed(refusal.text))?)
+            match told {
+                Ok(text) => argument.reply(&text),
+                // What was asked for is about to be done.
+                Err(Refusal { text, remedy: Some(Remedy::Follow), .. }) => argument.reply(&text),
+                Err(refusal) => Err(Error::Failed(refusal.text)),
+            }
         })
     }
 }

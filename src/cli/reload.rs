@@ -10,9 +10,8 @@ use std::{
 use super::{remote, say};
 use crate::{
     config::Address,
-    error::{Error, Refusal},
+    error::{Error, Refusal, Remedy},
     rpc::CallError,
-    supervisor::{CALL_AGAIN, FOLLOWS},
 };
 
 /// An engine may boot for two minutes, and the one before it may still be draining.
@@ -69,8 +68,8 @@ fn ask(address: Option<&Address>, mut word: &str) -> Result<String, Error> {
     loop {
         let answer = remote::connect(address, PATIENCE)?.call::<Result<String, Refusal>>("server.Ask", &word);
         match answer {
-            Ok(Ok(text)) if text == FOLLOWS => word = "Follow",
-            Ok(Err(refusal)) if refusal.text == CALL_AGAIN && Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
+            Ok(Err(Refusal { remedy: Some(Remedy::Follow), .. })) => word = "Follow",
+            Ok(Err(Refusal { remedy: Some(Remedy::CallAgain), .. })) if Instant::now() < until => thread::sleep(CALL_AGAIN_AFTER),
             Ok(outcome) => return outcome.map_err(Error::Refused),
             // What it waits for is bounded by the server.
             Err(CallError::Broken(error)) if error.kind() == io::ErrorKind::TimedOut && word != "Rollback" => {

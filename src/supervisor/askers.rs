@@ -9,15 +9,9 @@ use super::{
     line::{Order, Wish, shortened},
     load::Purpose,
     report,
+    succession::Cause,
 };
-use crate::error::Refusal;
-
-/// Told to those who ask an engine that has been succeeded: the one that serves can be asked.
-pub const CALL_AGAIN: &str = "this engine is being replaced: call again";
-
-/// Told to those who would keep an engine from ending, if they waited in it for the reload that comes after that. The one that serves
-/// can be asked to [`Follow`](Wish::Follow) it.
-pub const FOLLOWS: &str = "another reload follows: the log tells its outcome";
+use crate::error::{Refusal, Remedy};
 
 /// Configurations that are read at once only to be checked: each is a process.
 const MAX_CHECKS: usize = 4;
@@ -45,7 +39,7 @@ impl Supervisor {
     pub(super) fn asked(&mut self, asker: Asker, wish: Wish) {
         let is_leaving = self.draining.iter().any(|engine| engine.generation == asker.generation);
         if is_leaving && !matches!(wish, Wish::Check | Wish::Introduce { .. }) {
-            return self.tell(&[asker], Err(Refusal::later(CALL_AGAIN)));
+            return self.tell(&[asker], Err(call_again()));
         }
         match wish {
             Wish::Check if self.stopping => self.tell(&[asker], Err(Refusal::later(STOPPING))),
@@ -90,7 +84,7 @@ impl Supervisor {
         self.loads.iter().filter(|load| matches!(load.purpose, Purpose::Check(_))).count()
     }
 
-    /// The reload may have begun meanwhile, or even be over.
+    /// The reload may have begun meanwhile, or even be over; a rollback may have come between.
     fn follow_reload(&mut self, asker: Asker) {
         if self.stopping {
             return self.tell(&[asker], Err(Refusal::later(STOPPING)));
@@ -99,7 +93,8 @@ impl Supervisor {
             Purpose::Reload(askers) => Some(askers),
             _ => None,
         });
-        let askers = self.reload_again.as_mut().or(loading).or(self.next.as_mut().map(|next| &mut next.askers));
+        let reloading = self.next.as_mut().filter(|next| next.cause == Some(Cause::Reload));
+        let askers = self.reload_again.as_mut().or(loading).or(reloading.map(|next| &mut next.askers));
         match (askers, self.outcome.clone()) {
             (Some(askers), _) => askers.push(asker),
             (None, Some(Ok(text))) => self.tell(&[asker], Ok(&text)),
@@ -132,7 +127,7 @@ impl Supervisor {
 
     pub(super) fn tell(&self, askers: &[Asker], outcome: Result<&str, Refusal>) {
         for asker in askers {
-            let refused = |Refusal { code, text }: &Refusal| Refusal::new(*code, shortened(text));
+            let refused = |refusal: &Refusal| Refusal { text: shortened(&refusal.text), ..*refusal };
             let result = outcome.as_ref().map(|text| shortened(text)).map_err(refused);
             if let Some(engine) = self.engines().find(|engine| engine.generation == asker.generation) {
                 engine.say(&Order::Outcome { id: asker.id, result });
@@ -140,9 +135,11 @@ impl Supervisor {
         }
     }
 
-    /// What came of a reload or a rollback.
-    pub(super) fn conclude(&mut self, askers: &[Asker], outcome: Result<&str, Refusal>) {
-        self.outcome = Some(outcome.clone().map(str::to_owned));
+    /// What came of a change for this cause; those who follow a reload hear of it also when they ask later.
+    pub(super) fn conclude(&mut self, cause: Option<Cause>, askers: &[Asker], outcome: Result<&str, Refusal>) {
+        if cause == Some(Cause::Reload) {
+            self.outcome = Some(outcome.clone().map(str::to_owned));
+        }
         self.tell(askers, outcome);
     }
 
@@ -150,8 +147,14 @@ impl Supervisor {
     pub(super) fn let_go(&mut self, generation: u64) {
         let waiting = self.reload_again.iter_mut();
         let gone: Vec<_> = waiting.flat_map(|askers| askers.extract_if(.., |asker| asker.generation == generation)).collect();
-        self.tell(&gone, Ok(FOLLOWS));
+        let follows = "another reload follows: the log tells its outcome";
+        self.tell(&gone, Err(Refusal::later(follows).with(Remedy::Follow)));
         let gone: Vec<_> = self.patient.extract_if(.., |patient| patient.asker.generation == generation).collect();
-        gone.iter().for_each(|patient| self.tell(&[patient.asker], Err(Refusal::later(CALL_AGAIN))));
+        gone.iter().for_each(|patient| self.tell(&[patient.asker], Err(call_again())));
     }
+}
+
+/// For those who ask an engine that has been succeeded.
+fn call_again() -> Refusal {
+    Refusal::later("this engine is being replaced: call again").with(Remedy::CallAgain)
 }

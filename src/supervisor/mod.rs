@@ -62,7 +62,6 @@ use std::{
 use nix::sys::prctl;
 use tokio::runtime::Builder;
 
-pub use askers::{CALL_AGAIN, FOLLOWS};
 pub use crash::{NAME_CALLS, name as name_calls};
 pub use fellows::{Fellow, Parcel};
 pub use handover::Inherited;

@@ -280,19 +280,7 @@ impl Table {
 
     /// Has all sockets that are wanted, those among them that are there already. Nothing changes if one cannot be had.
     pub(super) fn listen(&mut self, wanted: &[Wanted]) -> Result<(), Error> {
-        let known = |wanted: &Wanted| self.active.iter().find(|kept| kept.wanted.is_at(wanted));
-        let slot = self.terms.slot.other();
-        let socket = |wanted: &Wanted| {
-            let held = match known(wanted) {
-                Some(Kept { held: Held::Late, .. }) => match wanted.listen(slot) {
-                    Err(Error::InUse(_)) => Held::Late,
-                    listening => listening?,
-                },
-                Some(kept) => kept.hold(wanted)?,
-                None => wanted.listen(slot)?,
-            };
-            Ok(Kept { wanted: wanted.clone(), held })
-        };
+        let socket = |wanted: &Wanted| Ok(Kept { wanted: wanted.clone(), held: self.have(wanted, &self.active)? });
         // All are had before any is let go.
         self.next = wanted.iter().map(socket).collect::<Result<_, Error>>()?;
         let applied = change_permissions(&self.active, &self.next);
@@ -304,14 +292,22 @@ impl Table {
 
     /// Whether [`Self::listen`] would do: what is not listened on yet is, for a moment.
     pub(super) fn could_listen(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        let kept = || self.active.iter().chain(&self.next);
+        // Kept until all are had: two may be the same place.
+        wanted.iter().map(|wanted| self.have(wanted, kept())).collect::<Result<Vec<_>, _>>().map(drop)
+    }
+
+    /// The socket of `kept` that is at the same place, or one that is not listened on yet.
+    fn have<'a>(&self, wanted: &Wanted, kept: impl IntoIterator<Item = &'a Kept>) -> Result<Held, Error> {
         let slot = self.terms.slot.other();
-        let try_one = |wanted: &Wanted| match self.active.iter().chain(&self.next).find(|kept| kept.wanted.is_at(wanted)) {
-            Some(Kept { held: Held::Late, .. }) => Ok(Held::Late),
+        match kept.into_iter().find(|kept| kept.wanted.is_at(wanted)) {
+            Some(Kept { held: Held::Late, .. }) => match wanted.listen(slot) {
+                Err(Error::InUse(_)) => Ok(Held::Late),
+                listening => listening,
+            },
             Some(kept) => kept.hold(wanted),
             None => wanted.listen(slot),
-        };
-        // Kept until all are had: two may be the same place.
-        wanted.iter().map(try_one).collect::<Result<Vec<_>, _>>().map(drop)
+        }
     }
 
     /// The engine that got what [`Self::listen`] gave last serves, and no other sockets are kept; or it never will.

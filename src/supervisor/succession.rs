@@ -148,7 +148,7 @@ impl Supervisor {
             self.let_go(generation);
         }
         // After that, so that who calls again then does not find the old one.
-        self.conclude(&askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
+        self.conclude(cause, &askers, Ok(&format!("engine {generation} serves, after {took:.1} s")));
         self.steer();
         let is_missing = self.active.len() < self.installed.release.processes;
         // One that keeps dying is waited for as before.
@@ -190,7 +190,7 @@ impl Supervisor {
         let instead = if self.active.is_empty() { "what was served before is started again" } else { "the old one goes on" };
         let why = format!("the new engine ended before it served ({how}); {instead}");
         tracing::error!(generation, "{why}");
-        self.conclude(&next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
+        self.conclude(next.cause, &next.askers, Err(Refusal::new(ending::kind_of(status), next.reason.unwrap_or(why))));
         if self.active.is_empty() && !self.has_served {
             return Some(ExitCode::Failure);
         }
@@ -251,8 +251,9 @@ impl Supervisor {
             return self.tell(&[asker], Err(Refusal::new(ExitCode::Failure, why)));
         };
         // It would bring back what is to be gone.
-        let waiting = self.reload_again.take().unwrap_or_default();
-        self.tell(&waiting, Err(Refusal::later("rolled back meanwhile")));
+        if let Some(waiting) = self.reload_again.take() {
+            self.conclude(Some(Cause::Reload), &waiting, Err(Refusal::later("rolled back meanwhile")));
+        }
         notify::reloading();
         self.change_to(previous, vec![asker], Cause::Rollback);
     }
@@ -326,7 +327,7 @@ impl Supervisor {
 
     fn not_changed(&mut self, cause: Cause, askers: &[Asker], why: Refusal) {
         tracing::error!("{}, nothing has changed: {why}", cause.not_done());
-        self.conclude(askers, Err(why));
+        self.conclude(Some(cause), askers, Err(why));
         self.restart_missing();
         self.notify_ready();
         self.reload_if_asked_meanwhile();
