@@ -88,6 +88,22 @@ fn a_reset_waits_for_requests_but_not_for_ever() {
 }
 
 #[test]
+fn a_reset_reaches_all_workers_though_one_boots_for_longer_than_it_waits() {
+    let slow = "while (file_exists(dirname(__DIR__) . '/slow')) { clearstatcache(); usleep(1_000); }";
+    let Some(setup) = pool_of(2, &format!("{WORKER} {slow}")) else { return };
+    let (server, address) = controlled(setup.option("http.pool.reset_timeout=300ms").option("http.pool.max_jobs=2"));
+    touch(&server.dir().join("slow"));
+    // The one that idles last has the next request.
+    let (first, second) = (served(&server.get("/").send()).0, served(&server.get("/").send()).0);
+    assert_eq!(first, second);
+    let refused = reset(address).unwrap_err();
+    assert!(refused.contains("is not ready again"), "{refused}");
+    assert_eq!(boots(&server), 2, "the slow one has not even ended");
+    std::fs::remove_file(server.dir().join("slow")).unwrap();
+    assert!(wait_until(PATIENCE, || boots(&server) == 4), "{}", server.log.text());
+}
+
+#[test]
 fn a_reset_tells_why_a_worker_does_not_boot_and_the_next_one_need_not_wait() {
     let code = format!("if (file_exists(dirname(__DIR__) . '/broken')) throw new RuntimeException('the cable is out');{WORKER}");
     let Some(setup) = pool_of(1, &code) else { return };

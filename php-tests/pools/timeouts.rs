@@ -4,8 +4,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use serde_json::json;
+
 use super::{PATIENCE, booted_again, pool, pool_of, served, touch, up, waits_for};
-use crate::harness::wait_until;
+use crate::harness::{Rpc, free_port, wait_until};
+
+/// A loop in C, which nothing interrupts.
+const LOOP: &str = "hash_pbkdf2('sha512', 'secret', 'salt', PHP_INT_MAX);";
 
 #[test]
 fn exec_ttl_ends_a_request_and_its_worker_starts_afresh() {
@@ -82,4 +87,39 @@ fn a_boot_that_hangs_is_ended_and_tried_again() {
     booted_again(&server, 3);
     std::fs::remove_file(server.dir().join("hang")).unwrap();
     assert!(wait_until(PATIENCE, || server.get("/").send().status == 200));
+}
+
+#[test]
+fn a_worker_that_hangs_after_its_loop_is_ended_and_the_next_has_its_turn() {
+    let code = r#"
+        file_put_contents(dirname(__DIR__) . '/boots', "boot\n", FILE_APPEND | LOCK_EX);
+        while (rr_handle_request(fn() => print 'here'));
+        sleep(600);"#;
+    let Some(setup) = pool_of(2, code) else { return };
+    let rpc = free_port();
+    let server = up(setup.option("http.pool.destroy_timeout=300ms").option(&format!("rpc.listen=tcp://{rpc}")));
+    assert_eq!(Rpc::tcp(rpc).call("resetter.Reset", &json!("http")), Ok(json!(true)));
+    booted_again(&server, 4);
+    assert!(server.logs("a worker script was told to leave, and the destroy timeout is reached"));
+    let told = "The worker script was told to leave, and went on for 0.3 seconds (pool.destroy_timeout)";
+    assert!(server.logs(told), "{}", server.log.text());
+    assert_eq!(server.text("/"), "here");
+}
+
+#[test]
+fn a_worker_that_nothing_interrupts_is_given_up_also_between_requests() {
+    let boots = format!("if (@unlink(dirname(__DIR__) . '/hang')) {LOOP} while (rr_handle_request(fn() => print 'here'));");
+    let leaves = format!("while (rr_handle_request(fn() => print 'here')); if (@unlink(dirname(__DIR__) . '/hang')) {LOOP}");
+    for (code, why) in [(boots, "takes too long to boot"), (leaves, "was told to leave")] {
+        let Some(setup) = pool_of(1, &code) else { return };
+        let setup = setup.option("http.pool.allocate_timeout=1s").option("http.pool.destroy_timeout=1s");
+        let server = up(setup.option("http.pool.max_jobs=1").option("engine.grace_period=1s"));
+        touch(&server.dir().join("hang"));
+        assert_eq!(server.text("/"), "here");
+        assert!(server.log.contains("is given up, and another takes its place", PATIENCE), "{}", server.log.text());
+        assert!(server.logs(why), "{}", server.log.text());
+        assert!(wait_until(PATIENCE, || server.get("/").send().status == 200), "{}", server.log.text());
+        assert!(server.log.contains("a new engine takes its place", PATIENCE), "{}", server.log.text());
+        assert!(wait_until(PATIENCE, || server.get("/").send().status == 200), "{}", server.log.text());
+    }
 }

@@ -85,6 +85,7 @@ fn thread_row(snapshot: Snapshot) -> ThreadRow {
         SlotState::Idle => "idle",
         SlotState::Running => "working",
         SlotState::Failed => "failed",
+        SlotState::Leaving => "leaving",
         SlotState::Gone => "gone",
     };
     let current = slot.current();
@@ -94,7 +95,7 @@ fn thread_row(snapshot: Snapshot) -> ThreadRow {
         id: slot.thread_id().into(),
         state,
         request: running.map_or(0, |_| current.request),
-        script: if running.is_some() || state == "booting" { current.script } else { String::new() },
+        script: if running.is_some() || matches!(state, "booting" | "leaving") { current.script } else { String::new() },
         current: running
             .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: date_of(began) }),
         trace,
@@ -105,6 +106,7 @@ fn row(slot: &Slot) -> WorkerRow {
     let life = slot.life();
     let status = match (slot.state(), life.due) {
         (SlotState::Gone, _) => WorkerStatus::Stopped,
+        (SlotState::Leaving, _) => WorkerStatus::Stopping,
         (SlotState::Starting | SlotState::Idle | SlotState::Failed, _) if life.is_leaving => WorkerStatus::Stopping,
         (SlotState::Failed, _) => WorkerStatus::Errored,
         (_, Some(WorkerStatus::ExecTtlReached)) => WorkerStatus::ExecTtlReached,

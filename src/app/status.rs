@@ -96,7 +96,7 @@ fn process(number: usize, slot: &Slot) -> ProcessStatus {
         state: match slot.state() {
             SlotState::Starting | SlotState::Failed => ProcessState::Creating,
             SlotState::Running => ProcessState::Running,
-            SlotState::Idle | SlotState::Gone => ProcessState::Idle,
+            SlotState::Idle | SlotState::Leaving | SlotState::Gone => ProcessState::Idle,
         },
         start_time: SystemTime::now() - slot.started().elapsed(),
         requests: slot.requests(),

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use super::{ffi, thread::Slot, watchdog};
+use super::{ffi, slot::Slot, watchdog};
 
 /// The context; it ends with this value, on the same thread.
 pub(super) struct Context<'slot> {

@@ -24,6 +24,11 @@ static void interrupt(zend_execute_data *frame)
 	}
 }
 
+void rr_php_spare(void)
+{
+	rr_overdue = NULL;
+}
+
 void rr_deadline_install(void)
 {
 	next_interrupt = zend_interrupt_function;

@@ -18,6 +18,8 @@ pub(super) enum Over {
     Stop,
     /// `allocate_timeout`.
     Boot,
+    /// `destroy_timeout`, of a worker script after its loop.
+    Leave,
 }
 
 /// The message of the fatal error that ends a script, for each limit; it outlives the threads.
@@ -27,6 +29,7 @@ pub(super) struct Texts {
     stream: CString,
     stop: CString,
     boot: CString,
+    leave: CString,
 }
 
 // === impl Over ===
@@ -40,6 +43,7 @@ impl Over {
             Self::Stream => "its client has left and the stream timeout is reached",
             Self::Stop => "the server stops and the destroy timeout is reached",
             Self::Boot => "a worker script takes too long to boot",
+            Self::Leave => "a worker script was told to leave, and the destroy timeout is reached",
         }
     }
 }
@@ -61,6 +65,10 @@ impl Texts {
                 seconds(settings.destroy_timeout)
             )),
             boot: text(format!("Maximum boot time of {} exceeded (pool.allocate_timeout)", seconds(settings.boot_timeout))),
+            leave: text(format!(
+                "The worker script was told to leave, and went on for {} (pool.destroy_timeout)",
+                seconds(settings.destroy_timeout)
+            )),
         }
     }
 
@@ -70,6 +78,7 @@ impl Texts {
             Over::Stream => &self.stream,
             Over::Stop => &self.stop,
             Over::Boot => &self.boot,
+            Over::Leave => &self.leave,
         }
     }
 }

@@ -6,7 +6,8 @@ use super::{
     engine::ScriptKind,
     opcache,
     run::{Ended, Feed, Run},
-    thread::{Settings, Slot},
+    slot::Slot,
+    thread::Settings,
     worker::why,
 };
 use crate::worker::{IniValue, Jobs, Next, Pool, Script, Seat, Variables, Work, roadrunner::Exchange};
@@ -43,6 +44,7 @@ fn answer(work: Work, seat: &Seat, slot: &Slot, settings: &Settings, script: &Sc
     let context = Context::attach(slot);
     slot.booting(script, seat);
     slot.begin(&work);
+    slot.settle();
     let ready = || slot.standing.ready();
     let feed = Feed::new(seat, Jobs::new(1), &ready);
     let (feed, lifeline) = match &settings.script {

@@ -178,6 +178,7 @@ unsafe extern "C" {
     pub(crate) fn rr_children_unknown() -> c_int;
     pub(crate) fn rr_php_run(request: *mut Request, context: *mut c_void) -> End;
     pub(crate) fn rr_php_trim();
+    pub(crate) fn rr_php_spare();
     pub(crate) fn rr_php_memory_peak() -> usize;
     pub(crate) fn rr_php_memory_peak_so_far() -> usize;
     pub(crate) fn rr_php_heap() -> usize;

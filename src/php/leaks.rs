@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{ffi::Measure, thread::Current};
+use super::{ffi::Measure, slot::Current};
 
 /// What one worker has been seen to keep.
 #[derive(Debug, Default)]

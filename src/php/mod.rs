@@ -24,6 +24,8 @@ mod ini;
 #[cfg(php_embed)]
 mod leaks;
 #[cfg(php_embed)]
+mod lost;
+#[cfg(php_embed)]
 mod opcache;
 #[cfg(php_embed)]
 mod roster;
@@ -31,6 +33,8 @@ mod roster;
 mod run;
 #[cfg(php_embed)]
 mod sapi;
+#[cfg(php_embed)]
+mod slot;
 #[cfg(php_embed)]
 mod stdio;
 #[cfg(php_embed)]
@@ -55,6 +59,8 @@ pub use opcache::{Compile, Gate, Opcache, Report, Silent, Wish};
 #[cfg(php_embed)]
 pub use roster::Life;
 #[cfg(php_embed)]
-pub use thread::{Slot, SlotState, Threads};
+pub use slot::{Slot, SlotState};
+#[cfg(php_embed)]
+pub use thread::Threads;
 #[cfg(php_embed)]
 pub use trace::Snapshot;

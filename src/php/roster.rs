@@ -8,7 +8,8 @@ use std::{
 use super::{
     engine::ScriptKind,
     leaks,
-    thread::{Current, Slot, Threads},
+    slot::{Current, Slot},
+    thread::Threads,
     worker::NotBooted,
 };
 use crate::worker::{Failure, WorkerStatus};
@@ -83,13 +84,14 @@ impl Threads {
         let (asked, timeout) = (Instant::now(), self.settings().reset_timeout);
         let late = "is not ready again: it is at work, or boots";
         let failures = self.boots.retry();
-        // Those that do not serve anyway try it first.
-        let reset = self.wait_ready(failures, timeout, late, |_| true).and_then(|()| {
-            let before = |slot: &Slot| slot.standing.birth().moment < asked;
+        let before = |slot: &Slot| slot.standing.birth().moment < asked;
+        // Those that do not serve anyway try it first. One that takes long may still boot: then the others are to follow.
+        let first = self.wait_ready(failures, timeout, late, |_| true);
+        if !first.as_ref().is_err_and(|error| !error.is_late) {
             self.staying().iter().filter(|slot| before(slot)).for_each(|slot| slot.standing.mark(WorkerStatus::Invalid));
-            let left = timeout.saturating_sub(asked.elapsed());
-            self.wait_ready(failures, left, late, |slot| !before(slot))
-        });
+        }
+        let left = timeout.saturating_sub(asked.elapsed());
+        let reset = first.and_then(|()| self.wait_ready(failures, left, late, |slot| !before(slot)));
         reset.map_err(|error| match self.slots().iter().filter(|slot| slot.standing.is_ready()).count() {
             _ if error.is_late => error.within(timeout),
             0 => format!("{}; no other worker is left, and it is tried again", error.what),

@@ -8,8 +8,9 @@ use std::{
 use super::{
     active::{Active, Strings},
     ffi, leaks,
+    slot::Slot,
     stdio::Stdio,
-    thread::{Settings, Slot},
+    thread::Settings,
 };
 use crate::worker::{Failure, Jobs, Next, Script, Seat, Variables, Work, roadrunner::Exchange};
 
@@ -89,6 +90,7 @@ impl<'a> Feed<'a> {
             return;
         }
         self.asked = true;
+        slot.settle();
         // SAFETY: this thread has a context.
         slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         (self.on_ready)();
@@ -110,6 +112,7 @@ impl<'a> Feed<'a> {
             Next::Closed => Left::Closed,
         };
         self.left = Some(left);
+        slot.leaving();
         Some(Err(left))
     }
 }
@@ -142,6 +145,7 @@ impl<'a> Run<'a> {
             settings,
         };
         let end = run.execute();
+        slot.settle();
         run.finish(end);
         seat.step_back();
         run.finish_stdio();

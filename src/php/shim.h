@@ -167,6 +167,8 @@ int rr_children_unknown(void);
 rr_end rr_php_run(rr_request *request, void *context);
 /* Gives back the memory that this thread's heap keeps for its next request; between two requests. */
 void rr_php_trim(void);
+/* What the calling thread's script was to end for is over. */
+void rr_php_spare(void);
 size_t rr_php_memory_peak(void);
 size_t rr_php_memory_peak_so_far(void);
 size_t rr_php_heap(void); /* bytes that this thread's heap has of the system's memory now */

@@ -245,6 +245,9 @@ impl Run<'_> {
         match taken {
             None => return false,
             Some(Ok(work)) => {
+                // What was meant for a boot that has come to its end since.
+                // SAFETY: takes nothing.
+                unsafe { ffi::rr_php_spare() };
                 self.slot.begin(&work);
                 if let Some(exchange) = Exchange::begin(work, &stdio.terms) {
                     *self.slot.lifeline.lock() = exchange.lifeline();
@@ -323,6 +326,9 @@ impl Run<'_> {
         // SAFETY: this thread has a context.
         self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         self.slot.end();
+        if self.stdio.as_ref().is_some_and(|stdio| stdio.told_to_leave) {
+            self.slot.leaving();
+        }
     }
 
     /// The script has ended; whoever waits for its answer is told why there is none.

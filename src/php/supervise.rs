@@ -1,11 +1,8 @@
 //! What the watchdog's thread does for a pool besides: workers start afresh by the rules, come when works wait, and go when they idle.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
-use super::thread::{Slot, SlotState, Threads};
+use super::{slot::Slot, thread::Threads};
 use crate::worker::{Failure, Load};
 
 /// A pool's supervisor.
@@ -52,12 +49,8 @@ fn mark(threads: &Threads, slots: &[Arc<Slot>]) {
 /// Wakes one marked worker that idles, if no other starts afresh at the moment.
 fn renew_one(threads: &Threads, slots: &[Arc<Slot>]) {
     let marked = slots.iter().find(|slot| slot.standing.due().is_some() && slot.idle_for().is_some());
-    if let Some((slot, place)) = marked.and_then(|slot| Some((slot, slot.standing.place()?)))
-        && slot.standing.may_start_afresh()
-        && !threads.pool().recall_idle(place)
-    {
-        // It has work again.
-        slot.standing.stays();
+    if let Some((slot, place)) = marked.and_then(|slot| Some((slot, slot.standing.place()?))) {
+        slot.standing.send_off(|| threads.pool().recall_idle(place));
     }
 }
 
@@ -95,9 +88,4 @@ fn resize(threads: &Arc<Threads>, slots: &[Arc<Slot>]) {
     {
         tracing::info!(pool = threads.name(), workers = staying.len() - 1, "a worker was idle for long: taken away");
     }
-}
-
-/// True if a boot takes longer than it may.
-pub(super) fn boots_too_long(slot: &Slot, limit: Duration) -> bool {
-    slot.state() == SlotState::Starting && !slot.standing.is_ready() && slot.standing.birth().moment.elapsed() >= limit
 }

@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::thread::{Slot, SlotState, Threads};
+use super::{
+    slot::{Slot, SlotState},
+    thread::Threads,
+};
 
 /// How long a thread may take to answer. One that runs PHP code does so in microseconds, once it has a core.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -78,8 +81,8 @@ impl Threads {
 impl Slot {
     /// It runs a script, or boots one.
     fn is_at_work(&self) -> bool {
-        let is_booting = || self.state() == SlotState::Starting && self.target.lock().is_some();
-        self.running_since().is_some() || is_booting()
+        let is_apart = || matches!(self.state(), SlotState::Starting | SlotState::Leaving) && self.target.lock().is_some();
+        self.running_since().is_some() || is_apart()
     }
 }
 

@@ -20,8 +20,9 @@ use super::{
     deadline::Over,
     engine::ScriptKind,
     ffi,
-    supervise::{self, Supervisor},
-    thread::{Settings, Slot, Threads},
+    slot::{Errand, Slot},
+    supervise::Supervisor,
+    thread::{Settings, Threads},
 };
 use crate::{
     sys::exit::Vital,
@@ -70,6 +71,14 @@ struct Seen {
     slow: Slow,
 }
 
+/// What the watchdog remembers of a script that boots or leaves for too long.
+#[derive(Clone, Copy)]
+struct Late {
+    errand: Errand,
+    interrupted: Instant,
+    signalled: Instant,
+}
+
 /// What the slow log knows of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Slow {
@@ -91,7 +100,7 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
     let _vital = Vital;
     let mut seen: HashMap<String, Seen> = HashMap::new();
     let mut supervisor = Supervisor::new();
-    let mut slow_boots: HashMap<String, Instant> = HashMap::new();
+    let mut late: HashMap<String, Late> = HashMap::new();
     let mut reaped = Instant::now();
     while !threads.is_stopping() {
         thread::sleep(TICK);
@@ -103,7 +112,7 @@ fn watch(threads: &Arc<Threads>, heart: Option<&Heart>) {
         let slots = threads.slots();
         supervisor.tick(threads, &slots);
         for slot in slots {
-            check_boot(&slot, threads, &mut slow_boots);
+            check_errand(&slot, threads, &mut late);
             let Some((request, began)) = slot.running_since() else {
                 seen.remove(slot.name());
                 continue;
@@ -144,29 +153,42 @@ fn reap_children() {
     }
 }
 
-/// A boot that takes too long is interrupted: it fails, and is tried again after a pause.
-fn check_boot(slot: &Slot, threads: &Threads, slow: &mut HashMap<String, Instant>) {
-    let limit = threads.settings().boot_timeout;
-    if !supervise::boots_too_long(slot, limit) {
-        slow.remove(slot.name());
+/// A script that boots or leaves for too long is interrupted, whatever it waits for is broken off, and at last its thread is given up.
+fn check_errand(slot: &Arc<Slot>, threads: &Arc<Threads>, late: &mut HashMap<String, Late>) {
+    let settings = threads.settings();
+    let limit = |errand: &Errand| match errand.limit {
+        Over::Boot => settings.boot_timeout,
+        _ => settings.destroy_timeout,
+    };
+    let Some(errand) = slot.errand().filter(|errand| errand.since.elapsed() >= limit(errand)) else {
+        late.remove(slot.name());
         return;
-    }
-    let last = slow.get(slot.name());
-    if last.is_some_and(|last| last.elapsed() < SIGNAL_AFTER) {
-        return;
-    }
-    let target = slot.target.lock();
-    // What comes after the boot must not end for it.
-    if let Some(target) = target.as_ref().filter(|_| supervise::boots_too_long(slot, limit)) {
-        target.end(threads.texts.of(Over::Boot));
-        if last.is_none() {
-            let reason = Over::Boot.reason(threads.settings());
-            tracing::warn!(thread = slot.name(), ?limit, "{reason}; it is interrupted");
-        } else {
-            target.break_off();
+    };
+    let now = Instant::now();
+    let known = late.get(slot.name()).copied().filter(|known| known.errand == errand);
+    if known.is_some_and(|known| known.interrupted.elapsed() >= WRITE_OFF_AFTER) {
+        if slot.write_off_on(errand) {
+            threads.replace(slot);
         }
+        late.remove(slot.name());
+        return;
     }
-    slow.insert(slot.name().to_owned(), Instant::now());
+    if known.is_some_and(|known| known.signalled.elapsed() < SIGNAL_AFTER) {
+        return;
+    }
+    if let Some(target) = &*slot.target.lock() {
+        // What comes after that must not end for it.
+        slot.while_on(errand, || {
+            target.end(threads.texts.of(errand.limit));
+            target.break_off();
+        });
+    }
+    if known.is_none() {
+        let reason = errand.limit.reason(settings);
+        tracing::warn!(thread = slot.name(), limit = ?limit(&errand), "{reason}; it is interrupted");
+    }
+    let interrupted = known.map_or(now, |known| known.interrupted);
+    late.insert(slot.name().to_owned(), Late { errand, interrupted, signalled: now });
 }
 
 fn milliseconds(span: Duration) -> u64 {

@@ -8,7 +8,8 @@ use super::{
     context::Context,
     ffi, opcache,
     run::{Ended, Feed, Left, Run},
-    thread::{Slot, SlotState, Threads},
+    slot::{Slot, SlotState},
+    thread::Threads,
 };
 use crate::worker::{Jobs, Script, Seat};
 

@@ -19,12 +19,7 @@ use super::{
     gate::{self, Alone},
 };
 use crate::{
-    php::{
-        context::Context,
-        engine::ScriptKind,
-        ffi,
-        thread::{SlotState, Threads},
-    },
+    php::{context::Context, engine::ScriptKind, ffi, slot::SlotState, thread::Threads},
     sys::crash,
 };
 
