@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::json;
 
 use crate::harness::{PATIENCE, Request, Rpc, Server, Setup, free_port, reference, server, wait_until};
@@ -205,4 +206,35 @@ fn health_and_calls_are_answered_without_descriptors() {
     }
     fs::write(go, "").unwrap();
     drop((idle, taking));
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nobody() {
+    if reference().is_some() {
+        return;
+    }
+    let (rpc, figures) = (free_port(), free_port());
+    let setup = server()
+        .bare()
+        .threads(2)
+        .php("noisy.php", "for ($i = 0; $i < 200; $i++) error_log(str_repeat('x', 1000)); echo 'done';");
+    let setup = setup.php("pid.php", "echo getmypid();").option(&format!("metrics.address={figures}"));
+    let pipe = setup.scratch().join("log");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    // Open for both, so that there is a reader.
+    let setup = setup.before(&format!("exec 2<>'{}'", pipe.display()));
+    let server = setup.option(&format!("rpc.listen=tcp://{rpc}")).start();
+    for _ in 0..5 {
+        assert_eq!(server.text("/noisy.php"), "done");
+    }
+    let text = Request::new(figures, "GET", "/metrics").send().text();
+    let lost = text.lines().find_map(|line| line.strip_prefix("rr_log_dropped_total ")?.parse::<u64>().ok());
+    assert!(lost > Some(500), "{lost:?}");
+    // The supervisor has its say as well.
+    let before = server.text("/pid.php");
+    Rpc::tcp(rpc).call("server.Reload", &json!(true)).unwrap();
+    assert!(wait_until(PATIENCE, || server.text("/pid.php") != before));
+    server.log.follow(fs::File::open(&pipe).unwrap());
+    assert!(server.log.contains("lines of this log are lost", PATIENCE), "{}", server.log.text());
+    assert_eq!(server.text("/noisy.php"), "done");
 }

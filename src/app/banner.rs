@@ -11,6 +11,7 @@ use super::{
 use crate::{
     config::{Config, Encoding},
     php::Engine,
+    telemetry::Standard,
 };
 
 /// What the banner speaks of.
@@ -72,7 +73,7 @@ pub(super) fn print(facts: &Facts<'_>) {
         text.push_str(&format!("  {name:8} {value}\n"));
     }
     // Without a standard error there is nobody to greet.
-    drop(io::stderr().write_all(text.as_bytes()));
+    drop(Standard::error(facts.config.logs.write_timeout).write_all(text.as_bytes()));
 }
 
 /// The main site.

@@ -21,6 +21,7 @@ use crate::{
     php,
     state::State,
     sys::exit,
+    telemetry::logs,
     worker::{Controls, Pool, Replace, scoreboard::Scoreboard},
 };
 
@@ -247,6 +248,7 @@ impl Pulse {
             pool.expire(Instant::now());
             pool.wake_if_waiting(PATIENCE);
         }
+        logs::tell_of_lost();
         if let Some(board) = self.board {
             board.alive();
             board.note_plugins(self.controls.readiness());

@@ -26,7 +26,7 @@ use crate::{
     lock::{self, Locks},
     metrics::{Collectors, Figures as Kept, Shown},
     rpc::Service,
-    telemetry::Seldom,
+    telemetry::{Seldom, logs},
     worker::{Control, Controls, OutputBudget, Pool, WorkerStatus},
 };
 
@@ -242,6 +242,7 @@ impl Page {
             "Lines of the access log that were lost.",
             sources.access.dropped(),
         )?;
+        count(&registry, "rr_log_dropped_total", "Lines of the server's log that were lost.", logs::lost())?;
         Ok(registry.gather())
     }
 }

@@ -185,6 +185,7 @@ pub struct Status {
 /// - `logs.encoding`: `null`
 /// - `logs.output`: `[stderr]`
 /// - `logs.err_output`: `[stderr]`
+/// - `logs.write_timeout`: `100ms`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Logs {
     /// The style of a record.
@@ -197,6 +198,8 @@ pub struct Logs {
     pub output: Vec<String>,
     /// Where the log's own troubles go: `stderr`, `stdout` or file paths.
     pub err_output: Vec<String>,
+    /// How long a line waits for whoever reads standard error or output. Then lines are lost until they read again.
+    pub write_timeout: Duration,
 }
 
 /// The style of a log record.
@@ -318,6 +321,7 @@ impl Default for Logs {
             encoding: Encoding::of(mode),
             output: vec!["stderr".into()],
             err_output: vec!["stderr".into()],
+            write_timeout: Duration::from_millis(100),
         }
     }
 }

@@ -30,7 +30,7 @@ pub use file::Rotation;
 pub use template::Template;
 
 use crate::{
-    telemetry::{Lines, Seldom, logs},
+    telemetry::{Lines, Seldom, Standard, logs},
     worker::Phases,
 };
 
@@ -179,6 +179,9 @@ struct State {
 /// How long the writer gathers lines once there is one. More would not save much, and people watch logs.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// How long the writer waits for whoever reads standard error or output. Then lines are lost until they read again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -216,8 +219,8 @@ impl Config {
 impl Output {
     fn open(&self, rotation: &Rotation) -> io::Result<Box<dyn Write + Send>> {
         Ok(match self {
-            Self::Stderr => Box::new(io::stderr()),
-            Self::Stdout => Box::new(io::stdout()),
+            Self::Stderr => Box::new(Standard::error(PATIENCE)),
+            Self::Stdout => Box::new(Standard::output(PATIENCE)),
             Self::File(path) => Box::new(file::LogFile::open(path, rotation.clone())?),
         })
     }

@@ -410,6 +410,7 @@ impl Supervisor {
             }
             Heard::Tick => {
                 self.tick();
+                logs::tell_of_lost();
                 return self.exit_code();
             }
         }

@@ -11,6 +11,7 @@ pub mod file;
 pub mod identity;
 pub mod limits;
 pub mod memory;
+pub mod output;
 pub mod passing;
 pub mod pid;
 pub mod priority;

@@ -1,6 +1,7 @@
 //! The server's log: lines for people, or the JSON of RoadRunner (`level`, `ts`, `logger`, `msg`, then the fields).
 
 use std::{
+    cell::Cell,
     fmt::{self, Write as _},
     fs::{File, OpenOptions},
     io::{self, IsTerminal, Write},
@@ -28,7 +29,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::Lines;
+use super::{Lines, Standard};
 use crate::{
     config::{self, Encoding, LogMode},
     sys::signal,
@@ -52,11 +53,11 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
         let next = match output.as_str() {
             "stderr" => {
                 terminal &= io::stderr().is_terminal();
-                BoxMakeWriter::new(io::stderr)
+                BoxMakeWriter::new(Stream::new(Standard::error(config.write_timeout)))
             }
             "stdout" => {
                 terminal &= io::stdout().is_terminal();
-                BoxMakeWriter::new(io::stdout)
+                BoxMakeWriter::new(Stream::new(Standard::output(config.write_timeout)))
             }
             path => {
                 terminal = false;
@@ -96,6 +97,54 @@ pub fn turn() -> u64 {
     TURN.load(Relaxed)
 }
 
+/// Lines lost so far: nobody read them in time, or there was no room.
+pub fn lost() -> u64 {
+    LOST.load(Relaxed)
+}
+
+/// Logs how many lines were lost since that was last logged. To be called now and then.
+pub fn tell_of_lost() {
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    let (lost, told) = (lost(), TOLD.load(Relaxed));
+    if lost == told {
+        return;
+    }
+    TELLING.set(Telling::Tries);
+    tracing::warn!(
+        lost = lost - told,
+        "lines of this log are lost: nobody read them in time (logs.write_timeout), or there was no room"
+    );
+    if TELLING.replace(Telling::Nothing) == Telling::Tries {
+        TOLD.store(lost, Relaxed);
+    }
+}
+
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// What this thread says of lost lines, which counts as none itself.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Telling {
+    Nothing,
+    Tries,
+    Fails,
+}
+
+thread_local! {
+    static TELLING: Cell<Telling> = const { Cell::new(Telling::Nothing) };
+}
+
+/// Counts a line that was not `written`.
+fn account(bytes: &[u8], written: io::Result<()>) -> io::Result<usize> {
+    if written.is_err() {
+        if TELLING.get() == Telling::Nothing {
+            LOST.fetch_add(1, Relaxed);
+        } else {
+            TELLING.set(Telling::Fails);
+        }
+    }
+    written.map(|()| bytes.len())
+}
+
 static TURN: AtomicU64 = AtomicU64::new(0);
 
 /// Libraries that would tell of every frame and buffer are heard when something is wrong.
@@ -114,6 +163,10 @@ struct LogFile {
     /// With the turn in which it was opened.
     opened: Arc<Mutex<(Lines<File>, u64)>>,
 }
+
+/// Standard error or output, where several threads write whole lines.
+#[derive(Clone, Debug)]
+struct Stream(Arc<Mutex<Lines<Standard>>>);
 
 #[derive(Clone, Copy, Debug)]
 enum Style {
@@ -146,7 +199,7 @@ impl Write for LogFile {
             }
         }
         // A record comes in one piece.
-        opened.0.write(bytes).map(|()| bytes.len())
+        account(bytes, opened.0.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -155,6 +208,32 @@ impl Write for LogFile {
 }
 
 impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for LogFile {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    fn new(standard: Standard) -> Self {
+        Self(Arc::new(Mutex::new(Lines::new(standard))))
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        account(bytes, self.0.lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Stream {
     type Writer = Self;
 
     fn make_writer(&'a self) -> Self {

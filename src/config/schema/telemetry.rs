@@ -60,4 +60,9 @@ pub(super) const OWN: &[Key] = &[
         "Where the log's own troubles go: stderr, stdout or file paths.",
         &Field(|c| &mut c.logs.err_output, List(OUTPUT)),
     ),
+    key(
+        "logs.write_timeout",
+        "How long a line waits for whoever reads stderr or stdout, if that is a pipe or a socket. Then lines are lost, and counted, until they read again.",
+        &Field(|c| &mut c.logs.write_timeout, BOUND),
+    ),
 ];
