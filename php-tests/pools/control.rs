@@ -145,6 +145,25 @@ fn a_reset_costs_one_worker_at_most_and_serves_meanwhile() {
 }
 
 #[test]
+fn a_reset_costs_one_worker_also_if_nothing_interrupts_its_boot() {
+    let hang = "if (file_exists(dirname(__DIR__) . '/hang')) hash_pbkdf2('sha512', 'secret', 'salt', PHP_INT_MAX);";
+    let Some(setup) = pool_of(3, &format!("{hang}{WORKER}")) else { return };
+    let (server, address) = controlled(setup.option("http.pool.allocate_timeout=1s"));
+    touch(&server.dir().join("hang"));
+    let refused = reset(address).unwrap_err();
+    assert!(
+        refused.contains("cannot be interrupted") && refused.contains("the other workers (2) go on as they are"),
+        "{refused}"
+    );
+    for _ in 0..10 {
+        served(&server.get("/").send());
+    }
+    std::fs::remove_file(server.dir().join("hang")).unwrap();
+    assert!(server.log.contains("a new engine takes its place", PATIENCE), "{}", server.log.text());
+    served(&server.get("/").send());
+}
+
+#[test]
 fn workers_are_added_and_removed_but_for_the_last() {
     let Some(setup) = pool(1) else { return };
     let (server, address) = controlled(setup);

@@ -197,3 +197,12 @@ fn threads_under_load_are_looked_at_without_harm() {
         assert!(seen > 0, "no thread was ever seen at work");
     });
 }
+
+#[test]
+fn a_call_that_has_no_frame_is_named() {
+    let Some(setup) = setup() else { return };
+    let regex = "ini_set('pcre.jit', 0); ini_set('pcre.backtrack_limit', PHP_INT_MAX); preg_match('/^(a+)+$/', str_repeat('a', 64) . 'b');";
+    let server = setup.option("http.request_slowlog_timeout=100ms").php("regex.php", regex).start();
+    assert_eq!(server.get("/regex.php").send().status, 504);
+    assert!(server.log.contains("#0 preg_match(); #1 {main}", PATIENCE), "{}", server.log.text());
+}

@@ -95,7 +95,7 @@ fn thread_row(snapshot: Snapshot) -> ThreadRow {
         id: slot.thread_id().into(),
         state,
         request: running.map_or(0, |_| current.request),
-        script: if running.is_some() || matches!(state, "booting" | "leaving") { current.script } else { String::new() },
+        script: if running.is_some() || slot.is_on_errand() { current.script } else { String::new() },
         current: running
             .map(|began| CurrentWork { name: format!("{} {}", current.method, current.target), since: date_of(began) }),
         trace,

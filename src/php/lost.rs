@@ -26,11 +26,10 @@ impl Threads {
     /// True if the process should be replaced: a thread that was given up has not come back for long, and what it holds is only let
     /// go by the process's end; or so many have not that no further one was replaced, or none is left.
     pub fn is_worn_out(&self) -> bool {
-        let none_is_left = self.slots.lock().is_empty();
-        let lost = self.lost.lock();
-        if none_is_left && !lost.is_empty() {
+        if self.is_deserted() {
             return true;
         }
+        let lost = self.lost.lock();
         lost.len() > self.base() || lost.iter().any(|(_, since)| since.elapsed() >= LOST_FOR_LONG)
     }
 
@@ -49,14 +48,19 @@ impl Threads {
             lost.len()
         };
         let current = slot.current();
-        let is_replaced = lost <= self.base();
+        let (leaves, too_many) = (slot.standing.is_dismissed(), lost > self.base());
+        let is_replaced = !leaves && !too_many;
         tracing::error!(
             thread = slot.name(),
-            request = current.request,
+            request = slot.running_since().map(|(request, _)| request),
             script = current.script,
             lost,
             "a script cannot be interrupted; its thread is given up, and {}",
-            if is_replaced { "another takes its place" } else { "none takes its place: too many are lost" }
+            match (leaves, too_many) {
+                (true, _) => "none takes its place: it was to go",
+                (false, true) => "none takes its place: too many are lost",
+                (false, false) => "another takes its place",
+            }
         );
         if is_replaced && let Err(error) = self.spawn() {
             tracing::error!(%error, "a PHP thread that is stuck cannot be replaced");
@@ -73,6 +77,11 @@ impl Threads {
             tracing::error!(pool = self.name(), "no thread is left: requests are refused");
             self.pool().fail_waiting(Failure::NoWorker);
         }
+    }
+
+    /// All threads were given up. A pool whose workers are processes has none.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.slots.lock().is_empty() && !self.lost.lock().is_empty()
     }
 
     /// Threads given up that have not come back.

@@ -81,6 +81,12 @@ impl Threads {
         if self.settings().debug {
             return Ok(());
         }
+        if self.is_deserted() {
+            return Err(format!(
+                "pool {} has no worker left: all its threads are stuck, and another process is to take over",
+                self.name()
+            ));
+        }
         let (asked, timeout) = (Instant::now(), self.settings().reset_timeout);
         let late = "is not ready again: it is at work, or boots";
         let failures = self.boots.retry();
@@ -102,6 +108,12 @@ impl Threads {
     /// None needs to start afresh for a reset any more: one that has was the worse for it.
     pub(super) fn spare_others(&self) {
         self.slots().iter().for_each(|slot| slot.standing.spare());
+    }
+
+    /// A boot is given up: it has failed, and others should not follow it.
+    pub(super) fn lose_boot(&self) {
+        self.spare_others();
+        self.boots.lose("it takes longer than pool.allocate_timeout, and cannot be interrupted".into());
     }
 
     /// Has every worker start afresh before its next request, without waiting for any. Worker scripts that did not boot are tried
@@ -218,7 +230,8 @@ impl Threads {
             return Ok(());
         }
         let is_ready = |slot: &Arc<Slot>| slot.standing.is_ready() && is_new(slot);
-        let waited = self.boots.wait(failures, Instant::now() + patience, || self.staying().iter().all(is_ready));
+        let waited =
+            self.boots.wait(failures, Instant::now() + patience, || !self.is_deserted() && self.staying().iter().all(is_ready));
         let Err(error) = waited else { return Ok(()) };
         let what = match &self.settings().script {
             ScriptKind::Classic => "a worker".to_owned(),

@@ -91,6 +91,11 @@ impl<'a> Feed<'a> {
         }
         self.asked = true;
         slot.settle();
+        if self.only.is_none() && self.first.is_none() {
+            // The boot may have been late for its limit, but has come to its end.
+            // SAFETY: takes nothing.
+            unsafe { ffi::rr_php_spare() };
+        }
         // SAFETY: this thread has a context.
         slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         (self.on_ready)();
@@ -98,6 +103,14 @@ impl<'a> Feed<'a> {
         if self.only.is_none() && self.first.is_none() {
             slot.end();
         }
+    }
+
+    /// The script is to leave its loop.
+    pub(super) fn leave(&mut self, why: Left, slot: &Slot) {
+        self.left = Some(why);
+        // A script that polls may be given works still.
+        self.seat.step_back();
+        slot.leaving();
     }
 
     /// What `next` takes from the seat, or why the script is to leave; none if there is neither yet.
@@ -111,8 +124,7 @@ impl<'a> Feed<'a> {
             Next::Recalled => Left::Renew,
             Next::Closed => Left::Closed,
         };
-        self.left = Some(left);
-        slot.leaving();
+        self.leave(left, slot);
         Some(Err(left))
     }
 }

@@ -55,7 +55,8 @@ pub enum SlotState {
     Gone,
 }
 
-/// What a worker script does besides requests, which must not take for ever either.
+/// What a worker script does besides requests, and must not take for ever for either: it boots, or has been told to leave. Of one that
+/// leaves its loop by itself nobody knows before it has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Errand {
     /// The limit that it has.
@@ -233,6 +234,11 @@ impl Slot {
     /// It serves, or has ended.
     pub(super) fn settle(&self) {
         *self.errand.lock() = None;
+    }
+
+    /// Its worker script boots, or was told to leave.
+    pub fn is_on_errand(&self) -> bool {
+        self.errand().is_some()
     }
 
     /// What it does besides requests.

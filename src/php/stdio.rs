@@ -245,7 +245,7 @@ impl Run<'_> {
         match taken {
             None => return false,
             Some(Ok(work)) => {
-                // What was meant for a boot that has come to its end since.
+                // What was meant for the request before, whose time was over when it was answered.
                 // SAFETY: takes nothing.
                 unsafe { ffi::rr_php_spare() };
                 self.slot.begin(&work);
@@ -300,8 +300,10 @@ impl Run<'_> {
 
     /// The script wants to be replaced: that is what it hears at its next read.
     fn leave(&mut self) {
-        if let Some(feed) = &mut self.feed {
-            feed.left.get_or_insert(Left::Renew);
+        if let Some(feed) = &mut self.feed
+            && feed.left.is_none()
+        {
+            feed.leave(Left::Renew, self.slot);
         }
         if let Some(stdio) = &mut self.stdio
             && !mem::replace(&mut stdio.told_to_leave, true)

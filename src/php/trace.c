@@ -94,6 +94,22 @@ static void append_place(text *into, const zend_execute_data *frame, const zend_
 	}
 }
 
+/* A call that has no frame: only its caller's instruction tells of it, and is not at rest in a thread that looks at itself. */
+static void append_frameless(text *into, const zend_execute_data *frame, int *number)
+{
+#if PHP_VERSION_ID >= 80400
+	zend_op op;
+	zend_function *function;
+	if (own || !peek(frame->opline, &op, sizeof(op)) || op.opcode < ZEND_FRAMELESS_ICALL_0 || op.opcode > ZEND_FRAMELESS_ICALL_3
+		|| !peek(&zend_flf_functions[op.extended_value], &function, sizeof(function))) {
+		return;
+	}
+	append(into, "#%d ", (*number)++);
+	append_name(into, function, false);
+	append(into, "\n");
+#endif
+}
+
 static size_t walk(const zend_execute_data *first, char *buffer, size_t room, int depth)
 {
 	text into = {buffer, room};
@@ -106,6 +122,9 @@ static size_t walk(const zend_execute_data *first, char *buffer, size_t room, in
 		/* Some frames stand for no call. */
 		if (!frame.func || !peek(&frame.func->type, &type, sizeof(type))) {
 			continue;
+		}
+		if (number == 0 && type == ZEND_USER_FUNCTION) {
+			append_frameless(&into, &frame, &number);
 		}
 		append(&into, "#%d ", number++);
 		append_name(&into, frame.func, !frame.prev_execute_data);

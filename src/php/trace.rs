@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    slot::{Slot, SlotState},
-    thread::Threads,
-};
+use super::{slot::Slot, thread::Threads};
 
 /// How long a thread may take to answer. One that runs PHP code does so in microseconds, once it has a core.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -79,10 +76,9 @@ impl Threads {
 }
 
 impl Slot {
-    /// It runs a script, or boots one.
+    /// It runs a script: for a request, or to boot or to leave.
     fn is_at_work(&self) -> bool {
-        let is_apart = || matches!(self.state(), SlotState::Starting | SlotState::Leaving) && self.target.lock().is_some();
-        self.running_since().is_some() || is_apart()
+        self.running_since().is_some() || self.is_on_errand()
     }
 }
 

@@ -168,6 +168,9 @@ fn check_errand(slot: &Arc<Slot>, threads: &Arc<Threads>, late: &mut HashMap<Str
     let known = late.get(slot.name()).copied().filter(|known| known.errand == errand);
     if known.is_some_and(|known| known.interrupted.elapsed() >= WRITE_OFF_AFTER) {
         if slot.write_off_on(errand) {
+            if errand.limit == Over::Boot {
+                threads.lose_boot();
+            }
             threads.replace(slot);
         }
         late.remove(slot.name());
@@ -176,14 +179,16 @@ fn check_errand(slot: &Arc<Slot>, threads: &Arc<Threads>, late: &mut HashMap<Str
     if known.is_some_and(|known| known.signalled.elapsed() < SIGNAL_AFTER) {
         return;
     }
-    if let Some(target) = &*slot.target.lock() {
-        // What comes after that must not end for it.
+    let target = slot.target.lock();
+    // What comes after that must not end for it.
+    let is_ended = target.as_ref().is_some_and(|target| {
         slot.while_on(errand, || {
             target.end(threads.texts.of(errand.limit));
             target.break_off();
-        });
-    }
-    if known.is_none() {
+        })
+    });
+    drop(target);
+    if known.is_none() && is_ended {
         let reason = errand.limit.reason(settings);
         tracing::warn!(thread = slot.name(), limit = ?limit(&errand), "{reason}; it is interrupted");
     }

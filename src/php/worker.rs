@@ -107,10 +107,14 @@ impl Boots {
 
     /// A boot has failed that began after that many retries: of one that began before the last, nobody wants to know.
     fn failed(&self, failure: String, retries: u64) {
-        let mut state = self.state.lock();
-        if state.retries != retries {
-            return;
+        if self.retries() == retries {
+            self.lose(failure);
         }
+    }
+
+    /// A boot does not come to its end.
+    pub(crate) fn lose(&self, failure: String) {
+        let mut state = self.state.lock();
         state.failures += 1;
         state.failure = Some(failure);
         self.changed.notify_all();
@@ -175,7 +179,8 @@ fn boot(threads: &Threads, seat: &Seat, slot: &Slot, script: &Script) -> Ended {
     let feed = Feed::new(seat, Jobs::new(settings.max_jobs), &ready);
     let ended = Run::worker(script.clone(), feed, slot, settings);
     drop(pass);
-    if !ended.booted {
+    // One that was given up is nobody's worker any more.
+    if !ended.booted && !slot.is_written_off() {
         let reason = why(&ended);
         tracing::error!(thread = slot.name(), "worker script {} did not boot: {reason}", script.shown());
         slot.set(SlotState::Failed);
