@@ -209,6 +209,17 @@ fn health_and_calls_are_answered_without_descriptors() {
 }
 
 #[test]
+fn a_log_without_room_says_so_elsewhere() {
+    if reference().is_some() {
+        return;
+    }
+    let setup = server().bare().php("noisy.php", "for ($i = 0; $i < 20; $i++) error_log('noise'); echo 'done';");
+    let server = setup.option("logs.output=/dev/full").start();
+    assert_eq!(server.text("/noisy.php"), "done");
+    assert!(server.log.contains("the log loses lines", PATIENCE), "{}", server.log.text());
+}
+
+#[test]
 fn a_log_that_nobody_reads_stops_nobody() {
     if reference().is_some() {
         return;
@@ -234,6 +245,7 @@ fn a_log_that_nobody_reads_stops_nobody() {
     let before = server.text("/pid.php");
     Rpc::tcp(rpc).call("server.Reload", &json!(true)).unwrap();
     assert!(wait_until(PATIENCE, || server.text("/pid.php") != before));
+    assert_eq!(server.text("/noisy.php"), "done");
     server.log.follow(fs::File::open(&pipe).unwrap());
     assert!(server.log.contains("lines of this log are lost", PATIENCE), "{}", server.log.text());
     assert_eq!(server.text("/noisy.php"), "done");

@@ -89,7 +89,8 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Config(_) => ExitCode::Config,
-            Self::Engine(_) | Self::Remote(_) => ExitCode::Failure,
+            Self::Engine(_) => ExitCode::Software,
+            Self::Remote(_) => ExitCode::Failure,
             Self::Refused(refusal) => refusal.code,
             Self::Unreachable(_) => ExitCode::Unavailable,
             Self::Listen(_) | Self::InUse(_) | Self::System { .. } => ExitCode::System,

@@ -87,7 +87,7 @@ fn a_preload_file_that_fails_fails_the_start() {
         let setup = setup.ini("opcache.preload", &file).ini("opcache.preload_user", "root").ini("display_errors", "1");
         let ended = finish(setup.command(free_port(), None), b"");
         let log = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        assert_eq!(ended.status.code(), Some(1), "{log}");
+        assert_eq!(ended.status.code(), Some(70), "{log}");
         let line = format!("rr: PHP did not start: {}", reason.replace("FILE", &file));
         assert!(log.lines().any(|told| told.starts_with(&line)), "{line:?} is not in {log}");
         assert!(!log.contains("<b>Fatal"), "{log}");

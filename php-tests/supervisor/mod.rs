@@ -45,6 +45,13 @@ pub(crate) fn site() -> Setup {
         .php("slow.php", "file_put_contents($_GET['began'], '1'); usleep((int) $_GET['ms'] * 1000); echo 'finished';")
 }
 
+/// Starts it, and waits until its engine says that it serves: one that dies before that is not replaced.
+fn serving(setup: Setup) -> Server {
+    let server = setup.start();
+    assert!(server.log.contains("  threads ", PATIENCE), "{}", server.log.text());
+    server
+}
+
 /// Two releases, of which `current` is a symbolic link to one.
 struct Releases(PathBuf);
 

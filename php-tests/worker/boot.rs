@@ -44,7 +44,7 @@ fn a_script_that_does_not_boot_fails_the_start_with_one_line() {
         let line = said.lines().find(|line| line.starts_with("rr:"));
         let line = line.unwrap_or_else(|| panic!("{code}: {said}"));
         assert!(line.contains(why) && line.contains("worker.php"), "{code}: {line}");
-        assert_eq!(status, Some(1), "{code}: {said}");
+        assert_eq!(status, Some(70), "{code}: {said}");
     }
 }
 

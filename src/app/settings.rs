@@ -362,6 +362,7 @@ pub(super) fn access(config: &Config) -> Result<access::Config, Error> {
         },
         sample: section.sample,
         max_queued_bytes: size(config.http.access_log_buffer),
+        write_timeout: section.write_timeout,
     }))
 }
 

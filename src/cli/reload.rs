@@ -40,7 +40,12 @@ pub(super) fn run(address: Option<&Address>, wanted: Wanted) -> Result<(), Error
         say(&format!("{outcome}\n"))?;
     }
     if ends {
-        let said = patiently(address, "Ended", silent)?;
+        let said = patiently(address, "Ended", silent).map_err(|error| match error {
+            Error::Unreachable(why) => {
+                Error::Unreachable(format!("the new engine serves, but whether the one before has ended cannot be asked: {why}"))
+            }
+            error => error,
+        })?;
         if !said.is_empty() {
             complain(&said);
         }

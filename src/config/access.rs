@@ -8,6 +8,7 @@ use std::time::Duration;
 /// - `http.access_log.output`: `null`
 /// - `http.access_log.format`: `logs`
 /// - `http.access_log.sample`: `1`
+/// - `http.access_log.write_timeout`: `1s`
 /// - `http.access_log.max_size`: `0`
 /// - `http.access_log.rotate_every`: `0s`
 /// - `http.access_log.max_backups`: `10`
@@ -20,6 +21,8 @@ pub struct AccessLog {
     pub format: String,
     /// One of so many is logged.
     pub sample: u64,
+    /// How long its writer waits for whoever reads standard error or output.
+    pub write_timeout: Duration,
     /// Bytes at which a file makes room; 0 is never.
     pub max_size: u64,
     /// The age at which it does; zero is never.
@@ -38,6 +41,7 @@ impl Default for AccessLog {
             output: None,
             format: "logs".into(),
             sample: 1,
+            write_timeout: Duration::from_secs(1),
             max_size: 0,
             rotate_every: Duration::ZERO,
             max_backups: 10,

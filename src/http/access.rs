@@ -58,6 +58,8 @@ pub struct Settings {
     pub sample: u64,
     /// Bytes that may wait for the writer.
     pub max_queued_bytes: usize,
+    /// How long the writer waits for whoever reads standard error or output. Then lines are lost until they read again.
+    pub write_timeout: Duration,
 }
 
 /// The form of a line.
@@ -179,9 +181,6 @@ struct State {
 /// How long the writer gathers lines once there is one. More would not save much, and people watch logs.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// How long the writer waits for whoever reads standard error or output. Then lines are lost until they read again.
-const PATIENCE: Duration = Duration::from_secs(1);
-
 thread_local! {
     static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -195,7 +194,7 @@ impl Config {
             return Ok(Log(None));
         };
         let turn = logs::turn();
-        let sink = settings.output.open(&settings.rotation)?;
+        let sink = settings.open()?;
         let sample = settings.sample.max(1);
         let format = encode::Format {
             extended: settings.extended,
@@ -216,15 +215,17 @@ impl Config {
     }
 }
 
-impl Output {
-    fn open(&self, rotation: &Rotation) -> io::Result<Box<dyn Write + Send>> {
-        Ok(match self {
-            Self::Stderr => Box::new(Standard::error(PATIENCE)),
-            Self::Stdout => Box::new(Standard::output(PATIENCE)),
-            Self::File(path) => Box::new(file::LogFile::open(path, rotation.clone())?),
+impl Settings {
+    fn open(&self) -> io::Result<Box<dyn Write + Send>> {
+        Ok(match &self.output {
+            Output::Stderr => Box::new(Standard::error(self.write_timeout)),
+            Output::Stdout => Box::new(Standard::output(self.write_timeout)),
+            Output::File(path) => Box::new(file::LogFile::open(path, self.rotation.clone())?),
         })
     }
+}
 
+impl Output {
     fn is_terminal(&self) -> bool {
         match self {
             Self::Stderr => io::stderr().is_terminal(),
@@ -310,7 +311,7 @@ impl Queue {
         let mut batch = Vec::new();
         while self.swap(&mut batch) {
             if std::mem::replace(&mut turn, logs::turn()) != turn {
-                match settings.output.open(&settings.rotation) {
+                match settings.open() {
                     Ok(opened) => sink = Lines::new(opened),
                     Err(error) => tracing::error!(%error, output = ?settings.output, "cannot reopen the access log"),
                 }
@@ -395,7 +396,9 @@ mod tests {
     fn sampled(path: &std::path::Path, max_queued_bytes: usize, sample: u64) -> Log {
         let output = Output::File(path.into());
         let rotation = Rotation::default();
-        let settings = Settings { extended: false, encoding: Encoding::Json, output, rotation, sample, max_queued_bytes };
+        let write_timeout = Duration::from_secs(1);
+        let settings =
+            Settings { extended: false, encoding: Encoding::Json, output, rotation, sample, max_queued_bytes, write_timeout };
         Config::Enabled(settings).build().unwrap()
     }
 

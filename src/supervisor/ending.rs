@@ -162,6 +162,7 @@ pub(super) fn code_of(status: ExitStatus) -> ExitCode {
     match status.code() {
         Some(0) => ExitCode::Ok,
         Some(2) => ExitCode::Usage,
+        Some(70) => ExitCode::Software,
         Some(71) => ExitCode::System,
         Some(78) => ExitCode::Config,
         _ => ExitCode::Failure,

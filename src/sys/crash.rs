@@ -92,9 +92,6 @@ extern "C" fn on_crash(signal: c_int, info: *const libc::siginfo_t, context: *co
             let desk = unsafe { &mut *DESK.0.get() };
             end_soon();
             tell(signal, info, context, thread, desk);
-            // A core may take longer.
-            // SAFETY: has no preconditions.
-            unsafe { libc::alarm(0) };
         }
         // It has crashed while it told: what is told is told.
         Err(teller) if teller == thread => {}

@@ -6,10 +6,10 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, IsTerminal, Write},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use parking_lot::Mutex;
@@ -29,7 +29,7 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use super::{Lines, Standard};
+use super::{Lines, Seldom, Standard};
 use crate::{
     config::{self, Encoding, LogMode},
     sys::signal,
@@ -70,6 +70,9 @@ pub fn install(config: &config::Logs) -> io::Result<()> {
         });
     }
     let Some(writer) = writer else { return Ok(()) };
+    let others = config.err_output.iter().filter(|output| !config.output.contains(output));
+    let others = others.map(|output| place_of_complaints(output, config.write_timeout)).collect::<io::Result<Vec<_>>>()?;
+    drop(COMPLAINTS.set(Mutex::new(others)));
     let style = match (config.mode, config.encoding) {
         (LogMode::Raw, _) => Style::Raw,
         (_, Encoding::Json) => Style::Json,
@@ -114,9 +117,31 @@ pub fn tell_of_lost() {
         lost = lost - told,
         "lines of this log are lost: nobody read them in time (logs.write_timeout), or there was no room"
     );
-    if TELLING.replace(Telling::Nothing) == Telling::Tries {
+    if TELLING.replace(Telling::Nothing) != Telling::Fails {
         TOLD.store(lost, Relaxed);
+        return;
     }
+    static SELDOM: Seldom = Seldom::new();
+    if let Some(places) = COMPLAINTS.get()
+        && SELDOM.say().is_some()
+    {
+        let line = format!("rr: process {}: the log loses lines, {lost} so far\n", std::process::id());
+        // There is nobody to be told that this cannot be told.
+        places.lock().iter_mut().for_each(|place| drop(place.write(line.as_bytes())));
+    }
+}
+
+/// Where the log's own troubles go, but for where the log goes.
+static COMPLAINTS: OnceLock<Mutex<Vec<Place>>> = OnceLock::new();
+
+type Place = Lines<Box<dyn Write + Send>>;
+
+fn place_of_complaints(output: &str, write_timeout: Duration) -> io::Result<Place> {
+    Ok(Lines::new(match output {
+        "stderr" => Box::new(Standard::error(write_timeout)),
+        "stdout" => Box::new(Standard::output(write_timeout)),
+        path => Box::new(append_to(path)?),
+    }))
 }
 
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -127,6 +152,8 @@ enum Telling {
     Nothing,
     Tries,
     Fails,
+    /// One output has taken it.
+    Done,
 }
 
 thread_local! {
@@ -135,12 +162,11 @@ thread_local! {
 
 /// Counts a line that was not `written`.
 fn account(bytes: &[u8], written: io::Result<()>) -> io::Result<usize> {
-    if written.is_err() {
-        if TELLING.get() == Telling::Nothing {
-            LOST.fetch_add(1, Relaxed);
-        } else {
-            TELLING.set(Telling::Fails);
-        }
+    match (TELLING.get(), written.is_ok()) {
+        (Telling::Nothing, false) => _ = LOST.fetch_add(1, Relaxed),
+        (Telling::Tries, false) => TELLING.set(Telling::Fails),
+        (Telling::Tries | Telling::Fails, true) => TELLING.set(Telling::Done),
+        (Telling::Nothing, true) | (Telling::Fails | Telling::Done, _) => {}
     }
     written.map(|()| bytes.len())
 }

@@ -3,17 +3,20 @@
 use std::{
     io::{self, Stderr, Stdout, Write},
     os::fd::{AsFd, BorrowedFd},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::sys::output;
+use crate::sys::output::Impatient;
 
 /// One of the two.
 #[derive(Debug)]
 pub struct Standard {
     stream: Stream,
-    has_reader: bool,
+    /// None if it waits for nobody.
+    way: Option<Impatient>,
     patience: Duration,
+    /// When what is being written has waited for long enough, since it waits.
+    deadline: Option<Instant>,
     /// Its reader was waited for in vain, and has not read since.
     is_stuck: bool,
 }
@@ -27,7 +30,7 @@ enum Stream {
 // === impl Standard ===
 
 impl Standard {
-    /// Standard error, whose reader is waited for so long, and not again before it has read.
+    /// Standard error. From one flush to the next its reader is waited for so long in all, and not again before it has read.
     pub fn error(patience: Duration) -> Self {
         Self::new(Stream::Error(io::stderr()), patience)
     }
@@ -38,27 +41,33 @@ impl Standard {
     }
 
     fn new(stream: Stream, patience: Duration) -> Self {
-        Self { has_reader: output::has_reader(stream.as_fd()), stream, patience, is_stuck: false }
+        Self { way: Impatient::of(stream.as_fd()), stream, patience, deadline: None, is_stuck: false }
     }
 }
 
 impl Write for Standard {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.has_reader {
+        let Some(way) = &mut self.way else {
             return match &mut self.stream {
                 Stream::Error(stream) => stream.write(bytes),
                 Stream::Output(stream) => stream.write(bytes),
             };
-        }
+        };
         let patience = if self.is_stuck { Duration::ZERO } else { self.patience };
-        let written = output::write_within(self.stream.as_fd(), bytes, patience);
-        self.is_stuck = written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut);
+        let deadline = || *self.deadline.get_or_insert_with(|| Instant::now() + patience);
+        let written = way.write(self.stream.as_fd(), bytes, deadline);
+        if let Err(error) = &written {
+            self.deadline = None;
+            self.is_stuck = error.kind() == io::ErrorKind::TimedOut;
+        }
         written
     }
 
+    /// All that was to be written is.
     fn flush(&mut self) -> io::Result<()> {
+        (self.deadline, self.is_stuck) = (None, false);
         match &mut self.stream {
-            Stream::Output(stream) if !self.has_reader => stream.flush(),
+            Stream::Output(stream) if self.way.is_none() => stream.flush(),
             Stream::Output(_) | Stream::Error(_) => Ok(()),
         }
     }

@@ -1,6 +1,6 @@
 //! The keys of the access log.
 
-use super::{Field, Key, OUTPUT, TIME, key, section};
+use super::{BOUND, Field, Key, OUTPUT, TIME, key, section};
 use crate::config::{
     compound::Maybe,
     form::{Count, Flag, Size, Text},
@@ -29,6 +29,11 @@ pub(super) const HTTP: &[Key] = &[
         "http.access_log.sample",
         "One of so many requests is logged, and every one that was answered with 5xx.",
         &Field(|c| &mut c.http.access_log.sample, Count(1, 1_000_000_000)),
+    ),
+    key(
+        "http.access_log.write_timeout",
+        "How long its writer waits for whoever reads stderr or stdout, if that is a pipe, a socket or a terminal. Then lines are lost, and counted, until they read again.",
+        &Field(|c| &mut c.http.access_log.write_timeout, BOUND),
     ),
     key(
         "http.access_log.max_size",

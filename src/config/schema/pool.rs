@@ -43,12 +43,12 @@ macro_rules! pool_keys {
             ),
             zero_is_default(
                 concat!($at, ".allocate_timeout"),
-                "How long a request may wait, and a worker script may boot.",
+                "How long a request may wait, and a worker script may boot; then its thread is ended, or given up.",
                 &Field(|$config| &mut $place.allocate_timeout, BOUND),
             ),
             zero_is_default(
                 concat!($at, ".destroy_timeout"),
-                "How long a stop lets scripts go on; engine.grace_period bounds it too.",
+                "How long a stop lets scripts go on, which engine.grace_period bounds too, and a worker script that was told to leave may take after its loop.",
                 &Field(|$config| &mut $place.destroy_timeout, BOUND),
             ),
             zero_is_default(

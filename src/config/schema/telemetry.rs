@@ -62,7 +62,7 @@ pub(super) const OWN: &[Key] = &[
     ),
     key(
         "logs.write_timeout",
-        "How long a line waits for whoever reads stderr or stdout, if that is a pipe or a socket. Then lines are lost, and counted, until they read again.",
+        "How long a line waits for whoever reads stderr or stdout, if that is a pipe, a socket or a terminal. Then lines are lost, and counted, until they read again.",
         &Field(|c| &mut c.logs.write_timeout, BOUND),
     ),
 ];

@@ -64,7 +64,6 @@ impl Row {
         facts.pid = Some(Pid::from_raw(pid));
         facts.status = WorkerStatus::Inactive;
         facts.birth += 1;
-        facts.current = None;
     }
 
     /// It can serve.
@@ -111,6 +110,7 @@ impl Row {
     pub(super) fn leave(&self) {
         let mut facts = self.facts.lock();
         facts.pid = None;
+        facts.current = None;
         facts.status = WorkerStatus::Stopped;
     }
 
@@ -163,7 +163,7 @@ impl Row {
         if let Some(current) = &facts.current {
             let (pid, request) = (facts.pid.map(Pid::as_raw), current.name.as_str());
             let ran_ms = current.since.elapsed().map_or(0, |ran| u64::try_from(ran.as_millis()).unwrap_or(u64::MAX));
-            tracing::warn!(pid, request, ran_ms, "the server waits no longer for a worker: its request is cut");
+            tracing::warn!(pid, work = request, ran_ms, "the server waits no longer for a worker: its request is cut");
             facts.lifeline.cut(failure);
         }
     }
@@ -173,7 +173,7 @@ impl Row {
         let facts = self.facts.lock();
         if let Some(pid) = facts.pid {
             let request = facts.current.as_ref().map(|current| current.name.as_str());
-            tracing::warn!(pid = pid.as_raw(), request, "a worker has not ended in time and is killed");
+            tracing::warn!(pid = pid.as_raw(), work = request, "a worker has not ended in time and is killed");
             _ = killpg(pid, Signal::SIGKILL);
         }
     }

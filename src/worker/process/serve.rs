@@ -101,6 +101,8 @@ fn live_afresh(shared: &Shared, row: &Row, seat: &Seat) {
             Next::Closed => return,
         };
         let Some(mut exchange) = Exchange::begin(work, &shared.config.terms) else { continue };
+        // Whoever waits for the boot can be told as well.
+        row.work(exchange.request(), exchange.lifeline());
         match boot(shared, row, seat) {
             Ok(mut child) => {
                 row.work(exchange.request(), exchange.lifeline());
