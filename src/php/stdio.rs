@@ -288,8 +288,8 @@ impl Run<'_> {
             Step::Done => self.end_exchange(Failure::WorkerLost),
             Step::Renew => {
                 let work = stdio.exchange.take().and_then(Exchange::into_work);
-                self.leave();
                 self.end_exchange(Failure::WorkerLost);
+                self.leave();
                 if let (Some(work), Some(feed)) = (work, &self.feed) {
                     feed.seat.give_back(work);
                 }
@@ -328,9 +328,6 @@ impl Run<'_> {
         // SAFETY: this thread has a context.
         self.slot.standing.note_memory(unsafe { ffi::rr_php_heap() });
         self.slot.end();
-        if self.stdio.as_ref().is_some_and(|stdio| stdio.told_to_leave) {
-            self.slot.leaving();
-        }
     }
 
     /// The script has ended; whoever waits for its answer is told why there is none.

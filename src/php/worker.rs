@@ -107,16 +107,16 @@ impl Boots {
 
     /// A boot has failed that began after that many retries: of one that began before the last, nobody wants to know.
     fn failed(&self, failure: String, retries: u64) {
-        if self.retries() == retries {
-            self.lose(failure);
+        let mut state = self.state.lock();
+        if state.retries == retries {
+            state.fail(failure);
+            self.changed.notify_all();
         }
     }
 
     /// A boot does not come to its end.
     pub(crate) fn lose(&self, failure: String) {
-        let mut state = self.state.lock();
-        state.failures += 1;
-        state.failure = Some(failure);
+        self.state.lock().fail(failure);
         self.changed.notify_all();
     }
 
@@ -126,6 +126,15 @@ impl Boots {
         let mut state = self.state.lock();
         while !state.stopping && state.retries == retries && !self.changed.wait_until(&mut state, deadline).timed_out() {}
         !state.stopping
+    }
+}
+
+// === impl State ===
+
+impl State {
+    fn fail(&mut self, failure: String) {
+        self.failures += 1;
+        self.failure = Some(failure);
     }
 }
 
